@@ -1,0 +1,31 @@
+"""Compiles the keeper when the wheel is built: C source in, one static executable beside it out."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+SOURCE = Path("src/kato/drivers/runtime/keeper.c")
+
+
+class KeeperHook(BuildHookInterface[Any]):
+    """Builds `keeper` and marks the wheel as one for this platform."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+        root = Path(self.root)
+        source, target = root / SOURCE, (root / SOURCE).with_suffix("")
+        if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
+            return
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise SystemExit(
+                "The keeper is written in C and no compiler was found. Run: apt-get install gcc libc6-dev"
+            )
+        subprocess.run(
+            [compiler, "-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o", target, source],
+            check=True,
+        )

@@ -1,0 +1,40 @@
+"""The balancer port: hands that make a view of frontends true on one node, at run time."""
+
+from pathlib import Path
+from typing import Protocol, Self
+
+import msgspec
+
+from kato.model.frontend import BorderAck, Frontends
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What every balancer driver is opened with.
+
+    folder: for its configuration and sockets. address: where service ports listen.
+    ingress: host:port for HTTP by host name. node: whose border it is.
+    """
+
+    folder: Path
+    node: str
+    address: str = "127.0.0.1"
+    ingress: str = "127.0.0.1:8080"
+
+
+class Balancer(Protocol):
+    """A balancer driver. Errors are DriverError."""
+
+    name: str
+
+    @classmethod
+    async def open(cls, options: Options) -> Self:
+        """Opens it; adopts a balancer that an earlier life of the cell left running. DriverMissing."""
+        ...
+
+    async def apply(self, view: Frontends) -> BorderAck:
+        """Makes the view true and says what is: open sessions of draining servers included."""
+        ...
+
+    async def close(self, *, stop: bool) -> None:
+        """Lets go; the balancer itself goes on serving its last view unless `stop`."""
+        ...

@@ -1,0 +1,101 @@
+"""The runtime port: hands that start, watch and stop the tasks of one node, one driver a kind of container.
+
+A driver owns a folder (`sandboxes`) and everything in it. What it started outlives Káto; `found` adopts it.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Protocol, Self
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.link import Output
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a driver needs to start a task. env is whole: nothing is inherited but what is in it."""
+
+    task: str
+    app: App
+    env: Mapping[str, str]
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """How a task ended: a code, or a signal's number, or neither where nobody knows (its keeper was killed).
+
+    ended: epoch seconds, None where unknown. message: for a person. rebooted: the machine went down under it.
+    """
+
+    code: int | None = None
+    signal: int | None = None
+    ended: float | None = None
+    message: str = ""
+    rebooted: bool = False
+    oom: bool = False
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that the driver knows: running where `exit` is None. started: epoch seconds."""
+
+    task: str
+    started: float | None
+    pid: int | None = None
+    exit: Exit | None = None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
+
+    user: whom tasks run as where the app names no one; None for whoever runs the cell.
+    """
+
+    folder: Path
+    volumes: Path
+    user: str | None = None
+
+
+class Runtime(Protocol):
+    """A runtime driver. All verbs are idempotent for one task id; errors are DriverError."""
+
+    name: str
+    powers: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What it cannot do on this machine, as sentences (no memory limit: …); shown as facts about the node."""
+
+    @classmethod
+    async def open(cls, options: Options) -> Self:
+        """Opens it; DriverMissing where something that it needs is not installed."""
+        ...
+
+    async def found(self) -> Mapping[str, Found]:
+        """Every task it knows, running or ended and not yet removed, whoever started it (adoption)."""
+        ...
+
+    async def start(self, launch: Launch) -> Found:
+        """Starts the task; returns once it is durably recorded. DriverError says why it could not."""
+        ...
+
+    async def wait(self, task: str) -> Exit:
+        """Returns when the task has ended, with how."""
+        ...
+
+    async def stop(self, task: str, grace: float) -> None:
+        """Asks it to end, and ends all of it after `grace` seconds. Returns at once; `wait` says when."""
+        ...
+
+    async def remove(self, task: str) -> None:
+        """Removes an ended task's record; its output is kept for a while."""
+        ...
+
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
+        """Runs a command in the task's surroundings (for COMMAND checks); its exit code. TimeoutError."""
+        ...
+
+    def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+        """A task's stdout or stderr; with `follow` until the task has ended and all was read."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go. Tasks go on."""
+        ...

@@ -1,0 +1,136 @@
+"""What to do next: Actions are frozen data that print as sentences; a Plan is what one decision found."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kato.model.deployment import Launches, Progress
+from kato.model.task import Task
+
+
+class Place(msgspec.Struct, frozen=True, tag="place"):
+    """Launch a task. The task says where."""
+
+    task: Task
+
+    def __str__(self) -> str:
+        return f"place {self.task.id} on {self.task.node}"
+
+
+class Drain(msgspec.Struct, frozen=True, tag="drain"):
+    """Take a task out of the balancer; `task` is the task as it is now."""
+
+    task: Task
+    reason: str
+
+    def __str__(self) -> str:
+        return f"drain {self.task.id}: {self.reason}"
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Stop a task; `expected` ends count as no failure. `task` is the task as it is now."""
+
+    task: Task
+    reason: str
+    expected: bool = True
+
+    def __str__(self) -> str:
+        return f"stop {self.task.id}: {self.reason}"
+
+
+class Forget(msgspec.Struct, frozen=True, tag="forget"):
+    """Remove a task whose end is known, with its status and any wish to kill it."""
+
+    task: Task
+    reason: str
+
+    def __str__(self) -> str:
+        return f"forget {self.task.id}: {self.reason}"
+
+
+class Count(msgspec.Struct, frozen=True, tag="count"):
+    """Write how launching an app has gone (attempts, failures, delay). None removes the record."""
+
+    app: str
+    launches: Launches | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"count for {self.app}: {self.reason}"
+
+
+class Advance(msgspec.Struct, frozen=True, tag="advance"):
+    """A step of a deployment is finished."""
+
+    progress: Progress
+    steps: int
+
+    def __str__(self) -> str:
+        return f"deployment {self.progress.deployment}: step {self.progress.finished} of {self.steps} is finished"
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish"):
+    """A deployment is over: its record, its progress and its locks go."""
+
+    deployment: str
+    success: bool
+    reason: str
+
+    def __str__(self) -> str:
+        return f"deployment {self.deployment} is over: {self.reason}"
+
+
+class Clear(msgspec.Struct, frozen=True, tag="clear"):
+    """A user's kill (task id) or nudge (app id) was carried out or is moot."""
+
+    what: str
+    id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"clear {self.what} of {self.id}: {self.reason}"
+
+
+Action = Place | Drain | Stop | Forget | Count | Advance | Finish | Clear
+
+
+class Refusal(msgspec.Struct, frozen=True, order=True):
+    """One filter's no. nodes: how many said it."""
+
+    nodes: int
+    filter: str
+    phrase: str
+
+    def __str__(self) -> str:
+        return f"{self.phrase}: {self.nodes} node{'' if self.nodes == 1 else 's'}"
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """Why `count` tasks of an app are missing. The commonest refusal comes first.
+
+    until: epoch seconds, where only time must pass; None otherwise.
+    """
+
+    app: str
+    count: int
+    refusals: tuple[Refusal, ...] = ()
+    reason: str = ""
+    until: float | None = None
+
+    def __str__(self) -> str:
+        words = self.reason or "; ".join(map(str, self.refusals)) or "its turn has not come"
+        return f"{self.app} waits for {self.count} task{'' if self.count == 1 else 's'}: {words}"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one decision found. Applying `actions` in order and deciding again yields none.
+
+    waits: by app. wake_at: epoch seconds at which time alone would change the answer, None for never.
+    price_before, price_after: $/h of nodes that carry tasks, None where a price is not known.
+    """
+
+    actions: tuple[Action, ...] = ()
+    waits: Mapping[str, Wait] = {}
+    wake_at: float | None = None
+    price_before: float | None = None
+    price_after: float | None = None

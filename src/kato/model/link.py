@@ -1,0 +1,83 @@
+"""What passes between a master and the agents and borders that dial it: assignments down, facts up.
+
+On one machine the link is a function call; over a network the same words travel on a stream.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.frontend import BorderAck, Frontends
+from kato.model.node import Node
+from kato.model.task import Status, Task
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """One task for a node: the decision, the app version that it launches, its whole environment."""
+
+    task: Task
+    app: App
+    env: Mapping[str, str]
+
+
+class Assignments(msgspec.Struct, frozen=True):
+    """The complete list for one node. Older ones, by (incarnation, epoch, revision), are refused; a task
+    that is absent is stopped only by a newer complete list.
+    """
+
+    incarnation: int
+    epoch: int
+    revision: int
+    items: tuple[Assignment, ...]
+
+    @property
+    def age(self) -> tuple[int, int, int]:
+        """What orders two lists."""
+        return (self.incarnation, self.epoch, self.revision)
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A piece of a task's output. offset: of its first byte in the stream since the task's start."""
+
+    task: str
+    stream: str
+    offset: int
+    data: bytes
+
+
+class AgentCalls(Protocol):
+    """What a master may ask of an agent over its link."""
+
+    def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+        """The output of a task (`stdout` or `stderr`), its last `tail` lines first; NotFound if unknown."""
+        ...
+
+
+class AgentLink(Protocol):
+    """An agent's link to a master."""
+
+    def assignments(self, node: Node, calls: AgentCalls) -> AsyncIterator[Assignments]:
+        """Registers the node, then yields its assignments whenever they change."""
+        ...
+
+    async def update(self, node: Node) -> None:
+        """Replaces the node's facts."""
+        ...
+
+    async def report(self, statuses: Sequence[Status]) -> None:
+        """Hands statuses up; returns once they are committed."""
+        ...
+
+
+class BorderLink(Protocol):
+    """A border's link to a master."""
+
+    def frontends(self, node: str) -> AsyncIterator[Frontends]:
+        """Yields the whole view whenever it changes, and whenever a new plan awaits an acknowledgement."""
+        ...
+
+    async def acknowledge(self, ack: BorderAck) -> None:
+        """Says what was applied; returns once it is committed."""
+        ...

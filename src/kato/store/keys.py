@@ -1,0 +1,162 @@
+"""Every key of the store, what stands there, and its one writer. Nothing else in Káto spells a key.
+
+| key | value | writer |
+|---|---|---|
+| cell | Cell: incarnation, format | whoever creates or restores the store |
+| apps/<app> | Record: the version wished for | api |
+| versions/<app>@<version> | App, immutable | api |
+| groups/<group> | GroupRecord | api |
+| deployments/<id> | Deployment; putting it is the moment a wish is made | api; the leader removes it |
+| locks/<app> | the id of the deployment that holds the app | api; the leader removes it |
+| wish/seq | raised by every transaction of the api, compared by the next | api |
+| kills/<task>, nudges/<app> | Kill, Nudge | api; the leader removes them |
+| tasks/<node>/<task> | Task | leader |
+| progress/<deployment>, launches/<app> | Progress, Launches | leader |
+| plan/seq | raised by every transaction of the leader | leader |
+| nodes/<node> | Node | the master that holds its link |
+| status/<node>/<task> | Status | the master that holds its link |
+| borders/<node> | BorderAck | the master that holds its link |
+| links/<node> | the id of the master that serves this agent | that master |
+| leader | Leader, under a lease | the holder of the lease |
+
+An app's id is written with its slashes and without the first: `apps/voting/redis`.
+"""
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.deployment import Deployment, GroupRecord, Kill, Launches, Nudge, Progress, Record
+from kato.model.frontend import BorderAck
+from kato.model.node import Node
+from kato.model.task import Status, Task
+
+FORMAT = 1
+"""Of what stands in the store; a store of a higher one is refused."""
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """Which life of which store this is. Restoring or moving a store raises the incarnation."""
+
+    id: str
+    incarnation: int = 1
+    format: int = FORMAT
+
+
+class Leader(msgspec.Struct, frozen=True, kw_only=True):
+    """Who leads. epoch: the revision at which it won, so that a later leader's is higher."""
+
+    master: str
+    address: str = ""
+
+
+CELL = "cell"
+WISH_SEQ = "wish/seq"
+PLAN_SEQ = "plan/seq"
+LEADER = "leader"
+
+
+def app(id: str) -> str:
+    return "apps" + id
+
+
+def version(app: str, version: str) -> str:
+    return f"versions{app}@{version}"
+
+
+def versions(app: str) -> str:
+    """The prefix of all versions of one app."""
+    return f"versions{app}@"
+
+
+def group(id: str) -> str:
+    return "groups" + id
+
+
+def deployment(id: str) -> str:
+    return f"deployments/{id}"
+
+
+def lock(app: str) -> str:
+    return "locks" + app
+
+
+def kill(task: str) -> str:
+    return f"kills/{task}"
+
+
+def nudge(app: str) -> str:
+    return "nudges" + app
+
+
+def task(node: str, task: str) -> str:
+    return f"tasks/{node}/{task}"
+
+
+def progress(deployment: str) -> str:
+    return f"progress/{deployment}"
+
+
+def launches(app: str) -> str:
+    return "launches" + app
+
+
+def node(id: str) -> str:
+    return f"nodes/{id}"
+
+
+def status(node: str, task: str) -> str:
+    return f"status/{node}/{task}"
+
+
+def border(node: str) -> str:
+    return f"borders/{node}"
+
+
+def link(node: str) -> str:
+    return f"links/{node}"
+
+
+class Kind(NamedTuple):
+    """What stands under a first part of a key."""
+
+    room: str
+    type: Any
+
+
+KINDS: dict[str, Kind] = {
+    kind.room: kind
+    for kind in (
+        Kind("cell", Cell),
+        Kind("apps", Record),
+        Kind("versions", App),
+        Kind("groups", GroupRecord),
+        Kind("deployments", Deployment),
+        Kind("locks", str),
+        Kind("wish", int),
+        Kind("kills", Kill),
+        Kind("nudges", Nudge),
+        Kind("tasks", Task),
+        Kind("progress", Progress),
+        Kind("launches", Launches),
+        Kind("plan", int),
+        Kind("nodes", Node),
+        Kind("status", Status),
+        Kind("borders", BorderAck),
+        Kind("links", str),
+        Kind("leader", Leader),
+    )
+}
+_DECODERS = {room: msgspec.json.Decoder(kind.type) for room, kind in KINDS.items()}
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(value: object) -> bytes:
+    """A value as it stands in the store (JSON)."""
+    return _ENCODER.encode(value)
+
+
+def decode(key: str, value: bytes) -> Any:
+    """What stands at `key`, as its struct. KeyError for a key that no room knows."""
+    return _DECODERS[key.partition("/")[0]].decode(value)
