@@ -1,0 +1,73 @@
+"""One frozen configuration, parsed once: flags, then the environment, then defaults. The only reader of either."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from kato.model.errors import InvalidInput
+
+API = "127.0.0.1:8180"
+INGRESS = "127.0.0.1:8181"
+LOOPBACK = ("127.", "localhost", "[::1]")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a cell lives and listens, and what this machine is.
+
+    data: a folder, closed to others. api, ingress: host:port. store: a URL; None means `local:` in `data`.
+    roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
+    """
+
+    data: Path
+    api: str = API
+    ingress: str = INGRESS
+    store: str | None = None
+    roles: tuple[str, ...] = ("master", "agent", "border", "api")
+    user: str | None = None
+    region: str | None = None
+    zone: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    price: float | None = None
+    attributes: Mapping[str, str] = {}
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"local:{self.data / 'cell.sqlite'}"
+
+
+def configure(
+    *,
+    api: str | None = None,
+    ingress: str | None = None,
+    data: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration from flags, else KATO_API, KATO_INGRESS and KATO_DATA, else defaults.
+
+    Raises InvalidInput, naming the flag and the variable, for an address that is not host:port on loopback.
+    """
+    env = os.environ if environ is None else environ
+    root = os.geteuid() == 0
+    home = Path("/var/lib/kato") if root else Path(env.get("HOME", "~")).expanduser() / ".local/share/kato"
+    return Config(
+        data=Path(data or env.get("KATO_DATA") or home).absolute(),
+        api=address(api or env.get("KATO_API") or API, "--api", "KATO_API"),
+        ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
+        user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
+    )
+
+
+def address(text: str, flag: str, variable: str) -> str:
+    """`text` if it is host:port on loopback; InvalidInput otherwise."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InvalidInput(f"{flag} (or {variable}) is {text!r}; it takes host:port, for example 127.0.0.1:8180.")
+    if not host.startswith(LOOPBACK):
+        raise InvalidInput(
+            f"{flag} (or {variable}) is {text!r}, which is not loopback. Without tokens and TLS a cell listens on "
+            "loopback only; use 127.0.0.1 and a tunnel."
+        )
+    return text
