@@ -11,6 +11,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     original, target: app id → version, None where the app does not exist on that side.
     version: the deployment's own timestamp. started: epoch seconds.
     cancelled: taken over with force; the leader ends it without further steps.
+    settled: whether every pointer `apps/<app>` follows it; until then the leader does not end it.
     """
 
     id: str
@@ -19,6 +20,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     target: Mapping[str, str | None]
     started: float
     cancelled: bool = False
+    settled: bool = True
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
