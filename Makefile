@@ -1,0 +1,98 @@
+# `make demo` and `make test` set up what they need on a fresh Debian 12 or Ubuntu 24.04; a second run costs nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+venv := .venv
+bin := $(CURDIR)/$(venv)/bin
+export PATH := $(bin):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+pip := $(venv)/bin/python -m pip
+
+.PHONY: help demo test check bench sim chaos clean
+
+help:
+	@echo "make demo   run the voting example (Ctrl-C ends it and leaves nothing)"
+	@echo "make test   run all tests"
+	@echo "make check  ruff, mypy --strict, import-linter"
+	@echo "make bench  measure; one JSON line a figure"
+	@echo "make sim    the simulation, 200 seeds"
+	@echo "make chaos  the simulation, seeds without end, until one fails"
+	@echo "make clean  remove the environment and what was built"
+
+demo: .stamp-demo
+	@exec kato up examples/voting
+
+test: .stamp-test
+	@pytest -n 2 --dist loadgroup
+
+check: .stamp-test
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+
+bench: .stamp-test
+	@python -m bench
+
+sim: .stamp-test
+	@python -m kato.sim --seeds 200
+
+chaos: .stamp-test
+	@python -m kato.sim --seeds 0
+
+clean:
+	rm -rf $(venv) .stamp-* build dist src/kato/drivers/runtime/keeper
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# System packages: those of packages.txt under `# demo`, or all of them, and only where one is missing.
+
+.stamp-packages-demo: packages.txt
+	@packages="$$(sed -n '/^# demo/,/^# test/ {/^[^#]/p}' packages.txt)"; $(install)
+	@touch $@
+
+.stamp-packages-test: packages.txt
+	@packages="$$(sed -n '/^[^#]/p' packages.txt)"; $(install)
+	@touch $@
+
+define install
+missing=(); \
+for package in $$packages; do \
+  [[ "$$(dpkg-query -W -f='$${Status}' "$$package" 2>/dev/null || true)" == "install ok installed" ]] \
+    || missing+=("$$package"); \
+done; \
+if (( $${#missing[@]} )); then \
+  root=(); \
+  if (( EUID )); then root=(sudo); fi; \
+  if ! command -v apt-get >/dev/null || { (( EUID )) && ! command -v sudo >/dev/null; }; then \
+    echo "These packages are missing: $${missing[*]}. Install them as root (apt-get install $${missing[*]})," \
+      "then run make again." >&2; \
+    exit 1; \
+  fi; \
+  echo "Installing $${missing[*]}"; \
+  quiet=("$${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0); \
+  "$${quiet[@]}" install --no-install-recommends -y "$${missing[@]}" >/dev/null 2>&1 \
+    || { "$${quiet[@]}" update && \
+         "$${quiet[@]}" install --no-install-recommends -y "$${missing[@]}" >/dev/null; }; \
+fi
+endef
+
+# The environment: every wheel by its hash, then Káto itself from here.
+
+.stamp-venv: .stamp-packages-demo requirements/run.txt requirements/demo.txt build_keeper.py pyproject.toml \
+             $(wildcard src/kato/drivers/runtime/*.c)
+	@[[ -x $(venv)/bin/python ]] || python3 -m venv $(venv)
+	@$(pip) install -q --require-hashes -r requirements/run.txt
+	@$(pip) install -q --require-hashes -r requirements/demo.txt
+	@$(pip) install -q --no-build-isolation --no-deps -e .
+	@touch $@
+
+.stamp-demo: .stamp-venv
+	@touch $@
+
+.stamp-test: .stamp-venv .stamp-packages-test requirements/test.txt
+	@$(pip) install -q --require-hashes -r requirements/test.txt
+	@touch $@
