@@ -1,0 +1,179 @@
+"""The agent of one node: a link's assignments and the runtimes' tasks flow in; statuses and facts flow out.
+
+It looks (what is wished, what the runtimes know), decides (`step`) and acts (one worker a task). It never opens
+the store. Tasks outlive it: when it ends they go on, and the next agent adopts them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from kato.agent.checks import Probe
+from kato.agent.memory import Memory
+from kato.agent.report import Reporter
+from kato.agent.worker import Surroundings, Worker
+from kato.drivers.runtime import Found, Runtime
+from kato.model.errors import DriverError, NotFound, Unavailable
+from kato.model.link import AgentLink, Assignment, Assignments, Output
+from kato.model.node import Node
+
+SURVEY_EVERY = 5.0
+"""Seconds between two looks at the facts of the machine."""
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+
+log = structlog.get_logger()
+
+
+class Agent:
+    """Looks after the tasks of one node.
+
+    node: the first facts. facts: the facts as they are now; asked every 5 s, and sent when they changed. `taken`
+    of both may name ports of our own, which the agent leaves out. runtimes: by name. clock: epoch seconds.
+    folder: where it remembers over restarts (see Memory); None for nowhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        link: AgentLink,
+        runtimes: Mapping[str, Runtime],
+        facts: Callable[[], Node],
+        probe: Probe,
+        clock: Callable[[], float],
+        folder: Path | None = None,
+    ) -> None:
+        self._node = node
+        self._link = link
+        self._runtimes = runtimes
+        self._facts = facts
+        self._memory = Memory(folder, clock())
+        self._reporter = Reporter(link)
+        self._around = Surroundings(self._reporter.say, self._memory, probe, clock, node.address)
+        self._workers: dict[str, Worker] = {}
+        self._adopted: dict[str, tuple[Runtime, Found]] = {}
+        self._ours: set[int] = set()
+        self._group: asyncio.TaskGroup
+
+    async def run(self) -> None:
+        """Runs until cancelled; its tasks go on. An error that nobody expected ends it, loudly."""
+        for runtime in self._runtimes.values():
+            for task, found in (await self._find(runtime)).items():
+                self._adopted[task] = (runtime, found)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._reporter.run())
+            group.create_task(self._survey())
+            await self._follow()
+
+    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+        """A task's output, from the runtime that knows it (AgentCalls). NotFound where none does."""
+        for runtime in self._knowing(task):
+            try:
+                async for piece in runtime.output(task, stream, tail=tail, follow=follow):
+                    yield piece
+                return
+            except NotFound:
+                continue
+        raise NotFound(f"Node {self._node.id} has no output of a task {task!r}.")
+
+    def _knowing(self, task: str) -> tuple[Runtime, ...]:
+        worker = self._workers.get(task)
+        if worker is not None and worker.runtime is not None:
+            return (worker.runtime,)
+        return tuple(self._runtimes.values())
+
+    # -- adoption -------------------------------------------------------------------------------------------
+
+    async def _find(self, runtime: Runtime) -> Mapping[str, Found]:
+        """What a runtime knows. There is no going on without: what is not known would be started again."""
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return await runtime.found()
+            except DriverError as error:
+                log.warning("a runtime does not answer; trying again", runtime=runtime.name, why=str(error))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    # -- assignments ----------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Takes lists from a master; when the link breaks, dials again. Tasks go on meanwhile."""
+        pause = SHORTEST_PAUSE
+        while True:
+            why = "it ended"
+            try:
+                async for assignments in self._link.assignments(self._node, self):
+                    pause = SHORTEST_PAUSE
+                    await self._obey(assignments)
+            except (Unavailable, OSError) as error:
+                why = str(error)
+            log.warning("the link to the master broke; tasks go on", why=why, again_in=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            self._reporter.say(*(worker.status for worker in self._workers.values() if worker.status))
+
+    async def _obey(self, assignments: Assignments) -> None:
+        """Hands each wish to its worker; what a newer complete list does not name is stopped and removed."""
+        if assignments.age < self._memory.age:
+            log.warning("an outdated list was refused", age=assignments.age, newest=self._memory.age)
+            return
+        wishes = {wish.task.id: wish for wish in assignments.items}
+        known = self._workers.keys() | self._adopted.keys()
+        await self._memory.accept(assignments.age, wishes.keys(), changed=wishes.keys() != known)
+        self._ours |= _ports(wishes)
+        for task in known - wishes.keys():
+            self._hand(task, None)
+        for task, wish in wishes.items():
+            self._hand(task, wish)
+
+    def _hand(self, task: str, wish: Assignment | None) -> None:
+        if worker := self._workers.get(task):
+            worker.assign(wish)
+            return
+        runtime, found = self._adopted.pop(task, (None, None))
+        if runtime is None and wish is not None:
+            runtime = self._runtimes.get(wish.app.runtime)
+        worker = Worker(task, runtime=runtime, around=self._around, wish=wish, found=found)
+        self._workers[task] = worker
+        self._group.create_task(self._employ(worker))
+
+    async def _employ(self, worker: Worker) -> None:
+        await worker.run()
+        del self._workers[worker.task]
+
+    # -- facts ----------------------------------------------------------------------------------------------
+
+    async def _survey(self) -> None:
+        """Sends the node's facts when they have changed; what could not be sent is sent with the next look."""
+        sent = self._node
+        while True:
+            await asyncio.sleep(SURVEY_EVERY)
+            self._node = self._without_ours(self._facts())
+            if self._node == sent:
+                continue
+            try:
+                await self._link.update(self._node)
+                sent = self._node
+            except (Unavailable, OSError) as error:
+                log.warning("facts of the node are kept until a master takes them", why=str(error))
+
+    def _without_ours(self, node: Node) -> Node:
+        """`node` without the ports of our tasks and of their apps' services among `taken`. A port that was ours
+        stays so until nobody listens on it: a balancer lets go of a port a little after its app has gone.
+        """
+        wishes = {worker.task: worker.wish for worker in self._workers.values() if worker.wish}
+        self._ours = (self._ours & set(node.taken)) | _ports(wishes)
+        return msgspec.structs.replace(node, taken=tuple(port for port in node.taken if port not in self._ours))
+
+
+def _ports(wishes: Mapping[str, Assignment]) -> set[int]:
+    ours: set[int] = set()
+    for wish in wishes.values():
+        ours.update(wish.task.ports, (port.service for port in wish.app.ports))
+    return ours

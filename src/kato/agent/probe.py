@@ -1,0 +1,98 @@
+"""The sockets of health checks: an address flows in, an HTTP status code or a connection flows out.
+
+An exchange is one small protocol object on the event loop: with a heavy client, a machine with a thousand tasks
+would spend a core on asking how they are.
+"""
+
+import asyncio
+import ssl
+from functools import cache
+from urllib.parse import quote
+
+LINGER = 1.0
+"""Seconds that a server has to finish an answer that is already judged, before the connection is cut."""
+LONGEST_HEAD = 4096
+"""Bytes in which the first line of an answer must end."""
+
+
+class Prober:
+    """Asks over the network (see `checks.Probe`)."""
+
+    async def http(self, host: str, port: int, path: str, *, tls: bool) -> int:
+        """The status code of the answer to a GET. OSError where there is none or it is not HTTP."""
+        loop = asyncio.get_running_loop()
+        context = _unverified() if tls else None
+        request = _request(host, port, path)
+        try:
+            transport, answer = await loop.create_connection(lambda: _Answer(request), host, port, ssl=context)
+        except ssl.SSLError as error:
+            raise ConnectionError(f"no TLS there: {error.reason or error}") from error
+        try:
+            status = await answer.status
+        except BaseException:
+            transport.abort()
+            raise
+        loop.call_later(LINGER, transport.abort)
+        return status
+
+    async def tcp(self, host: str, port: int) -> None:
+        """Returns once connected. OSError where nobody accepts."""
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
+        transport.close()
+
+
+class _Answer(asyncio.Protocol):
+    """Sends a request and waits for the first line of the answer. What follows is read and dropped, so that a
+    server that is still writing meets no reset connection.
+    """
+
+    def __init__(self, request: bytes) -> None:
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.status.add_done_callback(lambda status: status.cancelled() or status.exception())
+        self._request = request
+        self._head = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.status.done():
+            return
+        self._head += data
+        if b"\n" in self._head or len(self._head) > LONGEST_HEAD:
+            self._judge()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.status.done():
+            self.status.set_exception(exc or ConnectionError("the connection was closed without an answer"))
+
+    def _judge(self) -> None:
+        version, _, rest = self._head.partition(b" ")
+        code = rest[:3]
+        if version.startswith(b"HTTP/") and code.isdigit() and len(code) == 3:
+            self.status.set_result(int(code))
+        else:
+            self.status.set_exception(ConnectionError("the answer is not HTTP"))
+
+
+def _request(host: str, port: int, path: str) -> bytes:
+    target = "/" + quote(path.removeprefix("/"), safe="/?&=%:;,+@!$'()*~-._")
+    name = f"[{host}]" if ":" in host else host
+    lines = (
+        f"GET {target} HTTP/1.1",
+        f"Host: {name}:{port}",
+        "User-Agent: kato",
+        "Accept: */*",
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode("ascii")
+
+
+@cache
+def _unverified() -> ssl.SSLContext:
+    """A check asks whether a task is alive, not who it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,224 @@
+"""One task's worker: what is wished for it and what becomes of it flow in; deeds go to its runtime, statuses flow
+out. Everything about one task is serial here, and different tasks do not wait for each other.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from kato.agent.checks import Patient, Probe, watch_health, watch_readiness
+from kato.agent.memory import Memory
+from kato.agent.step import Deed, Look, news, step
+from kato.drivers.runtime import Found, Launch, Runtime
+from kato.model.errors import DriverError, DriverMissing
+from kato.model.link import Assignment
+from kato.model.task import Health, Status, TaskState
+
+RETRY = 1.0
+"""Seconds before a deed that its runtime could not do is tried again."""
+ORPHAN_GRACE = 3.0
+"""Seconds between SIGTERM and SIGKILL for a task of which no app is known (Mesos' default)."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all workers of an agent share. say: takes a status to report. address: where host ports are reached."""
+
+    say: Callable[[Status], None]
+    memory: Memory
+    probe: Probe
+    clock: Callable[[], float]
+    address: str
+
+
+class Worker:
+    """Takes one task from its first assignment, or its adoption, to the removal of its record.
+
+    runtime: None where this node has none of the kind that the app needs.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        runtime: Runtime | None,
+        around: Surroundings,
+        wish: Assignment | None,
+        found: Found | None = None,
+    ) -> None:
+        self.task = task
+        self.runtime = runtime
+        self.wish = wish
+        self.status: Status | None = None
+        self._around = around
+        self._found = found
+        self._adopted = found is not None
+        self._error: DriverError | None = None
+        self._asked = False
+        self._grace = ORPHAN_GRACE
+        self._health: tuple[Health, ...] = ()
+        self._ready = False
+        self._unheard: set[int | str] = set()
+        self._changed = asyncio.Event()
+        self._group: asyncio.TaskGroup
+        self._watches: list[asyncio.Task[None]] = []
+
+    def assign(self, wish: Assignment | None) -> None:
+        """Hands over what is wished now; None once a newer complete list is without this task."""
+        if wish is not self.wish:
+            self.wish = wish
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Returns when the task is gone and its record removed. Cancelled, it leaves the task running."""
+        deeds: dict[Deed, Callable[[], Awaitable[None]]] = {
+            Deed.START: self._start,
+            Deed.WAIT: self._wait,
+            Deed.STOP: self._stop,
+            Deed.REMOVE: self._remove,
+        }
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._attend()
+            while True:
+                self._changed.clear()
+                move = step(self._look(), self._around.clock())
+                self._report(move.status)
+                if move.deed is Deed.LEAVE:
+                    break
+                await deeds[move.deed]()
+            self._let_be()
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def _look(self) -> Look:
+        if self.wish is not None:
+            self._grace = self.wish.app.kill_grace
+        return Look(
+            wish=self.wish,
+            found=self._found,
+            error=self._error,
+            status=self.status,
+            asked=self._asked,
+            health=self._health,
+            ready=self._ready,
+        )
+
+    def _report(self, status: Status | None) -> None:
+        """Says what is new. That an adopted task runs is said only with a first result of every check, so that
+        its public health does not flap when an agent starts again.
+        """
+        if status is None or not news(self.status, status):
+            return
+        if status.state is TaskState.RUNNING and self._adopted and self._unheard:
+            return
+        self.status = msgspec.structs.replace(status, seq=self._around.memory.next_seq())
+        self._around.say(self.status)
+
+    # -- deeds ----------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        assert self.wish is not None
+        try:
+            if self.runtime is None:
+                raise DriverMissing(f"This node has no runtime {self.wish.app.runtime!r}.")
+            launch = Launch(task=self.task, app=self.wish.app, env=self.wish.env)
+            self._found = await self.runtime.start(launch)
+        except DriverError as error:
+            log.warning("a task could not be started", task=self.task, why=str(error))
+            self._error = error
+            return
+        self._attend()
+
+    async def _wait(self) -> None:
+        await self._changed.wait()
+
+    async def _stop(self) -> None:
+        assert self.runtime is not None
+        self._let_be()
+        try:
+            await self.runtime.stop(self.task, self._grace)
+        except DriverError as error:
+            log.warning("a task could not be stopped; trying again", task=self.task, why=str(error))
+            await asyncio.sleep(RETRY)
+            return
+        self._asked = True
+
+    async def _remove(self) -> None:
+        self._let_be()
+        if self.runtime is not None:
+            try:
+                await self.runtime.remove(self.task)
+            except DriverError as error:
+                log.warning("a task's record stays until the agent starts again", task=self.task, why=str(error))
+        self._found = self._error = None
+
+    # -- watching -------------------------------------------------------------------------------------------
+
+    def _attend(self) -> None:
+        """Waits for the end of a running task, and checks it where there is a wish to check it by."""
+        if self._found is None or self._found.exit is not None or self.runtime is None:
+            return
+        self._group.create_task(self._hear_exit(self.runtime, self._found))
+        if self.wish is None or self.wish.task.goal == "stop":
+            return
+        started = self._found.started
+        patient = Patient(
+            wish=self.wish,
+            runtime=self.runtime,
+            address=self._around.address,
+            started=self.wish.task.created if started is None else started,
+            adopted=self._adopted,
+            probe=self._around.probe,
+            clock=self._around.clock,
+        )
+        self._examine(patient)
+
+    def _examine(self, patient: Patient) -> None:
+        checks = range(len(patient.app.health_checks))
+        self._health = tuple(Health() for _ in checks)
+        self._ready = self._around.memory.was_ready(self.task)
+        self._unheard = set(checks)
+        self._watches = [self._group.create_task(watch_health(patient, n, self._hear_health)) for n in checks]
+        if patient.app.readiness_checks and not self._ready:
+            self._unheard.add("ready")
+            watch = watch_readiness(patient, self._latch, self._hear_readiness)
+            self._watches.append(self._group.create_task(watch))
+
+    async def _hear_exit(self, runtime: Runtime, found: Found) -> None:
+        while True:
+            try:
+                exit = await runtime.wait(self.task)
+                break
+            except DriverError as error:
+                log.warning("waiting for a task failed; trying again", task=self.task, why=str(error))
+                await asyncio.sleep(RETRY)
+        self._found = msgspec.structs.replace(found, exit=exit)
+        self._let_be()
+        self._changed.set()
+
+    def _hear_health(self, index: int, health: Health) -> None:
+        self._health = (*self._health[:index], health, *self._health[index + 1 :])
+        self._heard(index)
+
+    def _hear_readiness(self) -> None:
+        self._heard("ready")
+
+    def _heard(self, what: int | str) -> None:
+        self._unheard.discard(what)
+        self._changed.set()
+
+    async def _latch(self) -> None:
+        self._ready = True
+        await self._around.memory.latch(self.task)
+
+    def _let_be(self) -> None:
+        """Ends the checks; a task that ends or is being stopped is not asked how it is."""
+        for watch in self._watches:
+            watch.cancel()
+        self._watches = []
