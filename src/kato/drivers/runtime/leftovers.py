@@ -1,0 +1,56 @@
+"""What is left of a task whose keeper was killed: its sandbox and cgroup members go in, nothing alive comes out.
+
+Every process of a task carries its own sandbox in its environment (`MESOS_SANDBOX`), and so do those that it
+started, unless they cleared it; where cgroups are permitted, these tell besides.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE = 5.0
+"""Seconds until a process that does not die is given up (it hangs in the kernel)."""
+
+
+def marked(pid: int, sandbox: str) -> bool:
+    """Whether a process carries the sandbox in its environment. False for one that is gone or another user's."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(f"MESOS_SANDBOX={sandbox}") in environment.split(b"\0")
+
+
+def carriers(sandbox: str) -> set[int]:
+    """The pids of all processes that carry the sandbox in their environment, but ours."""
+    pids = {int(name) for name in os.listdir("/proc") if name.isdecimal()} - {os.getpid()}
+    return {pid for pid in pids if marked(pid, sandbox)}
+
+
+def end_all(sandbox: str, members: Callable[[], set[int]]) -> set[int]:
+    """SIGKILL to all that carry the sandbox or are `members`, until none is left; who does not die. Blocks."""
+    deadline = time.monotonic() + PATIENCE
+    while left := {pid for pid in carriers(sandbox) | members() if _kill(pid, sandbox, members)}:
+        if time.monotonic() > deadline:
+            return left
+        time.sleep(0.005)
+    return set()
+
+
+def _kill(pid: int, sandbox: str, members: Callable[[], set[int]]) -> bool:
+    """Kills it if it still belongs, asked again once the handle holds the pid; whether it did."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not marked(pid, sandbox) and pid not in members():
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        return True
+    finally:
+        os.close(handle)

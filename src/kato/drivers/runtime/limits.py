@@ -1,0 +1,198 @@
+"""A task's limits: an App's memory and cpus go in, cgroups with those settings come out, where that is permitted.
+
+Memory is a hard limit, swap included (`resourceLimits.mem` raises or lifts it). Cpus are a share, as Mesos has it:
+1024 × cpus on cgroup v1, weight 100 × cpus on v2; only `resourceLimits.cpus` sets a hard quota. At most 4096
+processes and threads a task, so that a fork bomb stays in its room. A task's cgroups also say who belongs to it.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.errors import DriverError
+
+MAX_PIDS = 4096
+PERIOD = 100_000
+"""Microseconds in which a hard cpu quota is counted."""
+CONTROLLERS = ("memory", "cpu", "pids")
+OPTIONAL = ("memory.memsw.limit_in_bytes", "memory.swap.max")
+"""Not there where the kernel does not count swap."""
+MIB = 1 << 20
+
+
+class Hierarchy(msgspec.Struct, frozen=True):
+    """Where one controller is mounted. version: 1 or 2."""
+
+    version: int
+    path: Path
+
+
+def hierarchies(mountinfo: str, unified: str) -> dict[str, Hierarchy]:
+    """Where each controller is, from /proc/self/mountinfo and the v2 mount's cgroup.controllers."""
+    found: dict[str, Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        place, _, kind = line.partition(" - ")
+        path = Path(place.split()[4])
+        words = kind.split()
+        if words[0] == "cgroup":
+            offered, version = words[2].split(","), 1
+        elif words[0] == "cgroup2":
+            offered, version = unified.split(), 2
+        else:
+            continue
+        found |= {name: Hierarchy(version, path) for name in CONTROLLERS if name in offered and name not in found}
+    return found
+
+
+def unified_mount(mountinfo: str) -> Path | None:
+    """Where cgroup v2 is mounted."""
+    for line in mountinfo.splitlines():
+        place, _, kind = line.partition(" - ")
+        if kind.startswith("cgroup2 "):
+            return Path(place.split()[4])
+    return None
+
+
+def settings(app: App, controller: str, version: int) -> tuple[tuple[str, str], ...]:
+    """What is written into a task's cgroup: (file, value) in order."""
+    if controller == "pids":
+        return (("pids.max", str(MAX_PIDS)),)
+    if controller == "memory":
+        return _memory(app, version)
+    quota = (app.resource_limits or {}).get("cpus")
+    hard = isinstance(quota, int | float)
+    limit = round(float(quota) * PERIOD) if quota is not None and hard else 0
+    if version == 1:
+        share = ("cpu.shares", str(max(2, round(1024 * app.cpus))))
+        return (share, ("cpu.cfs_period_us", str(PERIOD)), ("cpu.cfs_quota_us", str(limit))) if hard else (share,)
+    weight = ("cpu.weight", str(min(10_000, max(1, round(100 * app.cpus)))))
+    return (weight, ("cpu.max", f"{limit} {PERIOD}")) if hard else (weight,)
+
+
+def memory_limit(app: App) -> float | None:
+    """MiB that the task may use at most; None for no limit."""
+    asked = (app.resource_limits or {}).get("mem", app.mem)
+    if isinstance(asked, str):
+        return None
+    return max(asked, app.mem) or None
+
+
+def _memory(app: App, version: int) -> tuple[tuple[str, str], ...]:
+    limit = memory_limit(app)
+    if limit is None:
+        return ()
+    size = str(round(limit * MIB))
+    if version == 1:
+        return (("memory.limit_in_bytes", size), ("memory.memsw.limit_in_bytes", size))
+    return (("memory.max", size), ("memory.swap.max", "0"))
+
+
+class Limits:
+    """The cgroups of one driver's tasks: `kato/<hash of the folder>/<task>` in each hierarchy.
+
+    notes: which limits cannot be set here, and why, as sentences.
+    """
+
+    def __init__(self, parents: Mapping[str, Hierarchy], notes: tuple[str, ...]) -> None:
+        self._parents = parents
+        self.notes = notes
+
+    @classmethod
+    def open(cls, folder: Path) -> "Limits":
+        """Makes the parents where permitted; what is not permitted becomes a note."""
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+        mount = unified_mount(mountinfo)
+        offered = ""
+        if mount is not None:
+            with contextlib.suppress(OSError):
+                offered = (mount / "cgroup.controllers").read_text()
+        found = hierarchies(mountinfo, offered)
+        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        parents, notes = {}, []
+        for controller in CONTROLLERS:
+            try:
+                if controller not in found:
+                    raise OSError("the kernel offers no such cgroup controller here")
+                parents[controller] = _parent(found[controller], controller, name)
+            except OSError as error:
+                notes.append(
+                    f"No {controller} limits: {error}. They need a cell run by root, and cgroups that are writable."
+                )
+        return cls(parents, tuple(notes))
+
+    def _folders(self, task: str) -> Iterator[Path]:
+        yield from dict.fromkeys(parent.path / task for parent in self._parents.values())
+
+    def create(self, task: str, app: App) -> tuple[str, ...]:
+        """Makes the task's cgroups with its limits; their folders. OSError leaves some, which `remove` takes."""
+        for controller, parent in self._parents.items():
+            folder = parent.path / task
+            folder.mkdir(exist_ok=True)
+            for file, value in settings(app, controller, parent.version):
+                if file in OPTIONAL and not (folder / file).exists():
+                    continue
+                (folder / file).write_text(value)
+        return tuple(str(folder) for folder in self._folders(task))
+
+    def events(self, task: str) -> str | None:
+        """The file that counts the task's OOM kills; None without memory limits."""
+        parent = self._parents.get("memory")
+        if parent is None:
+            return None
+        return str(parent.path / task / ("memory.oom_control" if parent.version == 1 else "memory.events"))
+
+    def members(self, task: str) -> set[int]:
+        """The pids in the task's cgroups."""
+        pids: set[int] = set()
+        for folder in self._folders(task):
+            with contextlib.suppress(OSError):
+                pids.update(map(int, (folder / "cgroup.procs").read_text().split()))
+        return pids
+
+    def forbid_forks(self, task: str) -> None:
+        """Lets no process of the task make another, so that killing them comes to an end."""
+        for folder in self._folders(task):
+            with contextlib.suppress(OSError), open(folder / "pids.max", "r+") as file:
+                file.write("0")
+
+    def remove(self, task: str) -> None:
+        """Removes the task's cgroups. Blocks for up to a second while the kernel lets the last member go."""
+        for folder in self._folders(task):
+            for _ in range(100):
+                try:
+                    folder.rmdir()
+                except FileNotFoundError:
+                    pass
+                except OSError:
+                    time.sleep(0.01)
+                    continue
+                break
+            else:
+                raise DriverError(f"The cgroup {folder} cannot be removed: something still runs in it.")
+
+    def close(self) -> None:
+        """Removes the parents, where no task uses them."""
+        for parent in self._parents.values():
+            with contextlib.suppress(OSError):
+                parent.path.rmdir()
+                parent.path.parent.rmdir()
+
+
+def _parent(hierarchy: Hierarchy, controller: str, name: str) -> Hierarchy:
+    path = hierarchy.path
+    for part in ("kato", name):
+        if hierarchy.version == 2:
+            (path / "cgroup.subtree_control").write_text(f"+{controller}")
+        path = path / part
+        path.mkdir(exist_ok=True)
+    if hierarchy.version == 2:
+        (path / "cgroup.subtree_control").write_text(f"+{controller}")
+    if not os.access(path, os.W_OK):
+        raise PermissionError(13, "not permitted", str(path))
+    return Hierarchy(hierarchy.version, path)

@@ -1,0 +1,380 @@
+"""Tasks as plain processes: a Launch flows in, a keeper with a sandbox comes out; what keepers wrote flows back as
+Found, Exit and Output, also when an earlier life of the cell started them.
+
+    FOLDER/.lock              held while the driver is open      FOLDER/.kept/<task>/   removed tasks, for a day
+    FOLDER/<task>/            the record (record.py)             FOLDER/<task>/sandbox/ the task's own folder
+
+Run by root, FOLDER and records may be passed but not read by others (0711), so that a task of another user
+reaches its own sandbox (0700, that user's); run by anyone else, everything is 0700. The spec with the environment
+stays in the record, closed to all but the cell, while the task is known: `execute` needs it.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from kato.drivers.runtime import Exit, Found, Launch, Options
+from kato.drivers.runtime.leftovers import end_all
+from kato.drivers.runtime.limits import Limits
+from kato.drivers.runtime.record import Record, Spec, Started, exit_of, start_time, surplus
+from kato.drivers.runtime.sandbox import (
+    Identity,
+    closed_folder,
+    command,
+    delete,
+    environment,
+    furnish,
+    identity,
+    links,
+    working_folder,
+)
+from kato.drivers.runtime.streams import Changes, Stream
+from kato.model.errors import DriverError, DriverMissing, NotFound
+from kato.model.link import Output
+
+KEEPER = Path(__file__).with_name("keeper")
+ROTATE = 10 << 20
+"""Bytes of a full output file."""
+FULL_FILES = 2
+"""How many full output files are kept beside the current one."""
+NOT_ENTERED = 125
+"""The keeper's exit code where it could not enter the task's surroundings."""
+_T = TypeVar("_T")
+
+
+class Driver:
+    """The runtime driver `process`. It needs no engine, no image and no root; root brings limits and users."""
+
+    name = "process"
+    powers = ("logs", "execute")
+
+    def __init__(
+        self, options: Options, limits: Limits, lock: int, *, cell: Mapping[str, str], rotate: int = ROTATE
+    ) -> None:
+        """lock: the descriptor that holds the folder's lock. cell: the environment for PATH, HOME and LANG."""
+        self.notes = (*limits.notes, "Volumes are links in the sandbox: read-only ones are not enforced.")
+        self._options = options
+        self._limits = limits
+        self._lock = lock
+        self._cell = cell
+        self._rotate = rotate
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="process-runtime")
+        self._starting: dict[str, asyncio.Task[Found]] = {}
+        self._endings: dict[str, asyncio.Task[Exit]] = {}
+        self._changes: Changes | None = None
+
+    @classmethod
+    async def open(cls, options: Options, *, rotate: int = ROTATE) -> "Driver":
+        """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it."""
+        if not os.access(KEEPER, os.X_OK):
+            raise DriverMissing(f"{KEEPER} is missing: it is compiled when Káto is built. Run: pip install -e .")
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        try:
+            for folder in (options.folder, options.folder / ".kept", options.volumes):
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(mode)
+            lock = os.open(options.folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DriverError(f"The process runtime cannot use its folders: {error}.") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise DriverError(
+                f"Another cell runs its tasks in {options.folder}. Stop it, or choose another folder (KATO_DATA)."
+            ) from None
+        # What a task has from the cell is this process's own, and a driver is where a process comes from.
+        return cls(options, Limits.open(options.folder), lock, cell=dict(os.environ), rotate=rotate)
+
+    async def close(self) -> None:
+        """Lets go. Tasks and their keepers go on."""
+        for ending in self._endings.values():
+            ending.cancel()
+        await asyncio.gather(*self._endings.values(), *self._starting.values(), return_exceptions=True)
+        self._threads.shutdown()
+        if self._changes is not None:
+            self._changes.close()
+        self._limits.close()
+        os.close(self._lock)
+
+    async def found(self) -> Mapping[str, Found]:
+        """Every task with a record. A start that was cut off before the task ran is cleared away."""
+        names = [entry.name for entry in os.scandir(self._options.folder) if not entry.name.startswith(".")]
+        known: dict[str, Found] = {}
+        for name in names:
+            record = self._record(name)
+            if name in self._starting:
+                known[name] = await asyncio.shield(self._starting[name])
+                continue
+            if (started := await _started(record)) is None:
+                await self._in_thread(self._discard, record)
+            else:
+                known[name] = await self._look(record, started)
+        return known
+
+    async def start(self, launch: Launch) -> Found:
+        """Starts the task, or finds it started before."""
+        record = self._record(launch.task)
+        starting = self._starting.get(launch.task)
+        if starting is None:
+            starting = self._starting[launch.task] = asyncio.create_task(self._begin(record, launch))
+            starting.add_done_callback(lambda _: self._starting.pop(launch.task))
+        return await asyncio.shield(starting)
+
+    async def _begin(self, record: Record, launch: Launch) -> Found:
+        if (started := await _started(record)) is not None:
+            return await self._look(record, started)
+        return await self._in_thread(self._start, record, launch)
+
+    async def wait(self, task: str) -> Exit:
+        """Returns once its keeper is gone, and so nothing of the task is left."""
+        record = self._record(task)
+        started = record.started()
+        if started is None:
+            raise DriverError(f"process: there is no task {task} here.")
+        return await asyncio.shield(self._ending(record, started))
+
+    async def stop(self, task: str, grace: float) -> None:
+        """Hands the wish to the keeper, which carries it out though the cell dies. No error where it has ended."""
+        # No reader (ENXIO) or no file: the keeper is gone, and with it the task.
+        with contextlib.suppress(OSError):
+            control = os.open(self._record(task).control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                os.write(control, f"stop {grace:.3f}\n".encode())
+            finally:
+                os.close(control)
+
+    async def remove(self, task: str) -> None:
+        """Forgets an ended task. Its output and sandbox are kept for a day, but no more than 20 of one app, and
+        none where the disk is nine tenths full."""
+        record = self._record(task)
+        if (started := record.started()) is None:
+            return
+        if (await self._look(record, started)).exit is None:
+            raise DriverError(f"process: task {task} still runs. Stop it before it is removed.")
+        self._endings.pop(task, None)
+        await self._in_thread(self._remove, record)
+
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
+        """Runs a command with the task's user, environment, folder and limits; 128 + n where signal n ended it."""
+        record = self._record(task)
+        if not record.locked():
+            raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
+        words = [str(KEEPER), "run", str(record.folder), *argv]
+        null = asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=null, stdout=null, stderr=null, env={}, start_new_session=True
+        )
+        try:
+            async with asyncio.timeout(timeout):
+                code = await process.wait()
+        except TimeoutError:
+            raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        if code == NOT_ENTERED:
+            raise DriverError(f"process: {argv[0]} could not be run in task {task}.")
+        return code if code >= 0 else 128 - code
+
+    async def output(
+        self, task: str, stream: str, *, tail: int | None = None, follow: bool = False
+    ) -> AsyncIterator[Output]:
+        """Pieces of `stdout` or `stderr`, also of a task removed lately. NotFound where there is none of it."""
+        record = self._record(task)
+        folder = record.folder if record.exists else self._options.folder / ".kept" / task
+        if stream not in ("stdout", "stderr") or not folder.is_dir():
+            raise NotFound(f"There is no {stream} of task {task} on this node.")
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(Stream(folder, stream))
+            ending = changed = None
+            if follow and (started := record.started()) is not None:
+                self._changes = self._changes or Changes()
+                changed = stack.enter_context(self._changes.of(folder))
+                ending = self._ending(record, started)
+                ending.add_done_callback(wake := lambda _: changed.set())
+                stack.callback(ending.remove_done_callback, wake)
+            offset = 0 if tail is None else reader.tail(tail)
+            while True:
+                last = ending is None or ending.done()
+                for at, data in reader.read(offset):
+                    yield Output(task, stream, at, data)
+                    offset = at + len(data)
+                if last or changed is None:
+                    return
+                await changed.wait()
+                changed.clear()
+
+    def _record(self, task: str) -> Record:
+        if not task or "/" in task or task.startswith("."):
+            raise DriverError(f"process: {task!r} is no task id: it holds '/' or begins with '.'.")
+        return Record(self._options.folder / task)
+
+    async def _in_thread(self, act: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act, *arguments)
+
+    async def _look(self, record: Record, started: Started) -> Found:
+        ending = self._endings.get(record.task)
+        over = (ending is not None and ending.done()) or not record.locked()
+        end = await self._ending(record, started) if over else None
+        return Found(task=record.task, started=started.time, pid=None if end else started.pid, exit=end)
+
+    def _ending(self, record: Record, started: Started) -> asyncio.Task[Exit]:
+        """One watch a task, however many wait. One that failed is asked again."""
+        ending = self._endings.get(record.task)
+        if ending is None or (ending.done() and (ending.cancelled() or ending.exception() is not None)):
+            ending = asyncio.create_task(self._watch(record, started))
+            self._endings[record.task] = ending
+        return ending
+
+    async def _watch(self, record: Record, started: Started) -> Exit:
+        await _until_gone(record, started)
+        return await self._in_thread(self._conclude, record, started)
+
+    def _conclude(self, record: Record, started: Started) -> Exit:
+        """How it ended, after ending what a killed keeper left behind."""
+        left: set[int] = set()
+        if started.boot == self._boot and not record.clean:
+            self._limits.forbid_forks(record.task)
+            left = end_all(str(record.sandbox), lambda: self._limits.members(record.task))
+        end = exit_of(started, record.ended(), self._boot)
+        if left:
+            words = f"{end.message} These of its processes do not die: {', '.join(map(str, sorted(left)))}."
+            return msgspec.structs.replace(end, message=words)
+        record.control.unlink(missing_ok=True)
+        return end
+
+    def _start(self, record: Record, launch: Launch) -> Found:
+        """Makes record and sandbox and starts the keeper; leaves nothing behind where any of it fails."""
+        try:
+            self._discard(record)
+            self._prepare(record, launch)
+            started = self._spawn(record, launch)
+        except (OSError, ValueError, DriverError) as error:
+            self._discard(record)
+            raise DriverError(f"Task {launch.task} cannot be started: {error}") from error
+        return Found(task=record.task, started=started.time, pid=started.pid)
+
+    def _who(self, launch: Launch) -> Identity:
+        return identity(launch.app.user or self._options.user)
+
+    def _prepare(self, record: Record, launch: Launch) -> None:
+        app, who = launch.app, self._who(launch)
+        if app.fetch:
+            raise DriverError("It wants files fetched, which the process runtime does not do. Leave out `fetch`.")
+        volumes, words = links(app, self._options.volumes), command(app)
+        record.folder.mkdir()
+        record.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        furnish(record.sandbox, volumes, who)
+        spec = Spec(
+            argv=words,
+            env=environment(launch.env, self._cell, who, record.sandbox),
+            cwd=str(working_folder(app, record.sandbox)),
+            user=(who.uid, who.gid, who.groups) if os.geteuid() == 0 else None,
+            cgroups=self._limits.create(record.task, app),
+            events=self._limits.events(record.task),
+            rotate=self._rotate,
+            files=FULL_FILES,
+            grace=app.kill_grace,
+        )
+        file = os.open(record.spec, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with open(file, "wb") as stream:
+            stream.write(spec.encode())
+
+    def _spawn(self, record: Record, launch: Launch) -> Started:
+        """The keeper's first process ends once it has detached; its pipe closes once the task runs or cannot."""
+        with subprocess.Popen(
+            [KEEPER, "keep", record.folder],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+            close_fds=False,  # the keeper closes all that it did not ask for
+        ) as process:
+            said = process.stdout.read() if process.stdout else b""
+        started = record.started()
+        if said.startswith(b"{") and started is not None:
+            return started
+        where = working_folder(launch.app, record.sandbox)
+        raise DriverError(_why(said.decode(errors="replace"), command(launch.app)[0], where, self._who(launch)))
+
+    def _discard(self, record: Record) -> None:
+        """Takes away all of a start that did not come about."""
+        record.await_lock()
+        self._limits.remove(record.task)
+        if record.exists:
+            delete(record.folder)
+
+    def _remove(self, record: Record) -> None:
+        kept = self._options.folder / ".kept"
+        self._limits.remove(record.task)
+        for secret in (record.spec, record.control):
+            secret.unlink(missing_ok=True)
+        os.utime(record.folder)
+        record.folder.rename(kept / record.task)
+        now, disk = time.time(), shutil.disk_usage(kept)
+        ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(kept)]
+        for task in surplus(ages, full=disk.free * 10 < disk.total):
+            delete(kept / task)
+
+
+async def _started(record: Record) -> Started | None:
+    """Its start; a keeper whose cell was killed meanwhile is given the moment that it needs to write it."""
+    while (started := record.started()) is None and record.locked():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # a window of a few ms, right after kill -9; nothing tells that it closes
+    return started
+
+
+async def _until_gone(record: Record, started: Started) -> None:
+    """Returns when the keeper is gone: its pidfd says so, taken while the lock and the start time prove it."""
+    try:
+        handle = os.pidfd_open(started.keeper)
+    except ProcessLookupError:
+        handle = -1
+    try:
+        if handle < 0 or not record.locked() or started.keeper_start != start_time(started.keeper):
+            if record.locked():
+                raise DriverError(
+                    f"The keeper of task {record.task} lives, but not in this cell's pid namespace. "
+                    "Run the cell where it ran before."
+                )
+            return
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+        loop.add_reader(handle, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(handle)
+        # Where the cell is process 1 of a container it inherits its keepers, and no one else reaps them.
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _why(said: str, program: str, where: Path, who: Identity) -> str:
+    """A keeper's fault as a sentence that says what to do."""
+    step, _, cause = said.partition(": ")
+    if step == "run":
+        return f"{program} cannot be run: {cause}. Name a program that is on the PATH and may be executed."
+    if step == "enter":
+        closed = closed_folder(where, who)
+        remedy = f"Open the way for its user: chmod o+x {closed}" if closed else "Check the label KATO_WORKDIR"
+        return f"its folder {where} cannot be entered: {cause}. {remedy}."
+    return f"the keeper could not {step or 'start'}: {cause or 'it was killed'}."

@@ -1,0 +1,184 @@
+"""What surrounds a process: an App, a user's name and the folders of the driver go in; who it runs as, its
+environment, its command line and the links to its volumes come out.
+"""
+
+import contextlib
+import grp
+import hashlib
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from kato.model.app import App, AppVolume
+from kato.model.errors import DriverError
+from kato.model.ids import safe
+
+INHERITED = ("PATH", "HOME", "LANG")
+"""What a task has from the cell where its app does not say."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a task runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A volume: `place` in the sandbox is a link to `target`. owned: the driver makes the target where missing."""
+
+    place: PurePosixPath
+    target: Path
+    owned: bool
+
+
+def identity(user: str | None) -> Identity:
+    """The user called `user`: a name or number, with `:group` where it is not the user's own; None for the cell's.
+
+    Raises DriverError for an unknown one, and for another user than the cell's where the cell is not root.
+    """
+    name, _, group = (user or str(os.geteuid())).partition(":")
+    try:
+        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        uid, gid, home, groups = (
+            entry.pw_uid,
+            entry.pw_gid,
+            entry.pw_dir,
+            os.getgrouplist(entry.pw_name, entry.pw_gid),
+        )
+    except KeyError:
+        if not name.isdecimal():
+            raise DriverError(f"There is no user {name!r} on this machine. Add it, or name another.") from None
+        uid, gid, home, groups = int(name), int(name), "/", [int(name)]
+    if group:
+        try:
+            gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise DriverError(f"There is no group {group!r} on this machine. Add it, or name another.") from None
+        groups = [gid, *groups]
+    if os.geteuid() != 0 and (uid != os.geteuid() or (group and gid not in {os.getegid(), *os.getgroups()})):
+        raise DriverError(
+            f"It is to run as {user!r}, and only root can start processes of others. Run the cell as root, or "
+            "leave out `user`."
+        )
+    return Identity(uid, gid, tuple(dict.fromkeys(groups)), home)
+
+
+def command(app: App) -> tuple[str, ...]:
+    """The words that are executed: `cmd` by the shell, `args` as they stand."""
+    if app.cmd is not None:
+        return ("/bin/sh", "-c", app.cmd)
+    if app.args:
+        return app.args
+    raise DriverError("It has neither `cmd` nor `args`, so there is nothing to run. Give it one of them.")
+
+
+def environment(
+    given: Mapping[str, str], cell: Mapping[str, str], who: Identity, sandbox: Path
+) -> Mapping[str, str]:
+    """The whole environment: what is `given`, the sandbox by Mesos' names; PATH, HOME and LANG where not given.
+
+    HOME is the user's own where the task does not run as the cell's user.
+    """
+    inherited = {name: cell[name] for name in INHERITED if name in cell}
+    if who.uid != os.geteuid():
+        inherited["HOME"] = who.home
+    return inherited | dict(given) | {"MESOS_SANDBOX": str(sandbox), "MESOS_DIRECTORY": str(sandbox)}
+
+
+def working_folder(app: App, sandbox: Path) -> Path:
+    """Where it runs: the label KATO_WORKDIR (from the sandbox where it is not absolute), else the sandbox."""
+    return sandbox / app.labels.get("KATO_WORKDIR", "")
+
+
+def links(app: App, volumes: Path) -> tuple[Link, ...]:
+    """The volumes of an app as links. DriverError for what a plain process cannot have."""
+    return tuple(_link(app, volume, volumes) for volume in (app.container.volumes if app.container else ()))
+
+
+def _link(app: App, volume: AppVolume, volumes: Path) -> Link:
+    where = f"Its volume at {volume.container_path!r}"
+    place = PurePosixPath(volume.container_path.lstrip("/"))
+    if not place.parts or ".." in place.parts:
+        raise DriverError(f"{where} is not a path inside the sandbox. Name a folder, without '..'.")
+    if volume.external is not None:
+        return Link(place, volumes / _volume_name(volume.external.name, where), True)
+    if volume.persistent is not None:
+        mark = hashlib.sha256(f"{app.id} {place}".encode()).hexdigest()[:8]
+        return Link(place, volumes / f"{safe(app.id)}-{place.name}-{mark}", True)
+    if volume.host_path is None:
+        raise DriverError(f"{where} is a secret's, which a plain process cannot have. Hand it over in `env`.")
+    if not volume.host_path.startswith("/"):
+        raise DriverError(
+            f"{where} has the host path {volume.host_path!r}, which is not absolute. Write it in full."
+        )
+    return Link(place, Path(volume.host_path), False)
+
+
+def _volume_name(name: str | None, where: str) -> str:
+    if not name or "/" in name or name.startswith("."):
+        raise DriverError(f"{where} is called {name!r}. The name of a volume has no '/' and begins with no '.'.")
+    return name
+
+
+def furnish(sandbox: Path, volumes: tuple[Link, ...], who: Identity) -> None:
+    """Makes the sandbox and the volumes that are missing, closed to others, and links them. OSError."""
+    sandbox.mkdir()
+    _own(sandbox, who)
+    for link in volumes:
+        if link.owned:
+            with contextlib.suppress(FileExistsError):
+                link.target.mkdir()
+            if not any(link.target.iterdir()):
+                _own(link.target, who)
+        place = sandbox
+        for part in link.place.parts[:-1]:
+            place = place / part
+            if not place.exists():
+                place.mkdir()
+                _own(place, who)
+        (place / link.place.name).symlink_to(link.target)
+
+
+def _own(folder: Path, who: Identity) -> None:
+    folder.chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, who.uid, who.gid)
+
+
+def closed_folder(path: Path, who: Identity) -> Path | None:
+    """The first folder on the way to `path` that `who` may not pass, by its mode; None where the way is open."""
+    for folder in reversed(path.parents):
+        about = folder.stat()
+        owner, group = about.st_uid == who.uid, about.st_gid in who.groups
+        if who.uid and not about.st_mode & (0o100 if owner else 0o010 if group else 0o001):
+            return folder
+    return None
+
+
+def delete(folder: Path) -> None:
+    """Deletes a folder and all in it, following no link; what a task closed to its own user is opened again."""
+
+    def reopen(retry: Callable[..., object], path: str, failure: Any) -> None:
+        parent = os.path.dirname(path)
+        if os.geteuid() == 0 or os.path.islink(parent):
+            raise failure if isinstance(failure, BaseException) else failure[1]
+        os.chmod(parent, 0o700)
+        if retry in (os.unlink, os.rmdir):
+            retry(path)
+        elif not os.path.islink(path):
+            os.chmod(path, 0o700)
+            shutil.rmtree(path)
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(folder, onexc=reopen)
+    else:
+        shutil.rmtree(folder, onerror=reopen)
