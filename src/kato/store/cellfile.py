@@ -125,8 +125,8 @@ def _create(path: Path) -> None:
     journal = path.with_name(path.name + "-wal")
     if journal.exists():
         raise StoreRefused(
-            f"The store {path} is missing, but its journal {journal.name} is there. Put the store back beside it, or "
-            "move the journal away to begin with an empty cell."
+            f"The store {path} is missing, but its journal {journal.name} is there. Put the store back beside it, "
+            "or move the journal away to begin with an empty cell."
         )
     new = path.with_name(path.name + ".new")
     for leftover in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):

@@ -30,7 +30,7 @@ class _Waiting(NamedTuple):
 class Engine:
     """One store's state on one event loop. Without `persist` a revision is committed when it is decided.
 
-    observers: called with each revision as it is committed, in order, before anyone hears of it. They do not raise.
+    observers: called with each revision as it is committed, before anyone hears of it. They do not raise.
     """
 
     def __init__(self, ledger: Ledger | None = None, persist: Persist | None = None) -> None:

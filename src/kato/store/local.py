@@ -105,8 +105,8 @@ def _own(path: Path) -> int:
         holder = os.read(lock, 20).decode(errors="replace").strip()
         os.close(lock)
         raise StoreRefused(
-            f"The store {path} is in use by {f'process {holder}' if holder else 'another process'}. Stop that cell, "
-            "or give this one a folder of its own."
+            f"The store {path} is in use by {f'process {holder}' if holder else 'another process'}. Stop that "
+            "cell, or give this one a folder of its own."
         ) from None
     os.ftruncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
