@@ -1,0 +1,43 @@
+"""Model structs come in; the JSON that Marathon's clients read comes out, as plain data.
+
+Defaults are filled in and None is left out, so that what strict clients do not know (executorResources, check,
+resourceLimits, tty, linuxInfo …) appears only where it is set. Whole numbers are written as such: `1`, not `1.0`.
+"""
+
+from typing import Any, cast
+
+import msgspec
+
+from kato.model.app import App
+
+Json = dict[str, Any]
+
+_KEPT_EMPTY = frozenset({"volumes", "parameters", "portMappings"})
+"""Lists below the app itself that clients expect though they are empty."""
+
+
+def app_document(app: App) -> Json:
+    """One app as Marathon writes it."""
+    document = cast(Json, _clean(msgspec.to_builtins(app), top=True))
+    if not app.version:
+        document.pop("version")
+    return document
+
+
+def document(value: object) -> object:
+    """Any other struct or plain data by the same rules, but with its empty lists and objects kept."""
+    return _clean(msgspec.to_builtins(value), top=True)
+
+
+def _clean(value: object, *, top: bool = False) -> object:
+    if isinstance(value, dict):
+        return {
+            key: _clean(each)
+            for key, each in value.items()
+            if each is not None and (top or key in _KEPT_EMPTY or each not in ({}, [], ()))
+        }
+    if isinstance(value, (list, tuple)):
+        return [_clean(each) for each in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
