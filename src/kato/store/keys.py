@@ -28,6 +28,7 @@ import msgspec
 
 from kato.model.app import App
 from kato.model.deployment import Deployment, GroupRecord, Kill, Launches, Nudge, Progress, Record
+from kato.model.errors import StoreRefused
 from kato.model.frontend import BorderAck
 from kato.model.node import Node
 from kato.model.task import Status, Task
@@ -119,27 +120,28 @@ def link(node: str) -> str:
 
 
 class Kind(NamedTuple):
-    """What stands under a first part of a key."""
+    """What stands under a first part of a key. path: whether what follows is an absolute path, as an app's id."""
 
     room: str
     type: Any
+    path: bool = False
 
 
 KINDS: dict[str, Kind] = {
     kind.room: kind
     for kind in (
         Kind("cell", Cell),
-        Kind("apps", Record),
-        Kind("versions", App),
-        Kind("groups", GroupRecord),
+        Kind("apps", Record, path=True),
+        Kind("versions", App, path=True),
+        Kind("groups", GroupRecord, path=True),
         Kind("deployments", Deployment),
-        Kind("locks", str),
+        Kind("locks", str, path=True),
         Kind("wish", int),
         Kind("kills", Kill),
-        Kind("nudges", Nudge),
+        Kind("nudges", Nudge, path=True),
         Kind("tasks", Task),
         Kind("progress", Progress),
-        Kind("launches", Launches),
+        Kind("launches", Launches, path=True),
         Kind("plan", int),
         Kind("nodes", Node),
         Kind("status", Status),
@@ -150,6 +152,16 @@ KINDS: dict[str, Kind] = {
 }
 _DECODERS = {room: msgspec.json.Decoder(kind.type) for room, kind in KINDS.items()}
 _ENCODER = msgspec.json.Encoder()
+_REMEDY = "Run the Káto that wrote it, or restore a backup."
+
+
+def split(key: str) -> tuple[str, str]:
+    """A key's room, and the id in it: `locks/a/b` → `locks`, `/a/b`; `nodes/n1` → `nodes`, `n1`.
+
+    KeyError for a key that no room knows.
+    """
+    room, slash, rest = key.partition("/")
+    return room, slash + rest if KINDS[room].path else rest
 
 
 def encode(value: object) -> bytes:
@@ -160,3 +172,14 @@ def encode(value: object) -> bytes:
 def decode(key: str, value: bytes) -> Any:
     """What stands at `key`, as its struct. KeyError for a key that no room knows."""
     return _DECODERS[key.partition("/")[0]].decode(value)
+
+
+def read(key: str, value: bytes) -> Any:
+    """As `decode`, for what stands in a store: StoreRefused, naming the key, where it cannot be read."""
+    room = key.partition("/")[0]
+    if room not in KINDS:
+        raise StoreRefused(f"The store holds {key}, which this Káto does not know. {_REMEDY}")
+    try:
+        return _DECODERS[room].decode(value)
+    except msgspec.MsgspecError as error:
+        raise StoreRefused(f"What the store holds at {key} cannot be read: {error}. {_REMEDY}") from error

@@ -1,0 +1,252 @@
+"""A range and then events of the store flow in; Worlds flow out, with everything decoded once and shared.
+
+Whatever goes in, a snapshot or some events, has the same effect: a delta, applied to copy-on-write indexes.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, NamedTuple
+
+from kato.model.app import App
+from kato.model.deployment import Deployment
+from kato.model.errors import Compacted, StoreRefused, StoreUnavailable
+from kato.model.task import Status, Task
+from kato.model.world import World
+from kato.store import Events, KeyValue, Range, Store, keys
+from kato.store.changes import Change, Changes, Subscription
+from kato.store.indexes import Grouped, Index, Specs
+
+BEHIND = 10_000
+"""How many changes a subscriber may lie behind."""
+RETRY_FIRST, RETRY_MOST = 0.1, 5.0
+"""Seconds between attempts to reach a store that does not answer; doubled each time."""
+
+_FLAT = ("groups", "deployments", "progress", "launches", "kills", "nudges", "nodes", "borders", "links")
+
+
+class _Held(NamedTuple):
+    value: Any
+    """Decoded; for a version, its bytes."""
+    created: int
+    modified: int
+
+
+class Mirror:
+    """The store as it was at `revision`, 0 before the first `reset`. A store's first revision is 1."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self._held: dict[str, _Held] = {}
+        self._flat: dict[str, Index[Any]] = {room: Index() for room in _FLAT}
+        self._tasks = Grouped[Task]()
+        self._statuses = Grouped[Status]()
+        self._specs = Specs()
+        self._apps = Index[App]()
+        self._locks = Index[str]()
+        self._world: World | None = None
+        self._order = itertools.count()
+        self._awaited: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._subscriptions: list[Subscription] = []
+
+    def reset(self, all: Range) -> None:
+        """Becomes what `all` (of the prefix "") says. StoreRefused where a value cannot be read."""
+        found = {item.key: item for item in all.items}
+        changed = [item for item in all.items if self.modified(item.key) != item.modified]
+        gone = [key for key in self._held if key not in found]
+        self._take(all.revision, [*((key, None) for key in gone), *((item.key, item) for item in changed)])
+
+    def update(self, events: Events) -> None:
+        """Takes in one revision. StoreRefused where a value cannot be read."""
+        self._take(events.revision, [(event.key, event.now) for event in events.items])
+
+    def world(self, dark: Set[str] = frozenset()) -> World:
+        """The World as of now. It shares the indexes, copies nothing, and never changes."""
+        if self._world is None or self._world.dark != dark:
+            flat = {room: self._flat[room].view() for room in _FLAT if room != "links"}
+            self._world = World(
+                revision=self.revision,
+                seq=self.plan_seq,
+                apps=self._apps.view(),
+                locks=self._locks.view(),
+                tasks=self._tasks.view(),
+                statuses=self._statuses.view(),
+                dark=frozenset(dark),
+                spec=self._specs.view(),
+                **flat,
+            )
+        return self._world
+
+    def get(self, key: str) -> Any:
+        """What stands at a key, decoded; None for nothing."""
+        held = self._held.get(key)
+        return _decoded(key, held.value) if held else None
+
+    def modified(self, key: str) -> int:
+        """The revision of a key's last write, 0 where it does not exist: what a Compare asks for."""
+        held = self._held.get(key)
+        return held.modified if held else 0
+
+    def created(self, key: str) -> int:
+        """The revision at which a key was made, 0 where it does not exist. The leader key's is the epoch."""
+        held = self._held.get(key)
+        return held.created if held else 0
+
+    @property
+    def plan_seq(self) -> int:
+        return self.get(keys.PLAN_SEQ) or 0
+
+    @property
+    def wish_seq(self) -> int:
+        return self.get(keys.WISH_SEQ) or 0
+
+    @property
+    def leader(self) -> keys.Leader | None:
+        leader: keys.Leader | None = self.get(keys.LEADER)
+        return leader
+
+    @property
+    def cell(self) -> keys.Cell | None:
+        cell: keys.Cell | None = self.get(keys.CELL)
+        return cell
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Node id → the master that serves it."""
+        return self._flat["links"].view()
+
+    async def reached(self, revision: int) -> None:
+        """Returns once the mirror is at least this new; `reached(1)` is its first load."""
+        if self.revision < revision:
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._awaited, (revision, next(self._order), told))
+            await told
+
+    def changes(self, limit: int = BEHIND) -> Subscription:
+        """Every change from now on. Use it with `with`; a reader that is too slow is dropped."""
+        subscription = Subscription(limit)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def _take(self, revision: int, delta: list[tuple[str, KeyValue | None]]) -> None:
+        # Everything is decoded before anything changes.
+        taken = [(key, _held(item) if item else None) for key, item in delta]
+        changed = [(key, self._held.get(key), now) for key, now in taken]
+        apps: set[str] = set()
+        for key, before, now in changed:
+            apps.update(self._index(key, before, now))
+        if apps:
+            self._overlay(sorted(apps))
+        self.revision = revision
+        self._world = None
+        self._tell(changed)
+
+    def _index(self, key: str, before: _Held | None, now: _Held | None) -> Iterable[str]:
+        """Puts one key where it belongs; the apps whose wish or lock it may have changed."""
+        if now is None:
+            self._held.pop(key, None)
+        else:
+            self._held[key] = now
+        room, id = keys.split(key)
+        match room:
+            case "tasks" | "status":
+                index: Grouped[Any] = self._tasks if room == "tasks" else self._statuses
+                if before:
+                    index.drop(before.value.app, id.rpartition("/")[2], before.value)
+                if now:
+                    index.set(now.value.app, id.rpartition("/")[2], now.value)
+            case "versions":
+                self._specs.set(key, now.value if now else None)
+                return (id.rpartition("@")[0],)
+            case "apps" | "locks":
+                return (id,)
+            case _ if room in self._flat:
+                self._flat[room].set(id, now.value if now else None)
+                if room == "deployments":
+                    return [app for held in (before, now) if held for app in held.value.target]
+        return ()
+
+    def _overlay(self, apps: Iterable[str]) -> None:
+        """Brings wishes and locks in force up to date for some apps."""
+        wished, holding = self._claims()
+        running = self._flat["deployments"]
+        for app in apps:
+            record = self.get(keys.app(app))
+            version = wished.get(app, record and record.version)
+            self._apps.set(app, self._spec(app, version) if version else None)
+            lock = self.get(keys.lock(app))
+            kept = lock if lock and running.get(lock) else None  # no lock outlives its deployment
+            self._locks.set(app, holding.get(app, kept))
+
+    def _claims(self) -> tuple[dict[str, str | None], dict[str, str]]:
+        """What deployments say, the newest last: the version of each app, and who holds it.
+
+        A cancelled one holds nothing, but what it wished for stands until its pointers are written.
+        """
+        deployments: list[Deployment] = list(self._flat["deployments"].view().values())
+        wished: dict[str, str | None] = {}
+        holding: dict[str, str] = {}
+        for each in sorted(deployments, key=lambda deployment: self.created(keys.deployment(deployment.id))):
+            if not each.cancelled or not each.settled:
+                wished.update(each.target)
+            if not each.cancelled:
+                holding.update(dict.fromkeys(each.target, each.id))
+        return wished, holding
+
+    def _spec(self, app: str, version: str) -> App:
+        found = self._specs.view()(app, version)
+        if found is None:
+            raise StoreRefused(
+                f"{app} is wished for in version {version}, and {keys.version(app, version)} is not in the store. "
+                "The store was changed by another hand; restore a backup, or put the app anew."
+            )
+        return found
+
+    def _tell(self, changed: list[tuple[str, _Held | None, _Held | None]]) -> None:
+        while self._awaited and self._awaited[0][0] <= self.revision:
+            told = heapq.heappop(self._awaited)[2]
+            if not told.done():
+                told.set_result(None)
+        self._subscriptions = [each for each in self._subscriptions if not each.over]
+        if not self._subscriptions or not changed:
+            return
+        items = tuple(
+            Change(key, before and _decoded(key, before.value), now and _decoded(key, now.value))
+            for key, before, now in changed
+        )
+        for subscription in self._subscriptions:
+            subscription.offer(Changes(self.revision, items))
+
+
+async def follow(store: Store, mirror: Mirror) -> None:
+    """Keeps a mirror up to date for ever: reads everything once, then every change without a gap.
+
+    A store that does not answer is tried again, from where the mirror stands; history that is gone is read anew.
+    Raises StoreRefused where a value cannot be read.
+    """
+    loaded = False
+    delay = RETRY_FIRST
+    while True:
+        try:
+            if not loaded:
+                mirror.reset(await store.range(""))
+                loaded = True
+            async for events in store.watch("", mirror.revision):
+                mirror.update(events)
+                delay = RETRY_FIRST
+        except Compacted:
+            loaded = False
+        except StoreUnavailable:
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, RETRY_MOST)
+
+
+def _held(item: KeyValue) -> _Held:
+    lazy = item.key.startswith("versions/")
+    value = item.value if lazy else keys.read(item.key, item.value)
+    return _Held(value, item.created, item.modified)
+
+
+def _decoded(key: str, value: Any) -> Any:
+    return keys.read(key, value) if key.startswith("versions/") else value
