@@ -1,0 +1,79 @@
+"""The one loop: something changed or its time came; look, decide, act; say what was done; back off when it fails.
+
+It knows no room. A pass is a coroutine function that returns a `Pass`; whoever wants another calls `wake`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+
+from kato.model.errors import KatoError, LeadershipLost
+
+SHORTEST_REST = 0.02
+LONGEST_REST = 1.0
+LONGEST_BACKOFF = 5.0
+
+log = structlog.get_logger()
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """What one pass did, as a sentence (empty: nothing), and in how many seconds it wants to be called again."""
+
+    sentence: str = ""
+    again_in: float | None = None
+
+
+class Loop:
+    """Calls `step` when woken or when it asked to be, and never twice at once.
+
+    The first wake is acted on at once. In a burst it rests between passes for as long as the last one took, at
+    least 20 ms and at most 1 s, so that it never takes more than half of a core and events gather meanwhile.
+    """
+
+    def __init__(self, name: str, step: Callable[[], Awaitable[Pass]]) -> None:
+        self.name = name
+        self._step = step
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Asks for another pass, soon."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled. LeadershipLost ends it; every other error is logged, and tried again later."""
+        clock = asyncio.get_running_loop().time
+        failures = 0
+        while True:
+            self._woken.clear()
+            began = clock()
+            try:
+                done = await self._step()
+            except LeadershipLost:
+                raise
+            except Exception as error:
+                failures += 1
+                done = Pass(again_in=min(0.1 * 2**failures, LONGEST_BACKOFF))
+                self._complain(error, done.again_in)
+                await asyncio.sleep(done.again_in or 0)
+                continue
+            failures = 0
+            if done.sentence:
+                log.info(done.sentence, loop=self.name)
+            took = clock() - began
+            await self._rest_until_woken(took, done.again_in)
+
+    async def _rest_until_woken(self, took: float, again_in: float | None) -> None:
+        await asyncio.sleep(min(max(took, SHORTEST_REST), LONGEST_REST))
+        try:
+            async with asyncio.timeout(again_in if again_in is None else max(again_in, 0)):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    def _complain(self, error: Exception, again_in: float | None) -> None:
+        if isinstance(error, KatoError):
+            log.warning(str(error), loop=self.name, again_in=again_in)
+        else:
+            log.exception("a pass failed", loop=self.name, again_in=again_in)

@@ -1,0 +1,207 @@
+"""The composition root: a configuration, a store and drivers in, a running node out. Roles meet only here."""
+
+import asyncio
+import contextlib
+import signal
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from kato.agent import Agent
+from kato.agent.checks import Probe
+from kato.api import Api
+from kato.border import Border
+from kato.config import Config
+from kato.drivers.balancer import Balancer
+from kato.drivers.load import load
+from kato.drivers.runtime import Runtime
+from kato.master import Decide, Master, decide_in_thread
+from kato.master.link import Hub
+from kato.model.errors import StoreRefused
+from kato.model.node import Node as Facts
+from kato.store import Compare, Put, Store, keys
+from kato.store.mirror import Mirror, follow
+
+log = structlog.get_logger()
+
+RUNTIMES = ("process",)
+BALANCER = "haproxy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drivers:
+    """What may touch the machine, and what it says of itself. facts: the node as it is now."""
+
+    runtimes: Mapping[str, Runtime]
+    balancer: Balancer
+    probe: Probe
+    facts: Callable[[], Facts]
+
+
+class Node:
+    """One node of a cell: the roles of its configuration over one store. clock: epoch seconds.
+
+    memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        drivers: Drivers,
+        *,
+        clock: Callable[[], float] = time.time,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        memory: Path | None = None,
+        decide: Decide = decide_in_thread,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._drivers = drivers
+        self._clock = clock
+        self._new_id = new_id
+        self._memory = memory
+        self._decide = decide
+        self._stopped = asyncio.Event()
+        self.mirror = Mirror()
+
+    def stop(self) -> None:
+        """Asks the node to end; its tasks go on."""
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Runs every role until `stop`, or until one fails: then it ends loudly, and its supervisor starts it anew."""
+        cell = await found_cell(self._store, self._new_id)
+        facts = self._drivers.facts()
+        hub = Hub(store=self._store, mirror=self.mirror, id=facts.id, incarnation=cell.incarnation)
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(follow(self._store, self.mirror))
+            await self.mirror.reached(1)
+            roles = {
+                "master": self._master(facts.id).run,
+                "agent": self._agent(facts, hub).run,
+                "border": Border(hub, self._drivers.balancer, facts.id).run,
+                "api": self._api(hub).run,
+            }
+            running = [group.create_task(roles[role](), name=role) for role in self._config.roles]
+            running += [group.create_task(hub.run(), name="hub"), following]
+            await self._stopped.wait()
+            for role in running:
+                role.cancel()
+
+    def _master(self, id: str) -> Master:
+        return Master(
+            store=self._store,
+            mirror=self.mirror,
+            id=id,
+            address=self._config.api,
+            clock=self._clock,
+            decide=self._decide,
+        )
+
+    def _agent(self, facts: Facts, hub: Hub) -> Agent:
+        return Agent(
+            node=facts,
+            link=hub,
+            runtimes=self._drivers.runtimes,
+            facts=self._drivers.facts,
+            probe=self._drivers.probe,
+            clock=self._clock,
+            folder=self._memory,
+        )
+
+    def _api(self, hub: Hub) -> Api:
+        return Api(
+            config=self._config,
+            store=self._store,
+            mirror=self.mirror,
+            calls=hub,
+            clock=self._clock,
+            leader=self._leader,
+            stop=self.stop,
+            uuid=self._new_id,
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or is wished for, so that a balancer has nothing to go on serving."""
+        world = self.mirror.world()
+        return not world.tasks and not world.apps
+
+    def _leader(self) -> str | None:
+        return self.mirror.leader and self.mirror.leader.address
+
+
+async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
+    """The cell that lives in `store`, made where there is none. StoreRefused where a newer Káto made it."""
+    fresh = keys.Cell(id=new_id())
+    await store.txn([Compare(keys.CELL, "modified", "=", 0)], [Put(keys.CELL, keys.encode(fresh))])
+    standing = await store.get(keys.CELL)
+    cell = fresh if standing is None else keys.decode(keys.CELL, standing.value)
+    assert isinstance(cell, keys.Cell)
+    if cell.format > keys.FORMAT:
+        raise StoreRefused(
+            f"The cell's store is of format {cell.format}, and this Káto knows {keys.FORMAT}. "
+            "Run the newer Káto that wrote it, or restore a backup."
+        )
+    return cell
+
+
+async def serve(config: Config) -> None:
+    """Runs a node on this machine with its real drivers until SIGTERM, SIGINT or its api says stop.
+
+    Raises Conflict where another cell lives in the folder, and what opening the store and the drivers raises.
+    """
+    from kato.agent.facts import Facts as Survey
+    from kato.agent.identity import Identity
+    from kato.agent.probe import Prober
+    from kato.store.opening import open_store
+
+    async with contextlib.AsyncExitStack() as stack:
+        identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
+        store = await open_store(config.store_url)
+        stack.push_async_callback(store.close)
+        runtimes = await _open_runtimes(config, stack)
+        balancer = await _open_balancer(config, identity.id)
+        facts = Survey(config, identity, runtimes)
+        drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts)
+        node = Node(config, store, drivers, memory=config.data)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, node.stop)
+        try:
+            await node.run()
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        finally:
+            await balancer.close(stop=node.idle)
+
+
+async def _open_runtimes(config: Config, stack: contextlib.AsyncExitStack) -> Mapping[str, Runtime]:
+    """The runtime drivers of this machine; tasks go on when they are let go."""
+    from kato.drivers.runtime import Options
+
+    options = Options(folder=config.data / "tasks", volumes=config.data / "volumes", user=config.user)
+    opened: dict[str, Runtime] = {}
+    for name in RUNTIMES:
+        opened[name] = await load("runtime", name).open(options)
+        stack.push_async_callback(opened[name].close)
+    return opened
+
+
+async def _open_balancer(config: Config, node: str) -> Balancer:
+    from kato.drivers.balancer import Options
+
+    address = config.ingress.rpartition(":")[0]
+    options = Options(folder=config.data / "balancer", node=node, address=address, ingress=config.ingress)
+    opened: Balancer = await load("balancer", BALANCER).open(options)
+    return opened
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended a node: the first one inside nested groups."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,48 @@
+"""What every test may use, and the check that each promise of docs/promises.md names a test that ran."""
+
+import re
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMISED = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--promises",
+        action="store_true",
+        help="fail unless every test that docs/promises.md names ran and passed in this session",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--promises") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Promises(), "promises")
+
+
+class Promises:
+    """Collects the tests that passed, and compares them with those that the promises name."""
+
+    def __init__(self) -> None:
+        self.passed: set[str] = set()
+        self.broken: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.passed.add(report.nodeid.partition("[")[0])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        promises = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+        named = sorted(set(PROMISED.findall(promises)))
+        self.broken = [test for test in named if test not in self.passed]
+        if self.broken or not named:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return (yield)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for test in self.broken:
+            terminalreporter.write_line(f"A promise names a test that did not run and pass: {test}", red=True)
