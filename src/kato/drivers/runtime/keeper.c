@@ -217,7 +217,7 @@ static void rotate(struct stream *stream, const struct spec *spec) {
     stream->base += stream->size;
     stream->size = 0;
     open_stream(stream);
-    snprintf(oldest, sizeof oldest, "%s.%lld", stream->name, stream->base - spec->rotate * spec->files);
+    snprintf(oldest, sizeof oldest, "%s.%lld", stream->name, stream->base - spec->rotate * (spec->files + 1));
     unlinkat(dir, oldest, 0);
 }
 

@@ -59,10 +59,15 @@ def unified_mount(mountinfo: str) -> Path | None:
     return None
 
 
-def settings(app: App, controller: str, version: int) -> tuple[tuple[str, str], ...]:
+def room(folder: Path) -> str:
+    """The cgroup below `kato` that holds the tasks of the driver with this folder."""
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+
+
+def settings(app: App, controller: str, version: int, pids: int = MAX_PIDS) -> tuple[tuple[str, str], ...]:
     """What is written into a task's cgroup: (file, value) in order."""
     if controller == "pids":
-        return (("pids.max", str(MAX_PIDS)),)
+        return (("pids.max", str(pids)),)
     if controller == "memory":
         return _memory(app, version)
     quota = (app.resource_limits or {}).get("cpus")
@@ -99,12 +104,13 @@ class Limits:
     notes: which limits cannot be set here, and why, as sentences.
     """
 
-    def __init__(self, parents: Mapping[str, Hierarchy], notes: tuple[str, ...]) -> None:
+    def __init__(self, parents: Mapping[str, Hierarchy], notes: tuple[str, ...], pids: int) -> None:
         self._parents = parents
+        self._pids = pids
         self.notes = notes
 
     @classmethod
-    def open(cls, folder: Path) -> "Limits":
+    def open(cls, folder: Path, pids: int = MAX_PIDS) -> "Limits":
         """Makes the parents where permitted; what is not permitted becomes a note."""
         mountinfo = Path("/proc/self/mountinfo").read_text()
         mount = unified_mount(mountinfo)
@@ -113,7 +119,7 @@ class Limits:
             with contextlib.suppress(OSError):
                 offered = (mount / "cgroup.controllers").read_text()
         found = hierarchies(mountinfo, offered)
-        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        name = room(folder)
         parents, notes = {}, []
         for controller in CONTROLLERS:
             try:
@@ -122,9 +128,9 @@ class Limits:
                 parents[controller] = _parent(found[controller], controller, name)
             except OSError as error:
                 notes.append(
-                    f"No {controller} limits: {error}. They need a cell run by root, and cgroups that are writable."
+                    f"No {controller} limits: {error}. They need a cell run by root, and writable cgroups."
                 )
-        return cls(parents, tuple(notes))
+        return cls(parents, tuple(notes), pids)
 
     def _folders(self, task: str) -> Iterator[Path]:
         yield from dict.fromkeys(parent.path / task for parent in self._parents.values())
@@ -134,7 +140,7 @@ class Limits:
         for controller, parent in self._parents.items():
             folder = parent.path / task
             folder.mkdir(exist_ok=True)
-            for file, value in settings(app, controller, parent.version):
+            for file, value in settings(app, controller, parent.version, self._pids):
                 if file in OPTIONAL and not (folder / file).exists():
                     continue
                 (folder / file).write_text(value)

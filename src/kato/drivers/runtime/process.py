@@ -26,7 +26,7 @@ import msgspec
 
 from kato.drivers.runtime import Exit, Found, Launch, Options
 from kato.drivers.runtime.leftovers import end_all
-from kato.drivers.runtime.limits import Limits
+from kato.drivers.runtime.limits import MAX_PIDS, Limits
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of, start_time, surplus
 from kato.drivers.runtime.sandbox import (
     Identity,
@@ -57,13 +57,17 @@ class Driver:
     """The runtime driver `process`. It needs no engine, no image and no root; root brings limits and users."""
 
     name = "process"
-    powers = ("logs", "execute")
+    powers: tuple[str, ...] = ("logs", "execute")
 
     def __init__(
-        self, options: Options, limits: Limits, lock: int, *, cell: Mapping[str, str], rotate: int = ROTATE
+        self, options: Options, limits: Limits, lock: int, *, cell: Mapping[str, str], rotate: int, keeper: Path
     ) -> None:
         """lock: the descriptor that holds the folder's lock. cell: the environment for PATH, HOME and LANG."""
-        self.notes = (*limits.notes, "Volumes are links in the sandbox: read-only ones are not enforced.")
+        self._keeper = keeper
+        self.notes: tuple[str, ...] = (
+            *limits.notes,
+            "Volumes are links in the sandbox: read-only ones are not enforced.",
+        )
         self._options = options
         self._limits = limits
         self._lock = lock
@@ -76,10 +80,15 @@ class Driver:
         self._changes: Changes | None = None
 
     @classmethod
-    async def open(cls, options: Options, *, rotate: int = ROTATE) -> "Driver":
-        """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it."""
-        if not os.access(KEEPER, os.X_OK):
-            raise DriverMissing(f"{KEEPER} is missing: it is compiled when Káto is built. Run: pip install -e .")
+    async def open(
+        cls, options: Options, *, rotate: int = ROTATE, pids: int = MAX_PIDS, keeper: Path = KEEPER
+    ) -> "Driver":
+        """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it.
+
+        rotate: bytes of a full output file. pids: processes and threads of one task.
+        """
+        if not os.access(keeper, os.X_OK):
+            raise DriverMissing(f"{keeper} is missing: it is compiled when Káto is built. Run: pip install -e .")
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
             for folder in (options.folder, options.folder / ".kept", options.volumes):
@@ -96,7 +105,9 @@ class Driver:
                 f"Another cell runs its tasks in {options.folder}. Stop it, or choose another folder (KATO_DATA)."
             ) from None
         # What a task has from the cell is this process's own, and a driver is where a process comes from.
-        return cls(options, Limits.open(options.folder), lock, cell=dict(os.environ), rotate=rotate)
+        return cls(
+            options, Limits.open(options.folder, pids), lock, cell=dict(os.environ), rotate=rotate, keeper=keeper
+        )
 
     async def close(self) -> None:
         """Lets go. Tasks and their keepers go on."""
@@ -165,14 +176,17 @@ class Driver:
         if (await self._look(record, started)).exit is None:
             raise DriverError(f"process: task {task} still runs. Stop it before it is removed.")
         self._endings.pop(task, None)
-        await self._in_thread(self._remove, record)
+        try:
+            await self._in_thread(self._remove, record)
+        except OSError as error:
+            raise DriverError(f"Task {task} cannot be removed: {error}.") from error
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
         """Runs a command with the task's user, environment, folder and limits; 128 + n where signal n ended it."""
         record = self._record(task)
         if not record.locked():
             raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
-        words = [str(KEEPER), "run", str(record.folder), *argv]
+        words = [str(self._keeper), "run", str(record.folder), *argv]
         null = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
             *words, stdin=null, stdout=null, stderr=null, env={}, start_new_session=True
@@ -297,7 +311,7 @@ class Driver:
     def _spawn(self, record: Record, launch: Launch) -> Started:
         """The keeper's first process ends once it has detached; its pipe closes once the task runs or cannot."""
         with subprocess.Popen(
-            [KEEPER, "keep", record.folder],
+            [self._keeper, "keep", record.folder],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -325,6 +339,8 @@ class Driver:
         for secret in (record.spec, record.control):
             secret.unlink(missing_ok=True)
         os.utime(record.folder)
+        if (kept / record.task).exists():  # the id was used before, which only a restored store does
+            delete(kept / record.task)
         record.folder.rename(kept / record.task)
         now, disk = time.time(), shutil.disk_usage(kept)
         ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(kept)]

@@ -1,5 +1,5 @@
-"""The record of one task, as the keeper and the driver share it: a spec goes in as NUL-ended pairs, what the keeper
-wrote of start and end comes out as structs.
+"""The record of one task, as the keeper and the driver share it: a spec goes in as NUL-ended pairs, what the
+keeper wrote of start and end comes out as structs.
 """
 
 import contextlib

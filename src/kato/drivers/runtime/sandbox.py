@@ -157,7 +157,10 @@ def _own(folder: Path, who: Identity) -> None:
 def closed_folder(path: Path, who: Identity) -> Path | None:
     """The first folder on the way to `path` that `who` may not pass, by its mode; None where the way is open."""
     for folder in reversed(path.parents):
-        about = folder.stat()
+        try:
+            about = folder.stat()
+        except OSError:
+            return None
         owner, group = about.st_uid == who.uid, about.st_gid in who.groups
         if who.uid and not about.st_mode & (0o100 if owner else 0o010 if group else 0o001):
             return folder

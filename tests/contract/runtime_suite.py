@@ -1,0 +1,154 @@
+"""What every runtime driver promises: a driver flows in by name, the same tests come out for each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from kato.drivers.load import load
+from kato.drivers.runtime import Options, Runtime
+from kato.model.errors import DriverError, NotFound
+from runtimes import ended, ending_all, folders, hears, launch, run, said
+
+TASK = "web.instance-1"
+
+
+class RuntimeContract:
+    """One suite, every driver: a subclass names the driver."""
+
+    driver: str
+
+    @pytest.fixture
+    def options(self) -> Iterator[Options]:
+        with folders() as options:
+            yield options
+
+    @pytest.fixture
+    async def runtime(self, options: Options) -> AsyncIterator[Runtime]:
+        async with ending_all(await self.open(options)) as runtime:
+            yield runtime
+
+    async def open(self, options: Options) -> Runtime:
+        opened: Runtime = await load("runtime", self.driver).open(options)
+        return opened
+
+    async def test_an_exit_code_is_told(self, runtime: Runtime) -> None:
+        exit = await run(runtime, "exit 3")
+        assert (exit.code, exit.signal) == (3, None)
+        assert exit.ended is not None
+
+    async def test_success_is_told(self, runtime: Runtime) -> None:
+        assert (await run(runtime, "true")).code == 0
+
+    async def test_args_are_run_without_a_shell(self, runtime: Runtime) -> None:
+        assert (await run(runtime, args=("echo", "$HOME", "a  b"))).code == 0
+        assert await said(runtime) == "$HOME a  b\n"
+
+    async def test_starting_twice_starts_once(self, runtime: Runtime) -> None:
+        both = await asyncio.gather(runtime.start(launch("echo once; sleep 1000")), runtime.start(launch("false")))
+        again = await runtime.start(launch("echo twice"))
+        assert both[0].pid == both[1].pid == again.pid is not None
+        assert await hears(runtime, "once") == "once\n"
+
+    async def test_a_start_that_fails_leaves_nothing(self, runtime: Runtime) -> None:
+        with pytest.raises(DriverError, match=r"/no/such/program"):
+            await runtime.start(launch(args=("/no/such/program",)))
+        assert await runtime.found() == {}
+        assert (await run(runtime, "exit 4")).code == 4
+
+    async def test_the_environment_is_what_was_given(self, runtime: Runtime) -> None:
+        await run(runtime, "env", env={"ONE": "1", "TWO": "a=b c\nd"})
+        text = await said(runtime)
+        assert "ONE=1\n" in text
+        assert "TWO=a=b c\nd\n" in text
+        assert "MESOS_SANDBOX=" in text
+
+    async def test_a_stop_lets_it_end_by_itself(self, runtime: Runtime) -> None:
+        await runtime.start(launch("trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.05; done"))
+        await hears(runtime, "ready")
+        await runtime.stop(TASK, 15)
+        assert (await ended(runtime)).code == 5
+        assert await said(runtime) == "ready\nbye\n"
+
+    async def test_a_stop_ends_what_does_not_listen(self, runtime: Runtime) -> None:
+        await runtime.start(launch("trap '' TERM; echo ready; while :; do sleep 0.05; done"))
+        await hears(runtime, "ready")
+        await runtime.stop(TASK, 0.2)
+        exit = await ended(runtime)
+        assert exit.signal == 9 or exit.code == 137
+
+    async def test_a_shorter_grace_overtakes_a_longer_one(self, runtime: Runtime) -> None:
+        await runtime.start(launch("trap '' TERM; echo ready; while :; do sleep 0.05; done"))
+        await hears(runtime, "ready")
+        await runtime.stop(TASK, 1000)
+        await runtime.stop(TASK, 0.1)
+        await ended(runtime)
+
+    async def test_stopping_the_ended_or_unknown_is_no_error(self, runtime: Runtime) -> None:
+        await run(runtime, "true")
+        await runtime.stop(TASK, 1)
+        await runtime.stop("stranger.instance-1", 1)
+
+    async def test_both_streams_are_kept_apart(self, runtime: Runtime) -> None:
+        await run(runtime, "echo out; echo err >&2")
+        assert await said(runtime) == "out\n"
+        assert await said(runtime, stream="stderr") == "err\n"
+
+    @pytest.mark.parametrize(("tail", "text"), [(0, ""), (1, "3\n"), (2, "2\n3\n"), (9, "1\n2\n3\n")])
+    async def test_the_last_lines_of_output(self, runtime: Runtime, tail: int, text: str) -> None:
+        await run(runtime, "printf '1\\n2\\n3\\n'")
+        assert await said(runtime, tail=tail) == text
+
+    async def test_output_is_followed_to_the_end(self, runtime: Runtime) -> None:
+        await runtime.start(launch("for i in $(seq 50); do echo line $i; sleep 0.002; done"))
+        assert await said(runtime, follow=True) == "".join(f"line {n}\n" for n in range(1, 51))
+
+    async def test_output_of_the_unknown_is_not_found(self, runtime: Runtime) -> None:
+        with pytest.raises(NotFound):
+            await said(runtime, "stranger.instance-1")
+
+    async def test_waiting_for_the_unknown_is_an_error(self, runtime: Runtime) -> None:
+        with pytest.raises(DriverError, match=r"stranger\.instance-1"):
+            await runtime.wait("stranger.instance-1")
+
+    async def test_a_command_runs_in_the_task_s_surroundings(self, runtime: Runtime) -> None:
+        await runtime.start(launch("echo here > mark; echo ready; sleep 1000", env={"ONE": "1"}))
+        await hears(runtime, "ready")
+        check = 'test "$ONE" = 1 && grep -q here mark && exit 7'
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", check), 10) == 7
+
+    async def test_a_command_that_takes_too_long_is_ended(self, runtime: Runtime) -> None:
+        await runtime.start(launch("sleep 1000"))
+        with pytest.raises(TimeoutError):
+            await runtime.execute(TASK, ("/bin/sh", "-c", "sleep 1000; true"), 0.2)
+
+    async def test_no_command_runs_beside_an_ended_task(self, runtime: Runtime) -> None:
+        await run(runtime, "true")
+        with pytest.raises(DriverError):
+            await runtime.execute(TASK, ("true",), 1)
+
+    async def test_a_running_task_is_not_removed(self, runtime: Runtime) -> None:
+        await runtime.start(launch("sleep 1000"))
+        with pytest.raises(DriverError, match="still runs"):
+            await runtime.remove(TASK)
+
+    async def test_a_removed_task_is_forgotten_and_its_output_kept(self, runtime: Runtime) -> None:
+        await run(runtime, "echo last words")
+        await runtime.remove(TASK)
+        await runtime.remove(TASK)
+        assert await runtime.found() == {}
+        assert await said(runtime) == "last words\n"
+
+    async def test_tasks_outlive_the_driver(self, options: Options) -> None:
+        first = await self.open(options)
+        running = await first.start(launch("sleep 1000", task="a.instance-1"))
+        await first.start(launch("exit 3", task="b.instance-1"))
+        await ended(first, "b.instance-1")
+        await first.close()
+        async with ending_all(await self.open(options)) as second:
+            found = await second.found()
+            assert found["a.instance-1"] == running
+            assert (end := found["b.instance-1"].exit) is not None
+            assert end.code == 3
+            await second.stop("a.instance-1", 0)
+            await ended(second, "a.instance-1")
