@@ -33,6 +33,8 @@ CREATE TABLE items (
 CREATE TABLE history (revision INTEGER PRIMARY KEY, changes BLOB NOT NULL, checksum INTEGER NOT NULL);
 INSERT INTO store VALUES (1);
 """
+_LEAST = 512
+"""Bytes of SQLite's smallest page; it takes a shorter file for a new one."""
 _REMEDY = "It was left as it is. Put a backup in its place, or move it away to begin with an empty cell."
 
 _Row = tuple[str, bytes, int, int, int, int]
@@ -149,30 +151,45 @@ def _sync(path: Path) -> None:
 
 def _look_over(path: Path) -> Ledger:
     """What stands in the file, read in full, with every checksum; changes neither the file nor its journal."""
-    journal = path.with_name(path.name + "-wal")
+    journal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
     alone = not journal.exists() or journal.stat().st_size == 0
+    had_index = index.exists()
     # Immutable keeps SQLite from making files beside it; with a journal it has to read that, too.
     uri = f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
-        _check_marks(path, db)
-        verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise _damaged(path, verdict)
-        try:
-            [(revision,)] = db.execute("SELECT revision FROM store").fetchall()
-            history = list(_history(path, db))
-            if history and [events.revision for events in history] != list(
-                range(revision - len(history) + 1, revision + 1)
-            ):
-                raise _damaged(path, "revisions are missing")
-            return Ledger(revision, _items(path, db), history)
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise _damaged(path, str(error)) from error
+    try:
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            if path.stat().st_size < _LEAST or (alone and path.stat().st_size < _size(db)):
+                raise _damaged(path, "it is cut short")
+            _check_marks(path, db)
+            return _load(path, db)
+    finally:
+        if not had_index:
+            index.unlink(missing_ok=True)
+
+
+def _load(path: Path, db: sqlite3.Connection) -> Ledger:
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise _damaged(path, verdict)
+    try:
+        [(revision,)] = db.execute("SELECT revision FROM store").fetchall()
+        history = list(_history(path, db))
+        first = revision - len(history) + 1
+        if [events.revision for events in history] != list(range(first, revision + 1)):
+            raise _damaged(path, "revisions are missing")
+        return Ledger(revision, _items(path, db), history)
+    except (ValueError, TypeError, msgspec.MsgspecError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _size(db: sqlite3.Connection) -> int:
+    """How many bytes the file should have, by its own header."""
+    pages: int = db.execute("PRAGMA page_count").fetchone()[0]
+    size: int = db.execute("PRAGMA page_size").fetchone()[0]
+    return pages * size
 
 
 def _check_marks(path: Path, db: sqlite3.Connection) -> None:
-    if path.stat().st_size == 0:
-        raise _damaged(path, "it is empty")
     application = db.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION:
         raise StoreRefused(f"{path} is a database of another program, not a store of Káto. {_REMEDY}")

@@ -1,0 +1,251 @@
+"""A local store that is damaged, foreign, newer or out of room: refused or said clearly, and never made worse."""
+
+import asyncio
+import random
+import resource
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from kato.model.errors import NotFound, StoreRefused, StoreUnavailable
+from kato.store import Committed, Delete, KeyValue, Put
+from kato.store.keys import FORMAT
+from kato.store.local import LocalStore
+
+SEED = 7
+ITEMS = 300
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[LocalStore]:
+    store = await LocalStore.open(str(path))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """A store with content, closed."""
+    path = tmp_path / "data" / "cell.sqlite"
+    chance = random.Random(SEED)
+    async with opened(path) as store:
+        for n in range(ITEMS):
+            await store.txn([], [Put(f"k/{n}", chance.randbytes(chance.randrange(1500)))])
+        await store.txn([], [Delete("k/1", prefix=True)])
+    return path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file but the lock, which says who tried last."""
+    return {each.name: each.read_bytes() for each in folder.iterdir() if each.suffix != ".lock"}
+
+
+async def refused(path: Path, words: str) -> None:
+    """Opening is refused with these words and the file's name, and leaves every byte as it was."""
+    before = files(path.parent)
+    with pytest.raises(StoreRefused, match=words) as error:
+        await LocalStore.open(str(path))
+    assert path.name in str(error.value)
+    assert files(path.parent) == before
+
+
+def cut(size: Callable[[int], int]) -> Callable[[bytes], bytes]:
+    return lambda content: content[: size(len(content))]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda _: b"\0",
+        lambda _: b"apps:\n  - web\n" * 1000,
+        lambda content: b"\0" * len(content),
+        cut(lambda size: size // 2),
+        cut(lambda size: size - 4096),
+        cut(lambda size: size - 100),
+        cut(lambda _: 4096),
+        cut(lambda _: 100),
+        cut(lambda _: 50),
+    ],
+)
+async def test_a_file_that_is_no_whole_store_is_refused_and_left_alone(
+    path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    path.write_bytes(damage(path.read_bytes()))
+    await refused(path, r"is damaged: .*It was left as it is\. Put a backup in its place, or move it away")
+
+
+async def test_every_flipped_byte_is_refused_or_harmless(path: Path) -> None:
+    async with opened(path) as store:
+        whole = (await store.range("")).items
+    content = path.read_bytes()
+    chance = random.Random(SEED)
+    refusals = 0
+    for _ in range(100):
+        where, bit = chance.randrange(len(content)), 1 << chance.randrange(8)
+        copy = path.parent.parent / f"copy-{where}-{bit}" / "cell.sqlite"
+        copy.parent.mkdir()
+        copy.write_bytes(content[:where] + bytes([content[where] ^ bit]) + content[where + 1 :])
+        before = files(copy.parent)
+        try:
+            async with opened(copy) as store:
+                assert (await store.range("")).items == whole, f"byte {where}, bit {bit}"
+        except StoreRefused:
+            refusals += 1
+            assert files(copy.parent) == before, f"byte {where}, bit {bit}"
+    assert refusals > 30
+
+
+async def test_a_newer_store_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    await refused(path, rf"has format {FORMAT + 1}, .*formats up to {FORMAT}\..*Run the newer Káto")
+
+
+async def test_a_store_that_became_newer_in_its_journal_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+        killed = path.parent.parent / "killed"
+        killed.mkdir()
+        for name in (path.name, path.name + "-wal"):
+            shutil.copy(path.parent / name, killed / name)
+    await refused(killed / path.name, f"has format {FORMAT + 1}")
+
+
+async def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+    other = path.with_name("other.sqlite")
+    with closing(sqlite3.connect(other)) as db:
+        db.execute("CREATE TABLE bookmarks (url TEXT)")
+    await refused(other, "database of another program")
+
+
+async def test_a_journal_without_its_store_is_refused(path: Path) -> None:
+    path.rename(path.with_name("cell.sqlite-wal"))
+    await refused(path, "is missing, but its journal cell.sqlite-wal is there")
+
+
+async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StoreRefused, match=r"cell\.sqlite"):
+        await LocalStore.open(str(path))
+
+
+async def test_a_refused_store_can_be_opened_once_it_is_mended(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:5000])
+    await refused(path, "damaged")
+    path.write_bytes(content)
+    async with opened(path) as store:
+        assert await store.get("k/0")
+
+
+async def test_what_it_makes_is_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "cell.sqlite"
+    async with opened(path) as store:
+        await store.txn([], [Put("a", b"")])
+        assert {each.name: oct(each.stat().st_mode & 0o777) for each in path.parent.iterdir()} == dict.fromkeys(
+            ("cell.sqlite", "cell.sqlite-wal", "cell.sqlite.lock"), "0o600"
+        )
+    assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
+
+
+async def test_a_store_that_is_taken_away_while_it_is_open_says_so(path: Path) -> None:
+    async with opened(path) as store:
+        path.rename(path.with_name("elsewhere"))
+        with pytest.raises(StoreRefused, match="moved or removed"):
+            await store.txn([], [Put("a", b"")])
+
+
+@contextmanager
+def little_room(folder: Path, mount: bool) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A folder with room for 1 MiB: what the store then says, and what makes room.
+
+    A small disk, or files that may not grow; the latter, too, where this user may not mount.
+    """
+    folder.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    disk = ["mount", "-t", "tmpfs", "-o", "size=2m", "kato-test", str(folder)]
+    mounted = mount and subprocess.run(disk, capture_output=True, check=False).returncode == 0
+    filler = folder / "filler"
+    if mounted:
+        filler.write_bytes(bytes(2**20))
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        if mounted:
+            yield r"is full; nothing was written\. Make room", filler.unlink
+        else:
+            yield "did not take a write", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+async def fill(store: LocalStore, words: str) -> dict[str, bytes]:
+    """Writes until the disk takes nothing more, however small; what was acknowledged."""
+    chance = random.Random(SEED)
+    written: dict[str, bytes] = {}
+    for size in (10_000, 1):
+        with pytest.raises(StoreUnavailable, match=words):
+            for n in range(1000):
+                value = chance.randbytes(size)
+                await store.txn([], [Put(f"k/{size}/{n}", value)])
+                written[f"k/{size}/{n}"] = value
+    return written
+
+
+@pytest.mark.parametrize("mount", [True, False], ids=["disk", "limit"])
+async def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room(tmp_path: Path, mount: bool) -> None:
+    with little_room(tmp_path / "disk", mount) as (words, make_room):
+        path = tmp_path / "disk" / "cell.sqlite"
+        async with opened(path) as store:
+            lease = await store.lease(60)
+            await store.txn([], [Put("leased", b"", lease.id)])
+            written = await fill(store, words)
+            assert written
+            big = [store.txn([], [Put(f"big/{n}", bytes(20_000))]) for n in range(5)]
+            assert all(isinstance(each, StoreUnavailable) for each in await gather(big))
+            seen = await store.range("")
+            assert values(seen.items) == {**written, "leased": b""}, "what can be read is what was acknowledged"
+            make_room()
+            answers = [store.txn([], [Put(f"big/{n}", bytes(20_000))]) for n in range(5)]
+            revisions = [each.revision for each in await gather(answers) if isinstance(each, Committed)]
+            assert revisions == [seen.revision + n for n in range(1, 6)], "no revision is skipped or used twice"
+            written |= {f"big/{n}": bytes(20_000) for n in range(5)}
+            await lease.revoke()
+        async with opened(path) as store:
+            assert values((await store.range("")).items) == written
+
+
+async def test_a_lease_that_ends_while_the_disk_is_full_takes_its_keys_later(tmp_path: Path) -> None:
+    with little_room(tmp_path / "disk", mount=False) as (words, make_room):
+        async with opened(tmp_path / "disk" / "cell.sqlite") as store:
+            lease = await store.lease(60)
+            await store.txn([], [Put("leased", b"", lease.id)])
+            await fill(store, words)
+            revision = (await store.range("")).revision
+            with pytest.raises(StoreUnavailable, match=words):
+                await lease.revoke()
+            with pytest.raises(NotFound):
+                await lease.keep_alive()
+            make_room()
+            assert [event.now for event in (await anext(store.watch("leased", revision))).items] == [None]
+
+
+async def gather(writes: Iterable[Awaitable[Committed]]) -> list[Committed | BaseException]:
+    return await asyncio.gather(*writes, return_exceptions=True)
+
+
+def values(items: Iterable[KeyValue]) -> dict[str, bytes]:
+    return {item.key: item.value for item in items}
