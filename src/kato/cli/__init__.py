@@ -1,0 +1,13 @@
+"""The command line: words come in, requests go to a cell's API, lines and an exit code come out. No logic.
+
+Exit codes: 0 done, 1 it failed, 2 wrong usage or bad input, 130 Ctrl-C. `KATO_DEBUG=1` shows tracebacks.
+"""
+
+import sys
+
+
+def main() -> None:
+    """The entry point of `kato`."""
+    from kato.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,5 @@
+"""`python -m kato`: the command line."""
+
+from kato.cli import main
+
+main()

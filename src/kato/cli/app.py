@@ -1,0 +1,102 @@
+"""The table of commands: an argument vector goes in, its command runs, an exit code comes out."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
+
+COMMANDS = {
+    "up": ("kato.cli.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C removes it."),
+    "down": ("kato.cli.down:down", "Remove what a file deployed, or everything and the cell itself."),
+    "plan": (
+        "kato.cli.change:plan",
+        "Say what a file would change. Exit code: 0 nothing, 1 something, 2 error.",
+    ),
+    "ls": ("kato.cli.listing:ls", "List apps."),
+    "ps": ("kato.cli.listing:ps", "List tasks, of one app or of all."),
+    "why": ("kato.cli.listing:why", "Say why an app has not what was wished for."),
+    "logs": ("kato.cli.logs:logs", "Print what an app's tasks, or one task, wrote."),
+    "scale": ("kato.cli.change:scale", "Change how many tasks an app has."),
+    "restart": ("kato.cli.change:restart", "Exchange all tasks of an app, as an upgrade does."),
+    "rm": ("kato.cli.change:rm", "Remove an app."),
+    "rollback": ("kato.cli.change:rollback", "Take an app back to a former version."),
+    "nodes": ("kato.cli.listing:nodes", "List machines."),
+    "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
+    "version": ("kato.cli.serve:version", "Print the version."),
+}
+PLACES = ("--api", "--ingress", "--data")
+
+
+def application() -> App:
+    """The commands; each one's module is imported when it is needed."""
+    app = App(
+        name="kato",
+        help="Káto turns machines into one computer for microservices, and says why whenever it cannot.",
+        version_flags=(),
+        help_format="plaintext",
+    )
+    for position, (name, (where, help)) in enumerate(COMMANDS.items()):
+        app.command(where, name=name, help=help, sort_key=position)
+    return app
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs one command; its exit code."""
+    words = ["version"] if list(words) == ["--version"] else hoist(words)
+    try:
+        result = application()(
+            words, exit_on_error=False, print_error=False, result_action="return_value", backend="asyncio"
+        )
+        sys.stdout.flush()
+    except CycloptsError as error:
+        complain(f"{' '.join(str(error).split())} See: kato --help")
+        return 2
+    except KatoError as error:
+        if os.environ.get("KATO_DEBUG"):
+            raise
+        complain(sentences(error))
+        return 2 if isinstance(error, InvalidInput) or words[:1] == ["plan"] else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has gone (`kato ls | head`); Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        if os.environ.get("KATO_DEBUG"):
+            raise
+        complain(f"This is a fault in Káto: {type(error).__name__}: {error}. KATO_DEBUG=1 shows where.")
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def hoist(words: Sequence[str]) -> list[str]:
+    """Flags that say where the cell is may stand before the command: they are moved behind it.
+
+    >>> hoist(["--api", "127.0.0.1:1", "ls", "-o", "json"])
+    ['ls', '--api', '127.0.0.1:1', '-o', 'json']
+    """
+    rest, leading = list(words), []
+    while rest and rest[0].partition("=")[0] in PLACES:
+        count = 1 if "=" in rest[0] else 2
+        leading += rest[:count]
+        rest = rest[count:]
+    return [*rest[:1], *leading, *rest[1:]]
+
+
+def sentences(error: KatoError) -> str:
+    """An error as a person reads it: one sentence, or a list of all that is wrong."""
+    if isinstance(error, InvalidApp) and len(error.faults) > 1:
+        faults = "\n".join(f"  {fault.path}: {fault.message}" for fault in error.faults)
+        return f"{len(error.faults)} things are wrong:\n{faults}"
+    if isinstance(error, Locked) and "--force" not in str(error):
+        return f"{error} (--force)"
+    return str(error)
+
+
+def complain(text: str) -> None:
+    """One line, or a few, on stderr."""
+    print(f"kato: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,127 @@
+"""Changing what is there: plan, scale, restart, rm and rollback send a wish and show how it comes true."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from kato.cli.follow import until_gone, until_settled
+from kato.cli.live import View
+from kato.cli.names import find_app
+from kato.cli.place import HERE, WAIT, AppName, Place, Waiting
+from kato.cli.show import Output, document
+from kato.model.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from kato.client import Accepted, Client
+
+
+async def plan(file: str = ".", /, *, output: Output = "table", place: Place = HERE) -> int:
+    """Say what a file would change. Exit code: 0 nothing, 1 something, 2 an error.
+
+    Parameters
+    ----------
+    file
+        A Compose or Marathon file, or a folder with one in it.
+    output
+        How to print: table (as sentences), json or yaml.
+    """
+    from kato.cli.source import load
+
+    wish = load(file)
+    async with place.client() as client:
+        found = await client.plan(wish.plan_body)
+    changes = found.get("changes") or []
+    if output != "table":
+        document(found, output)
+        return 1 if changes else 0
+    if not changes:
+        print("Nothing would change.")
+        return 0
+    for change in changes:
+        print(change["sentence"])
+    for action in found.get("actions") or ():
+        print(f"  {action}")
+    for wait in found.get("waits") or ():
+        print(f"  {wait if isinstance(wait, str) else wait.get('sentence') or wait}")
+    before, after = found.get("price_before"), found.get("price_after")
+    if before is not None and after is not None:
+        print(f"${before:.4f} an hour before, ${after:.4f} after.")
+    return 1
+
+
+async def scale(app: AppName, instances: int, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:
+    """Change how many tasks an app has.
+
+    Parameters
+    ----------
+    instances
+        How many tasks.
+    """
+    if instances < 0:
+        raise InvalidInput(f"An app cannot have {instances} tasks; write 0 or more.")
+    async with place.client() as client:
+        id = await known(client, app)
+        await carry_out(client, await client.scale(id, instances, force=waiting.force), [id], waiting)
+
+
+async def restart(app: AppName, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:
+    """Exchange all tasks of an app, as an upgrade does."""
+    async with place.client() as client:
+        id = await known(client, app)
+        await carry_out(client, await client.restart(id, force=waiting.force), [id], waiting)
+
+
+async def rm(app: AppName, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:
+    """Remove an app."""
+    async with place.client() as client:
+        id = await known(client, app)
+        await client.delete_app(id, force=waiting.force)
+        if not waiting.detach:
+            await until_gone(client, [id], timeout=waiting.timeout)
+    print(f"{id} {'goes' if waiting.detach else 'is gone'}.")
+
+
+async def rollback(
+    app: AppName, version: str | None = None, /, *, waiting: Waiting = WAIT, place: Place = HERE
+) -> None:
+    """Take an app back to a former version. A deployment that is still running is taken back whole.
+
+    Parameters
+    ----------
+    version
+        Which version (its time, as in `kato ls -o json`); the one before, if left out.
+    """
+    async with place.client() as client:
+        id = await known(client, app)
+        held = [each for each in await client.deployments() if id in (each.get("affectedApps") or ())]
+        if version is None and held:
+            affected = sorted({name for each in held for name in each.get("affectedApps") or ()})
+            print(f"Taking back deployment {held[0]['id']} of {', '.join(affected)}.")
+            accepted = await client.undo(held[0]["id"])
+            await carry_out(client, accepted, affected, waiting)
+            return
+        version = version or await _former(client, id)
+        print(f"Taking {id} back to {version}.")
+        await carry_out(client, await client.roll_back(id, version, force=waiting.force), [id], waiting)
+
+
+async def known(client: "Client", name: str) -> str:
+    """The id of the app that a person means."""
+    return find_app(name, [each["id"] for each in await client.apps()])
+
+
+async def carry_out(client: "Client", accepted: "Accepted", apps: Collection[str], waiting: Waiting) -> None:
+    """Shows a wish coming true, unless nobody wants to wait for it."""
+    if waiting.detach:
+        print(f"Deployment {accepted.deployment} has begun." if accepted.deployment else "Nothing to change.")
+        return
+    with View() as view:
+        await until_settled(client, apps, view, deployment=accepted.deployment, timeout=waiting.timeout)
+    print(f"Done after {view.seconds:.1f} s.")
+
+
+async def _former(client: "Client", app: str) -> str:
+    current = (await client.app(app))["version"]
+    older = [each for each in await client.versions(app) if each < current]
+    if not older:
+        raise NotFound(f"{app} has no version before {current}, so there is nothing to go back to.")
+    return older[0]

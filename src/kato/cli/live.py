@@ -1,0 +1,121 @@
+"""The live view: apps as the API tells them go in; a moving table, or plain lines without a terminal, come out.
+
+`rows` is pure; `View` paints.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from kato.cli.names import short_task
+from kato.cli.show import COLOURS, coloured, console
+from kato.cli.state import is_old, task_state
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Json = Mapping[str, Any]
+
+
+class Row(NamedTuple):
+    """One line of the view. key: what stays the same while it changes. task: `.3`, empty for tasks that miss."""
+
+    key: str
+    app: str
+    task: str
+    state: str
+    note: str = ""
+
+
+def rows(apps: Sequence[Json], reasons: Mapping[str, str]) -> list[Row]:
+    """A row for each task, and one for each app that misses some, with why it waits."""
+    found: list[Row] = []
+    for app in sorted(apps, key=lambda app: str(app["id"])):
+        id = str(app["id"])
+        tasks = sorted(app.get("tasks") or (), key=lambda task: (len(task["id"]), str(task["id"])))
+        present = 0
+        for task in tasks:
+            old = is_old(task, app)
+            present += not old
+            note = "the former version" if old else ", ".join(f":{port}" for port in task.get("ports") or ())
+            found.append(Row(task["id"], id, attempt(task["id"]), task_state(task, app), note))
+        if (missing := app.get("instances", 1) - present) > 0:
+            note = reasons.get(id, "") or (f"for {missing} tasks" if missing > 1 else "")
+            found.append(Row(f"{id} waits", id, "", "waiting", note))
+    return found
+
+
+def attempt(task: str) -> str:
+    """What tells a task from its sisters: `.3`."""
+    return "." + short_task(task).rsplit(".", 1)[-1]
+
+
+class View:
+    """Shows rows until it is closed. On a terminal it paints over itself; elsewhere it writes what changed."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown: dict[str, Row] = {}
+        self._console = console()
+        self._live: Any = None
+
+    @property
+    def seconds(self) -> float:
+        """Since the view was opened."""
+        return time.monotonic() - self._started
+
+    def __enter__(self) -> Self:
+        if coloured():
+            from rich.live import Live
+
+            self._live = Live(console=self._console, refresh_per_second=10, vertical_overflow="ellipsis")
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def update(self, fresh: Sequence[Row]) -> None:
+        """Shows these rows."""
+        if self._live is not None:
+            self._live.update(_painted(fresh))
+        else:
+            for line in changes(self._shown, fresh):
+                print(line, flush=True)
+        self._shown = {row.key: row for row in fresh}
+
+
+def changes(before: Mapping[str, Row], after: Sequence[Row]) -> list[str]:
+    """What is new or different, and what has gone, a line each. `before` is by key."""
+    found = [
+        "  ".join((label(row).ljust(24), row.state.ljust(9), row.note)).rstrip()
+        for row in after
+        if before.get(row.key) != row
+    ]
+    kept = {row.key for row in after}
+    found += [f"{label(row).ljust(24)}  gone" for row in before.values() if row.key not in kept and row.task]
+    return found
+
+
+def label(row: Row) -> str:
+    """`/voting/vote.3`, or the app alone."""
+    return row.app + row.task
+
+
+def _painted(fresh: Sequence[Row]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="ellipsis", no_wrap=True)
+    for row in fresh:
+        style = COLOURS.get(row.state, "")
+        mark = {"healthy": "●", "running": "●", "unhealthy": "✗", "failed": "✗"}.get(row.state, "○")
+        grid.add_row(Text(label(row)), Text(f"{mark} {row.state}", style=style), Text(row.note, style="dim"))
+    return grid

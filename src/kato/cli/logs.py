@@ -1,0 +1,75 @@
+"""What tasks wrote: pieces of output come from the cell; whole lines, with the task's name, go to stdout."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from kato.cli.names import find_task, short_task
+from kato.cli.place import HERE, Place
+from kato.cli.show import coloured
+
+if TYPE_CHECKING:
+    from kato.client import LogPiece
+
+COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+"""Of terminals (ECMA-48), one a task in turn."""
+
+
+async def logs(
+    name: str,
+    /,
+    *,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
+    tail: int | None = None,
+    place: Place = HERE,
+) -> None:
+    """Print what an app's tasks, or one task, wrote.
+
+    Parameters
+    ----------
+    name
+        An app (`vote`, `/voting/vote`) or a task (`vote.3`, or its whole id).
+    follow
+        Go on with what comes, until Ctrl-C.
+    tail
+        Only the last lines, so many of each task.
+    """
+    async with place.client() as client:
+        apps = {each["id"]: each for each in await client.apps()}
+        tasks = [task["id"] for app in apps.values() for task in app.get("tasks") or ()]
+        lines = Lines(print)
+        async for piece in client.logs(find_task(name, tasks, apps), tail=tail, follow=follow):
+            lines.feed(piece)
+        lines.end()
+
+
+class Lines:
+    """Puts pieces together to lines, each with its task in front, and hands them to `write`."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._rest: dict[tuple[str, str], str] = {}
+        self._colours: dict[str, int] = {}
+
+    def feed(self, piece: "LogPiece") -> None:
+        """Takes a piece; writes the lines that it ends."""
+        key = (piece.task, piece.stream)
+        *lines, rest = (self._rest.pop(key, "") + piece.text).split("\n")
+        for line in lines:
+            self._write(self._line(piece.task, line))
+        if rest:
+            self._rest[key] = rest
+
+    def end(self) -> None:
+        """Writes what has no newline yet."""
+        for (task, _), rest in self._rest.items():
+            self._write(self._line(task, rest))
+        self._rest.clear()
+
+    def _line(self, task: str, text: str) -> str:
+        name = short_task(task)
+        if coloured():
+            colour = COLOURS[self._colours.setdefault(task, len(self._colours)) % len(COLOURS)]
+            name = f"\x1b[{colour}m{name}\x1b[0m"
+        return f"{name} | {text.rstrip(chr(13))}"

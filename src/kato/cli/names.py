@@ -1,0 +1,58 @@
+"""What a person calls an app or a task goes in, with what there is; its id comes out, or a suggestion."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from kato.model.errors import InvalidInput, NotFound
+
+
+def find_app(name: str, apps: Collection[str]) -> str:
+    """The id of the app that `name` means: whole (`/voting/vote`, `voting/vote`) or its end, if only one has it.
+
+    Raises NotFound with a suggestion, InvalidInput where several apps end so.
+
+    >>> find_app("vote", ["/voting/vote", "/voting/db"])
+    '/voting/vote'
+    """
+    wanted = "/" + name.strip("/")
+    if wanted in apps:
+        return wanted
+    ends = sorted(app for app in apps if app.endswith(wanted) and not name.startswith("/"))
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise InvalidInput(f"{name!r} may be {' or '.join(ends)}. Write which one.")
+    raise NotFound(_missing("app", name, apps))
+
+
+def find_task(name: str, tasks: Collection[str], apps: Collection[str]) -> str:
+    """The task or app that `name` means: a task's id, its short form (`vote.3`), or an app as in `find_app`."""
+    if name in tasks:
+        return name
+    short = sorted(task for task in tasks if f"_{short_task(task)}".endswith(f"_{name}"))
+    if len(short) == 1:
+        return short[0]
+    if len(short) > 1:
+        raise InvalidInput(f"{name!r} may be {' or '.join(short)}. Write which one.")
+    if "._app." in name:
+        raise NotFound(f"There is no task {name!r}; it may have ended. See: kato ps")
+    return find_app(name, apps)
+
+
+def short_task(task: str) -> str:
+    """A task's id as people read it: the app's last word and the attempt.
+
+    >>> short_task("voting_vote.instance-2f0c._app.3")
+    'voting_vote.3'
+    """
+    head, _, attempt = task.rpartition("._app.")
+    return f"{head.partition('.instance-')[0]}.{attempt}" if head else task
+
+
+def _missing(kind: str, name: str, ids: Collection[str]) -> str:
+    if not ids:
+        return f"There is no {kind} {name!r}: nothing is deployed. See: kato up"
+    last = {id.rsplit("/", 1)[-1]: id for id in ids} | {id.strip("/"): id for id in ids}
+    close = get_close_matches(name.strip("/"), last, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(ids))}."
+    return f"There is no {kind} {name!r}. {hint}"

@@ -1,0 +1,72 @@
+"""Words that many commands take: where the cell is, how long to wait, which app."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from kato.config import Config, configure
+
+if TYPE_CHECKING:
+    from kato.client import Client
+
+TIMEOUT = 300.0
+"""Seconds that a deployment may take before `kato` gives up waiting for it (the cell does not)."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Place:
+    """Which cell.
+
+    Parameters
+    ----------
+    api
+        Where the cell's API listens, host:port (or KATO_API).
+    ingress
+        Where the cell listens for HTTP by host name, host:port (or KATO_INGRESS).
+    data
+        The folder in which the cell lives (or KATO_DATA).
+    """
+
+    api: Annotated[str | None, Parameter(group="Cell")] = None
+    ingress: Annotated[str | None, Parameter(group="Cell")] = None
+    data: Annotated[str | None, Parameter(group="Cell")] = None
+
+    @property
+    def config(self) -> Config:
+        """The flags, else the environment, else defaults. InvalidInput."""
+        return configure(api=self.api, ingress=self.ingress, data=self.data)
+
+    def client(self) -> "Client":
+        """A client of the cell's API."""
+        from kato.client import Client
+
+        return Client(self.config.api)
+
+
+HERE = Place()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Waiting:
+    """How long to stay.
+
+    Parameters
+    ----------
+    detach
+        Return at once.
+    force
+        Take over from a deployment that holds the app.
+    timeout
+        Seconds to wait at most.
+    """
+
+    detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False
+    force: Annotated[bool, Parameter(negative=())] = False
+    timeout: float = TIMEOUT
+
+
+WAIT = Waiting()
+AppName = Annotated[str, Parameter(help="An app: `vote` if only one is called so, or `/voting/vote`.")]

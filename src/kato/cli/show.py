@@ -1,0 +1,121 @@
+"""How listings look: rows of data go in; a table, JSON or YAML goes to stdout. Colour is for terminals only."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Output = Annotated[Literal["table", "json", "yaml"], Parameter(name=["--output", "-o"])]
+Row = Mapping[str, Any]
+COLOURS = {
+    "healthy": "green",
+    "running": "cyan",
+    "unhealthy": "red",
+    "failed": "red",
+    "waiting": "yellow",
+    "staging": "yellow",
+    "starting": "yellow",
+    "deploying": "yellow",
+    "stopping": "magenta",
+}
+WIDE = 100_000
+
+
+def coloured(stream: Any = None) -> bool:
+    """Whether colour and cursor movements are welcome: a terminal, and nobody said NO_COLOR (no-color.org)."""
+    stream = stream or sys.stdout
+    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def console() -> "Console":
+    """Where people read: as wide as the terminal, without an end where there is none."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(
+        width=None if terminal else WIDE,
+        force_terminal=terminal,
+        no_color=not coloured(),
+        highlight=False,
+        soft_wrap=not terminal,
+    )
+
+
+def say(text: str) -> None:
+    """Prints a line at once."""
+    print(text, flush=True)
+
+
+def say_anyway(text: str) -> None:
+    """Prints a line to whoever still reads; what must be finished goes on if nobody does."""
+    try:
+        say(text)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def listing(rows: Sequence[Row], columns: Sequence[str], output: str, *, empty: str) -> None:
+    """Prints rows. A table has `columns` only; JSON and YAML have all that a row holds."""
+    if output == "table":
+        table(rows, columns, empty)
+    else:
+        document([dict(row) for row in rows], output)
+
+
+def document(body: object, output: str) -> None:
+    """Prints data as JSON or YAML."""
+    if output == "json":
+        import json
+
+        print(json.dumps(body, indent=2, ensure_ascii=False))
+        return
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(body, sys.stdout)
+
+
+def table(rows: Sequence[Row], columns: Sequence[str], empty: str) -> None:
+    """Prints aligned columns; `empty` where there is no row."""
+    if not rows:
+        print(empty)
+        return
+    cells = [[cell(row.get(column)) for column in columns] for row in rows]
+    if not coloured():
+        widths = [max(map(len, column)) for column in zip(*([columns, *cells]), strict=True)]
+        for line in ([each.upper() for each in columns], *cells):
+            print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        grid.add_column(column.upper(), overflow="fold")
+    for line in cells:
+        grid.add_row(*(Text(text, style=COLOURS.get(text, "")) for text in line))
+    console().print(grid)
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it.
+
+    >>> cell(None), cell(0.1), cell(2.0), cell([31000, 31001])
+    ('-', '0.1', '2', '31000, 31001')
+    """
+    if value is None or value == "" or value == [] or value == {}:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={cell(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(cell, value))
+    return str(value)

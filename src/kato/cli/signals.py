@@ -1,0 +1,59 @@
+"""Ctrl-C and its kin: signals come in; work is cancelled, and the exit code that they mean comes out."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(Exception):
+    """A signal ended the work."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(signal.Signals(number).name)
+
+
+class Signals:
+    """While it is entered, SIGINT, SIGTERM and SIGHUP end no process but the work that is under `guard`."""
+
+    def __init__(self) -> None:
+        self._number: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def __enter__(self) -> "Signals":
+        for each in ENDING:
+            asyncio.get_running_loop().add_signal_handler(each, self._take, each)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in ENDING:
+            asyncio.get_running_loop().remove_signal_handler(each)
+
+    def _take(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            # The terminal has gone; writing to it would fail.
+            null = os.open(os.devnull, os.O_RDWR)
+            for stream in (sys.stdout, sys.stderr):
+                os.dup2(null, stream.fileno())
+        if not self._number.done():
+            self._number.set_result(number)
+
+    async def guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does the work. Raises Interrupted, once it is cancelled, when a signal comes first."""
+        task = asyncio.ensure_future(work)
+        try:
+            waits: list[asyncio.Future[Any]] = [task, self._number]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        number = self._number.result()
+        self._number = asyncio.get_running_loop().create_future()
+        raise Interrupted(number)

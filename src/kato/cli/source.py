@@ -1,0 +1,65 @@
+"""Which file is meant: a path of a file or folder goes in; what it wishes for comes out."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kato.model.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from kato.language import Wish
+
+NAMES = (
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yaml",
+    "docker-compose.yml",
+    "marathon.json",
+    "marathon.yaml",
+    "marathon.yml",
+)
+"""What is looked for in a folder, the first one first (Compose's own order)."""
+
+
+def load(where: str) -> "Wish":
+    """What a file, or the file of a folder, wishes for. InvalidInput says file, line and remedy."""
+    path = find(Path(where))
+    from kato.language import read
+
+    return read(_text(path), path=str(path), environ=os.environ, files=_reader(path.parent))
+
+
+def find(path: Path) -> Path:
+    """The file that `path` means, absolute. InvalidInput where there is none.
+
+    Its folder is kept as it was written, links and all: a project is called like the folder it is seen in.
+    """
+    path = Path(os.path.abspath(path))
+    if path.is_dir():
+        for name in NAMES:
+            if (path / name).is_file():
+                return path / name
+        raise InvalidInput(f"{path} has none of {', '.join(NAMES)}. Name a file, or a folder with one of them.")
+    if not path.exists():
+        raise InvalidInput(f"There is no file or folder {path}.")
+    return path
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not text in UTF-8 (byte {error.start}).") from error
+
+
+def _reader(folder: Path) -> Callable[[str], str | None]:
+    """Reads files that a file names (env_file, .env), from its folder; None where there is none."""
+
+    def read(name: str) -> str | None:
+        path = folder / name
+        return _text(path) if path.exists() else None
+
+    return read

@@ -1,0 +1,307 @@
+"""The HTTP client of a cell's API: requests go in, decoded JSON comes out, or an error of Káto's own tree.
+
+What is not here is asked for by nobody yet. Times are seconds; an app's id is absolute (`/voting/vote`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from kato.model.errors import (
+    Conflict,
+    Fault,
+    InvalidApp,
+    InvalidInput,
+    KatoError,
+    Locked,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+
+Json = dict[str, Any]
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2
+EMBED = [("embed", "apps.tasks"), ("embed", "apps.counts"), ("embed", "apps.deployments")]
+
+
+class LogPiece(msgspec.Struct, frozen=True):
+    """A piece of a task's output. offset: of its first byte in the stream."""
+
+    task: str
+    stream: str
+    offset: int
+    text: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A wish that was taken. deployment: None where nothing had to change."""
+
+    version: str
+    deployment: str | None
+
+
+class Client:
+    """One cell's API. Every method may raise Unavailable, and KatoError for what the cell answers."""
+
+    def __init__(self, api: str) -> None:
+        self.address = f"http://{api}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            self.address, timeout=aiohttp.ClientTimeout(total=30, sock_connect=5), trust_env=False
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    # The cell
+
+    async def cell(self) -> Json:
+        """Which cell this is: id, version, pid, api, ingress, data."""
+        found = await self._get("/v1/cell")
+        if not isinstance(found, dict) or "pid" not in found:
+            raise Unavailable(
+                f"Something that is not Káto answers at {self.address}. Choose another address: --api, KATO_API."
+            )
+        return found
+
+    async def ping(self) -> bool:
+        """Whether a cell answers."""
+        try:
+            await self._call("GET", "/ping")
+        except Unavailable:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Ends the cell; its tasks go on."""
+        await self._call("POST", "/v1/stop")
+
+    async def nodes(self) -> list[Json]:
+        """The machines, with what is used."""
+        return _items(await self._get("/v1/nodes"), "nodes")
+
+    async def services(self) -> list[Json]:
+        """The services with their ports, hosts, servers and URLs."""
+        return _items(await self._get("/v1/services"), "services")
+
+    # What runs
+
+    async def apps(self) -> list[Json]:
+        """All apps with their counts, tasks and deployments."""
+        return _items(await self._get("/v2/apps", EMBED), "apps")
+
+    async def app(self, app: str) -> Json:
+        """One app with its counts, tasks and deployments. NotFound."""
+        found: Json = (await self._get(f"/v2/apps{app}"))["app"]
+        return found
+
+    async def tasks(self) -> list[Json]:
+        """All tasks."""
+        return _items(await self._get("/v2/tasks"), "tasks")
+
+    async def versions(self, app: str) -> list[str]:
+        """An app's versions, the newest first."""
+        found: list[str] = (await self._get(f"/v2/apps{app}/versions"))["versions"]
+        return sorted(found, reverse=True)
+
+    async def deployments(self) -> list[Json]:
+        """The running deployments."""
+        return _items(await self._get("/v2/deployments"), "deployments")
+
+    async def why(self, app: str) -> Json:
+        """What an app is missing, and why."""
+        found: Json = await self._get(f"/v1/why{app}")
+        return found
+
+    # Wishes
+
+    async def plan(self, body: Mapping[str, object]) -> Json:
+        """What a wish (`{group}` or `{apps}`) would change; nothing is done."""
+        found: Json = await self._call("POST", "/v1/plan", body=body)
+        return found
+
+    async def put_group(self, group: str, body: object, *, force: bool = False) -> Accepted:
+        """Replaces a group whole."""
+        return _accepted(await self._call("PUT", f"/v2/groups{group}", _force(force), body))
+
+    async def put_apps(self, apps: Sequence[object], *, force: bool = False) -> Accepted:
+        """Creates or replaces apps."""
+        return _accepted(
+            await self._call("PUT", "/v2/apps", [*_force(force), ("partialUpdate", "false")], list(apps))
+        )
+
+    async def delete_group(self, group: str, *, force: bool = False) -> Accepted:
+        """Removes a group and all in it; `/` removes every app."""
+        return _accepted(await self._call("DELETE", f"/v2/groups{group}", _force(force)))
+
+    async def delete_app(self, app: str, *, force: bool = False) -> Accepted:
+        """Removes an app."""
+        return _accepted(await self._call("DELETE", f"/v2/apps{app}", _force(force)))
+
+    async def scale(self, app: str, instances: int, *, force: bool = False) -> Accepted:
+        """Wishes for another number of an app's tasks."""
+        return _accepted(await self._call("PUT", f"/v2/apps{app}", _force(force), {"instances": instances}))
+
+    async def restart(self, app: str, *, force: bool = False) -> Accepted:
+        """Exchanges all tasks of an app, as an upgrade does."""
+        return _accepted(await self._call("POST", f"/v2/apps{app}/restart", _force(force)))
+
+    async def roll_back(self, app: str, version: str, *, force: bool = False) -> Accepted:
+        """Wishes for a former version of an app."""
+        return _accepted(await self._call("PUT", f"/v2/apps{app}", _force(force), {"version": version}))
+
+    async def undo(self, deployment: str) -> Accepted:
+        """Takes a running deployment back: every app that it touches returns to where it was."""
+        return _accepted(await self._call("DELETE", f"/v2/deployments/{deployment}"))
+
+    # Streams
+
+    async def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[LogPiece]:
+        """The output of a task, or of all tasks of an app: the last `tail` lines (None: all), then what comes."""
+        query = [("follow", "true" if follow else "false")]
+        if tail is not None:
+            query.append(("tail", str(tail)))
+        decode = msgspec.json.Decoder(LogPiece).decode
+        async for line in self._lines(f"/v1/logs/{name.lstrip('/')}", query):
+            yield decode(line)
+
+    async def events(self, *types: str) -> AsyncIterator[Json]:
+        """The cell's events as they happen; of these types only, where any are named."""
+        query = [("event_type", each) for each in types] + [("plan-format", "light")]
+        async for line in self._lines("/v2/events", query, {"Accept": "text/event-stream"}):
+            if line.startswith(b"data:"):
+                yield msgspec.json.decode(line[5:])
+
+    async def wait_deployed(self, deployment: str, on_change: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Returns when a deployment is over, one way or the other. `on_change` is called at each look.
+
+        Raises TimeoutError only where the caller sets a timeout around it.
+        """
+        pause = FIRST_PAUSE
+        while any(each["id"] == deployment for each in await self.deployments()):
+            if on_change is not None:
+                await on_change()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        if on_change is not None:
+            await on_change()
+
+    # The wire
+
+    async def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
+        return await self._call("GET", path, query)
+
+    async def _call(self, verb: str, path: str, query: Sequence[tuple[str, str]] = (), body: object = None) -> Any:
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        try:
+            async with self._open().request(
+                verb, path, params=list(query), data=data, headers=headers, allow_redirects=False
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unavailable(error) from error
+        if answer.status >= 400:
+            raise error_of(answer.status, content)
+        return _decoded(content)
+
+    async def _lines(
+        self, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[bytes]:
+        endless = aiohttp.ClientTimeout(total=None, sock_connect=5)
+        rest = b""
+        try:
+            async with self._open().get(path, params=list(query), headers=headers, timeout=endless) as answer:
+                if answer.status >= 400:
+                    raise error_of(answer.status, await answer.read())
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        if line.strip():
+                            yield line
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("The client is used outside its `async with`.")
+        return self._session
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return Unavailable(
+                f"No cell answers at {self.address} (--api, KATO_API). Start one: kato up FILE, or kato serve."
+            )
+        cause = str(error) or type(error).__name__
+        return Unavailable(f"The cell at {self.address} did not finish its answer: {cause}. Try again.")
+
+
+def error_of(status: int, content: bytes) -> KatoError:
+    """The error that an API answer stands for, with every fault that its body lists."""
+    body = _decoded(content)
+    if not isinstance(body, dict):
+        body = {"message": content.decode("utf-8", "replace").strip() or f"HTTP status {status}"}
+    message, details = str(body.get("message", f"HTTP status {status}")), body.get("details")
+    held = [str(each["id"]) for each in body.get("deployments") or () if isinstance(each, dict) and "id" in each]
+    if status == 409:
+        return _locked(message, held) if held else Conflict(message)
+    if status in (400, 415, 422):
+        faults = _faults(details)
+        if faults:
+            return InvalidApp(faults)
+        return InvalidInput(f"{message}: {details}" if isinstance(details, str) and details else message)
+    kinds: dict[int, type[KatoError]] = {403: Refused, 404: NotFound, 503: Unavailable}
+    return kinds.get(status, KatoError)(message)
+
+
+def _locked(message: str, deployments: Sequence[str]) -> Locked:
+    error = Locked("", deployments)
+    error.args = (
+        f"{message.split('. ')[0].rstrip('.')} ({', '.join(deployments)}). "
+        "Wait for it, or take over with --force.",
+    )
+    return error
+
+
+def _faults(details: object) -> list[Fault]:
+    if not isinstance(details, list):
+        return []
+    return [
+        Fault(str(each.get("path") or "/"), str(error))
+        for each in details
+        if isinstance(each, dict)
+        for error in each.get("errors") or ()
+    ]
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content) if content else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _items(body: object, name: str) -> list[Json]:
+    found = body.get(name, []) if isinstance(body, dict) else body
+    return found if isinstance(found, list) else []
+
+
+def _accepted(body: object) -> Accepted:
+    if not isinstance(body, dict):
+        return Accepted("", None)
+    first: Json = next(iter(body.get("deployments") or ()), {})
+    return Accepted(str(body.get("version", "")), body.get("deploymentId") or first.get("id"))
+
+
+def _force(force: bool) -> list[tuple[str, str]]:
+    return [("force", "true")] if force else []

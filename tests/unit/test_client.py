@@ -1,0 +1,182 @@
+"""The client: what an answer becomes. A real server on loopback speaks where the wire matters."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from kato.client import Client, LogPiece, error_of
+from kato.model.errors import (
+    Conflict,
+    Fault,
+    InvalidApp,
+    InvalidInput,
+    KatoError,
+    Locked,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+
+Serve = Callable[[web.RouteTableDef], Awaitable[str]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a server of these routes; its host:port."""
+    runners: list[web.AppRunner] = []
+
+    async def start(routes: web.RouteTableDef) -> str:
+        app = web.Application()
+        app.add_routes(routes)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        return f"{host}:{port}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+def answer(status: int, **body: object) -> KatoError:
+    return error_of(status, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidInput),
+        (403, Refused),
+        (404, NotFound),
+        (409, Conflict),
+        (422, InvalidInput),
+        (503, Unavailable),
+    ],
+)
+def test_a_status_becomes_its_error(status: int, kind: type[KatoError]) -> None:
+    error = answer(status, message="It is so.")
+    assert type(error) is kind
+    assert str(error) == "It is so."
+
+
+def test_every_fault_of_a_body_is_kept() -> None:
+    details = [{"path": "/apps/0/cpus", "errors": ["is negative", "is odd"]}, {"path": "", "errors": ["is bad"]}]
+    error = answer(422, message="Object is not valid", details=details)
+    assert isinstance(error, InvalidApp)
+    assert error.faults == (
+        Fault("/apps/0/cpus", "is negative"),
+        Fault("/apps/0/cpus", "is odd"),
+        Fault("/", "is bad"),
+    )
+
+
+def test_details_that_are_text_follow_the_message() -> None:
+    assert str(answer(400, message="Invalid JSON", details="line 1")) == "Invalid JSON: line 1"
+
+
+def test_a_lock_names_its_deployments_and_the_way_out() -> None:
+    error = answer(409, message="App is locked by one or more deployments. Override …", deployments=[{"id": "d1"}])
+    assert isinstance(error, Locked)
+    assert error.deployments == ("d1",)
+    assert str(error) == "App is locked by one or more deployments (d1). Wait for it, or take over with --force."
+
+
+def test_an_answer_that_is_no_json_is_told_as_it_stands() -> None:
+    assert str(error_of(500, b"proxy says no\n")) == "proxy says no"
+    assert str(error_of(502, b"")) == "HTTP status 502"
+
+
+async def test_nobody_there(unused_tcp_port: int) -> None:
+    async with Client(f"127.0.0.1:{unused_tcp_port}") as client:
+        assert not await client.ping()
+        with pytest.raises(
+            Unavailable, match=rf"No cell answers at http://127\.0\.0\.1:{unused_tcp_port} \(--api"
+        ):
+            await client.apps()
+
+
+async def test_another_server_at_that_address(serve: Serve) -> None:
+    routes = web.RouteTableDef()
+
+    @routes.get("/v1/cell")
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<html>hello</html>")
+
+    async with Client(await serve(routes)) as client:
+        with pytest.raises(Unavailable, match="Something that is not Káto answers"):
+            await client.cell()
+
+
+async def test_a_cut_answer_is_unavailable(serve: Serve) -> None:
+    routes = web.RouteTableDef()
+
+    @routes.get("/v2/tasks")
+    async def cut(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async with Client(await serve(routes)) as client:
+        with pytest.raises(Unavailable, match="did not finish its answer"):
+            await client.tasks()
+
+
+async def test_pieces_of_output_arrive_whole_however_they_are_cut(serve: Serve) -> None:
+    pieces = [LogPiece("t", "stdout", 0, "Káto\n"), LogPiece("t", "stderr", 6, "x" * 100_000)]
+    wire = b"".join(
+        json.dumps({"task": p.task, "stream": p.stream, "offset": p.offset, "text": p.text}).encode() + b"\n"
+        for p in pieces
+    )
+    asked: list[str] = []
+    routes = web.RouteTableDef()
+
+    @routes.get("/v1/logs/voting/vote")
+    async def logs(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query_string)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for at in range(0, len(wire), 7919):
+            await response.write(wire[at : at + 7919])
+        return response
+
+    async with Client(await serve(routes)) as client:
+        assert [piece async for piece in client.logs("/voting/vote", tail=5, follow=True)] == pieces
+    assert asked == ["follow=true&tail=5"]
+
+
+async def test_waiting_for_a_deployment_ends_with_it(serve: Serve) -> None:
+    answers = [[{"id": "d1"}, {"id": "d2"}], [{"id": "d1"}], []]
+    routes = web.RouteTableDef()
+
+    @routes.get("/v2/deployments")
+    async def deployments(request: web.Request) -> web.Response:
+        return web.json_response(answers.pop(0))
+
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    async with Client(await serve(routes)) as client:
+        await client.wait_deployed("d1", look)
+    assert (looks, answers) == (3, [])
+
+
+async def test_events_are_decoded(serve: Serve) -> None:
+    routes = web.RouteTableDef()
+
+    @routes.get("/v2/events")
+    async def events(request: web.Request) -> web.Response:
+        assert request.query.getall("event_type") == ["deployment_success"]
+        text = ':\n\nevent: deployment_success\ndata: {"eventType": "deployment_success", "id": "d1"}\n\n'
+        return web.Response(text=text, content_type="text/event-stream")
+
+    async with Client(await serve(routes)) as client:
+        found = [event async for event in client.events("deployment_success")]
+    assert found == [{"eventType": "deployment_success", "id": "d1"}]
