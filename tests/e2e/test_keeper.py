@@ -1,6 +1,7 @@
 """Keepers with real processes: the cell is killed, a keeper is killed, a task is hostile; the truth comes out."""
 
 import asyncio
+import ctypes
 import os
 import re
 import signal
@@ -300,6 +301,34 @@ async def test_the_keeper_is_detached(driver: Driver, options: Options) -> None:
     foreign = [file for file in files if not file.startswith((str(options.folder / TASK), "/dev/null", "pipe:"))]
     assert foreign == ["anon_inode:[signalfd]"]
     assert sorted(os.listdir(f"/proc/{start.pid}/fd")) == ["0", "1", "2"]
+
+
+async def test_keepers_that_a_cell_inherits_are_reaped(driver: Driver, options: Options) -> None:
+    """As process 1 of a container has to; here it is a subreaper that inherits."""
+    libc = ctypes.CDLL(None)
+    subreaper = 36
+    libc.prctl(subreaper, 1)
+    try:
+        await run(driver, "true")
+        await driver.start(launch("true", task="b.instance-1"))
+        keepers = [started(options).keeper, started(options, "b.instance-1").keeper]
+        await until(lambda: not Record(options.folder / "b.instance-1").locked())
+        await ended(driver, "b.instance-1")
+        assert not any(Path(f"/proc/{keeper}").exists() for keeper in keepers)
+    finally:
+        libc.prctl(subreaper, 0)
+
+
+async def test_a_check_that_is_given_up_ends(driver: Driver, options: Options) -> None:
+    await driver.start(launch("sleep 1000"))
+    check = asyncio.create_task(driver.execute(TASK, ("/bin/sh", "-c", "echo $$ > check; exec sleep 1000"), 1000))
+    note = options.folder / TASK / "sandbox" / "check"
+    await until(lambda: note.exists() and note.read_text().endswith("\n"))
+    pid = int(note.read_text())
+    assert alive(pid)
+    check.cancel()
+    await asyncio.wait([check])
+    assert not alive(pid)
 
 
 async def test_fifty_tasks_at_once_and_what_a_keeper_costs(driver: Driver, options: Options) -> None:

@@ -429,6 +429,7 @@ int main(int argc, char **argv) {
     if (run) {
         join(&spec, 2);
         become(&spec, 2);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         environ = spec.env;
         execvp(argv[3], argv + 3);
         fault(2, "run");

@@ -127,7 +127,8 @@ class Driver:
         for name in names:
             record = self._record(name)
             if name in self._starting:
-                known[name] = await asyncio.shield(self._starting[name])
+                with contextlib.suppress(DriverError):  # whoever starts it hears that
+                    known[name] = await asyncio.shield(self._starting[name])
                 continue
             if (started := await _started(record)) is None:
                 await self._in_thread(self._discard, record)
@@ -362,26 +363,30 @@ async def _until_gone(record: Record, started: Started) -> None:
     except ProcessLookupError:
         handle = -1
     try:
-        if handle < 0 or not record.locked() or started.keeper_start != start_time(started.keeper):
-            if record.locked():
+        ours = handle >= 0 and start_time(started.keeper) == started.keeper_start
+        if record.locked():
+            if not ours:
                 raise DriverError(
                     f"The keeper of task {record.task} lives, but not in this cell's pid namespace. "
                     "Run the cell where it ran before."
                 )
-            return
-        loop = asyncio.get_running_loop()
-        gone = asyncio.Event()
-        loop.add_reader(handle, gone.set)
-        try:
-            await gone.wait()
-        finally:
-            loop.remove_reader(handle)
+            await _readable(handle)
         # Where the cell is process 1 of a container it inherits its keepers, and no one else reaps them.
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
+        if ours:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
     finally:
         if handle >= 0:
             os.close(handle)
+
+
+async def _readable(handle: int) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(handle)
 
 
 def _why(said: str, program: str, where: Path, who: Identity) -> str:

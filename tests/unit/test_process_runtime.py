@@ -1,0 +1,221 @@
+"""The pure parts of the process runtime: specs, limits, volumes, environments, ends, and streams on disk."""
+
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import app
+from kato.drivers.runtime.limits import Hierarchy, hierarchies, memory_limit, settings, unified_mount
+from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name, surplus
+from kato.drivers.runtime.sandbox import Identity, Link, command, environment, links, working_folder
+from kato.drivers.runtime.streams import Stream
+from kato.model.app import AppVolume, Container, External, Persistent
+from kato.model.errors import DriverError
+
+HYBRID = """\
+25 24 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro
+26 25 0:23 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate
+27 25 0:24 / /sys/fs/cgroup/cpu,cpuacct rw shared:10 - cgroup cgroup rw,cpu,cpuacct
+28 25 0:25 / /sys/fs/cgroup/memory rw shared:11 - cgroup cgroup rw,memory
+"""
+UNIFIED = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n"
+NOBODY = Identity(65534, 65534, (65534,), "/nonexistent")
+STARTED = Started(pid=7, start=100, keeper=6, keeper_start=99, boot="this", time=1.0)
+
+
+def spec(**more: Any) -> Spec:
+    given: dict[str, Any] = {
+        "argv": ("a",),
+        "env": {"B": "c"},
+        "cwd": "/d",
+        "rotate": 10,
+        "files": 2,
+        "grace": 3.0,
+    }
+    return Spec(**(given | more))
+
+
+def test_a_spec_is_pairs_of_words() -> None:
+    words = spec(user=(1, 2, (2, 3)), cgroups=("/x",), events="/x/e").encode().split(b"\0")
+    assert b" ".join(words) == (
+        b"cwd /d rotate 10 files 2 grace 3.0 arg a env B=c cgroup /x events /x/e uid 1 gid 2 group 2 group 3 "
+    )
+
+
+def test_a_spec_refuses_what_no_process_can_be_given() -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        spec(env={"B": "c\0uid\x000"}).encode()
+
+
+def test_controllers_of_version_1_are_found_beside_version_2() -> None:
+    assert unified_mount(HYBRID) == Path("/sys/fs/cgroup/unified")
+    assert hierarchies(HYBRID, "hugetlb\n") == {
+        "cpu": Hierarchy(1, Path("/sys/fs/cgroup/cpu,cpuacct")),
+        "memory": Hierarchy(1, Path("/sys/fs/cgroup/memory")),
+    }
+
+
+def test_controllers_of_version_2_are_found() -> None:
+    found = hierarchies(UNIFIED, "cpuset cpu io memory pids\n")
+    assert found == dict.fromkeys(("memory", "cpu", "pids"), Hierarchy(2, Path("/sys/fs/cgroup")))
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted"),
+    [
+        (1, (("memory.limit_in_bytes", "33554432"), ("memory.memsw.limit_in_bytes", "33554432"))),
+        (2, (("memory.max", "33554432"), ("memory.swap.max", "0"))),
+    ],
+)
+def test_memory_is_a_hard_limit_without_swap(version: int, wanted: object) -> None:
+    assert settings(app(mem=32.0), "memory", version) == wanted
+
+
+@pytest.mark.parametrize(("limits", "mib"), [(None, 32), ({"mem": 64}, 64), ({"mem": 1}, 32), ({"cpus": 1}, 32)])
+def test_a_memory_limit_is_never_below_what_was_asked(limits: Any, mib: float) -> None:
+    assert memory_limit(app(mem=32.0, resource_limits=limits)) == mib
+
+
+@pytest.mark.parametrize("of", [app(mem=0.0), app(resource_limits={"mem": "unlimited"})])
+def test_no_memory_limit(of: Any) -> None:
+    assert memory_limit(of) is None
+    assert settings(of, "memory", 1) == settings(of, "memory", 2) == ()
+
+
+def test_cpus_are_a_share_and_no_quota() -> None:
+    assert settings(app(cpus=0.5), "cpu", 1) == (("cpu.shares", "512"),)
+    assert settings(app(cpus=0.5), "cpu", 2) == (("cpu.weight", "50"),)
+    assert settings(app(cpus=0.0001), "cpu", 1) == (("cpu.shares", "2"),)
+
+
+def test_cpus_are_a_quota_where_the_app_limits_them() -> None:
+    of = app(cpus=0.5, resource_limits={"cpus": 1.5})
+    assert settings(of, "cpu", 1)[1:] == (("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "150000"))
+    assert settings(of, "cpu", 2)[1:] == (("cpu.max", "150000 100000"),)
+    assert settings(app(resource_limits={"cpus": "unlimited"}), "cpu", 1) == (("cpu.shares", "102"),)
+
+
+def test_a_command_goes_to_the_shell_and_args_do_not() -> None:
+    assert command(app(cmd="a | b")) == ("/bin/sh", "-c", "a | b")
+    assert command(app(cmd=None, args=("a", "|", "b"))) == ("a", "|", "b")
+    with pytest.raises(DriverError, match="neither `cmd` nor `args`"):
+        command(app(cmd=None))
+
+
+def test_an_environment_is_what_is_given_and_three_defaults() -> None:
+    cell = {"PATH": "/cell", "HOME": "/home/cell", "LANG": "C", "SECRET": "of the cell"}
+    assert environment({"A": "1", "PATH": "/app"}, cell, NOBODY, Path("/box")) == {
+        "A": "1",
+        "PATH": "/app",
+        "HOME": "/nonexistent",
+        "LANG": "C",
+        "MESOS_SANDBOX": "/box",
+        "MESOS_DIRECTORY": "/box",
+    }
+
+
+def test_home_is_the_cell_s_for_the_cell_s_user() -> None:
+    own = Identity(os.geteuid(), os.getegid(), (), "/passwd")
+    assert environment({}, {"HOME": "/home/cell"}, own, Path("/box"))["HOME"] == "/home/cell"
+
+
+@pytest.mark.parametrize(("label", "folder"), [("/srv", "/srv"), ("sub", "/box/sub"), (None, "/box")])
+def test_where_it_runs(label: str | None, folder: str) -> None:
+    labels = {} if label is None else {"KATO_WORKDIR": label}
+    assert working_folder(app(labels=labels), Path("/box")) == Path(folder)
+
+
+def linked(*volumes: AppVolume, id: str = "/web") -> tuple[Link, ...]:
+    return links(app(id, container=Container(type="MESOS", volumes=volumes)), Path("/volumes"))
+
+
+def test_volumes_are_links_inside_the_sandbox() -> None:
+    named = AppVolume(container_path="/var/lib/data", external=External(name="data"))
+    host = AppVolume(container_path="etc", host_path="/etc")
+    assert linked(named, host) == (
+        Link(PurePosixPath("var/lib/data"), Path("/volumes/data"), True),
+        Link(PurePosixPath("etc"), Path("/etc"), False),
+    )
+
+
+def test_persistent_volumes_of_apps_and_paths_are_apart() -> None:
+    volume = AppVolume(container_path="data", persistent=Persistent(size=1))
+    other = AppVolume(container_path="more/data", persistent=Persistent(size=1))
+    targets = [link.target for id in ("/a/b", "/a_b") for link in linked(volume, other, id=id)]
+    assert len(set(targets)) == 4
+    assert all(target.parent == Path("/volumes") for target in targets)
+
+
+@pytest.mark.parametrize(
+    ("volume", "why"),
+    [
+        (AppVolume(container_path="../up", host_path="/etc"), "inside the sandbox"),
+        (AppVolume(container_path="/", host_path="/etc"), "inside the sandbox"),
+        (AppVolume(container_path="a", host_path="etc"), "not absolute"),
+        (AppVolume(container_path="a", external=External(name="../../etc")), "has no '/'"),
+        (AppVolume(container_path="a", external=External(name=".kept")), "begins with no '.'"),
+        (AppVolume(container_path="a", external=External()), "is called None"),
+        (AppVolume(container_path="a", secret="password"), "secret's"),
+    ],
+)
+def test_volumes_that_a_process_cannot_have_are_refused(volume: AppVolume, why: str) -> None:
+    with pytest.raises(DriverError, match=why):
+        linked(volume)
+
+
+def test_a_written_end_is_the_truth_on_any_boot() -> None:
+    for boot in ("this", "other"):
+        exit = exit_of(STARTED, Ended(code=3, signal=None, ended=2.0, oom=False), boot)
+        assert (exit.code, exit.signal, exit.ended, exit.rebooted) == (3, None, 2.0, False)
+
+
+def test_without_a_written_end_a_boot_tells_lost_from_unknown() -> None:
+    assert exit_of(STARTED, None, "other").rebooted
+    unknown = exit_of(STARTED, None, "this")
+    assert (unknown.code, unknown.signal, unknown.rebooted) == (None, None, False)
+
+
+def test_signals_have_names() -> None:
+    assert (signal_name(15), signal_name(64)) == ("SIGTERM", "SIGRTMAX")
+    assert signal_name(40) == "SIG40"
+
+
+def test_removed_tasks_are_kept_a_day_and_20_an_app() -> None:
+    young = [(f"web.instance-{n}", float(n)) for n in range(21)]
+    old = [("db.instance-1", 86_401.0)]
+    assert surplus(young + old, full=False) == ["web.instance-20", "db.instance-1"]
+    assert len(surplus(young, full=True)) == 21
+
+
+@given(
+    lines=st.lists(st.text("ab", max_size=9), max_size=30),
+    ends=st.booleans(),
+    size=st.integers(1, 40),
+    tail=st.integers(0, 32),
+)
+def test_the_tail_of_a_stream_is_its_last_lines_however_it_was_cut(
+    lines: list[str], ends: bool, size: int, tail: int
+) -> None:
+    text = "\n".join(lines).encode() + (b"\n" if ends else b"")
+    with tempfile.TemporaryDirectory() as folder:
+        for base in range(0, len(text) + 1, size):
+            (Path(folder) / f"stdout.{base}").write_bytes(text[base : base + size])
+        with Stream(Path(folder), "stdout") as stream:
+            start = stream.tail(tail)
+            pieces = list(stream.read(start))
+    wanted = text.splitlines(keepends=True)
+    assert b"".join(data for _, data in pieces) == b"".join(wanted[len(wanted) - min(tail, len(wanted)) :])
+    assert all(data == text[at : at + len(data)] for at, data in pieces)
+
+
+def test_a_reader_that_comes_too_late_skips_to_what_is_kept() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "stdout.20").write_bytes(b"0123456789")
+        (Path(folder) / "stdout.30").write_bytes(b"abc")
+        with Stream(Path(folder), "stdout") as stream:
+            assert list(stream.read(5)) == [(20, b"0123456789"), (30, b"abc")]
