@@ -1,0 +1,100 @@
+"""The front door: the text of a file comes in, Compose or Marathon, told by its shape; a Wish comes out.
+
+Nothing here reads a file or the environment: their texts are arguments. `docs/compose.md` lists Compose's keys.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from kato.language.compose import read_compose
+from kato.language.document import Document, read_document
+from kato.language.marathon import Tree, documents, read_app, read_apps, read_group
+from kato.language.reading import Findings
+from kato.language.shape import closest, steps
+from kato.language.wire import app_document
+from kato.model.app import App
+from kato.model.deployment import GroupRecord
+from kato.model.errors import InvalidApp, InvalidInput
+
+_GROUP = ("apps", "groups")
+_SHAPES = (
+    "services (Compose), apps or groups (a Marathon group), or id with cmd, args or container (a Marathon app)"
+)
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file wishes for.
+
+    group: the group that the file is the whole of (a Compose project, a Marathon group); None for apps alone.
+    groups: the groups in it, itself included. warnings: sentences with file, line and column.
+    """
+
+    group: str | None
+    apps: tuple[App, ...]
+    groups: tuple[GroupRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def body(self) -> Any:
+        """The JSON to PUT: of the group to `/v2/groups/<group>`, or the list of apps to `/v2/apps`."""
+        if self.group is None:
+            return [app_document(app) for app in self.apps]
+        return documents(Tree(self.group, self.apps, self.groups))
+
+    @property
+    def plan_body(self) -> dict[str, Any]:
+        """The JSON to POST to `/v1/plan`: what would change."""
+        return {"apps" if self.group is None else "group": self.body()}
+
+
+def read(
+    text: str,
+    *,
+    path: str,
+    environ: Mapping[str, str],
+    files: Callable[[str], str | None],
+    folder: str | None = None,
+) -> Wish:
+    """The wish in the text of one file. Raises InvalidInput with every fault, each with file, line and column.
+
+    path: the file's name, for messages. folder: its folder, absolute; by default that of `path`.
+    environ: the user's environment, for `${VAR}`. files: the text of another file by absolute path (`.env`,
+    `env_file`), None where there is none.
+    """
+    document = read_document(text, path)
+    data = document.data
+    if isinstance(data, dict) and "services" in data:
+        folder = folder or str(PurePosixPath(path).parent)
+        if not folder.startswith("/"):
+            raise InvalidInput(f"{path} is not an absolute path; processes need one to find their files.")
+        group, apps, warnings = read_compose(document, folder=folder, environ=environ, files=files)
+        return Wish(group=group, apps=apps, groups=(GroupRecord(id=group, version=""),), warnings=warnings)
+    return _marathon(document)
+
+
+def _marathon(document: Document) -> Wish:
+    data = document.data
+    try:
+        if isinstance(data, list):
+            return Wish(group=None, apps=read_apps(data, strict=True))
+        if isinstance(data, dict) and any(key in data for key in _GROUP):
+            tree = read_group(data, strict=True)
+            return Wish(group=tree.id, apps=tree.apps, groups=tree.groups)
+        if isinstance(data, dict) and "id" in data:
+            return Wish(group=None, apps=(read_app(data, strict=True),))
+    except InvalidApp as error:
+        findings = Findings(document)
+        for fault in error.faults:
+            findings.fault(steps(fault.path), fault.message)
+        findings.settle()
+    raise InvalidInput(
+        f"{document.where(())}: This is no Compose or Marathon file. It needs {_SHAPES}.{_near(data)}"
+    )
+
+
+def _near(data: object) -> str:
+    """A suggestion where a top-level key looks like a slip of the pen."""
+    keys = data if isinstance(data, dict) else {}
+    return next((hint for key in keys if (hint := closest(key, ("services", *_GROUP)))), "")

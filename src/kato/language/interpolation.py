@@ -42,9 +42,7 @@ def _variable(text: str, at: int, lookup: Lookup, unset: Callable[[str], None]) 
             unset(match.group())
         return value or "", match.end()
     if not text.startswith("{", at):
-        raise InvalidInput(
-            f"the '$' in {text[max(0, at - 10) : at + 10]!r} names no variable; write $$ for a dollar"
-        )
+        raise InvalidInput(f"{text[at - 1 : at + 1]!r} names no variable; write $$ for a dollar")
     end = _closing(text, at)
     inside = text[at + 1 : end]
     match = _NAME.match(inside)
@@ -87,4 +85,4 @@ def _closing(text: str, at: int) -> int:
         at += 1
         if depth > 50:
             break
-    raise InvalidInput(f"a '${{' in {text[:40]!r} is not closed; add the '}}', or write $$ for a dollar")
+    raise InvalidInput("a '${' is not closed; add the '}', or write $$ for a dollar")

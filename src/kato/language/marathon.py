@@ -10,7 +10,7 @@ import msgspec
 
 from kato.language.normal import Json, normalise
 from kato.language.shape import Malformed, app_faults, group_faults, plain, written
-from kato.language.wire import app_document
+from kato.language.wire import app_document as app_document
 from kato.model.app import App
 from kato.model.deployment import GroupRecord
 from kato.model.errors import Fault, InvalidApp

@@ -5,6 +5,7 @@ The schema is msgspec's of the model, plus the old words that Marathon still tak
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -56,6 +57,7 @@ _OLD_DEFINITIONS: Schema = {
     },
 }
 _GROUP_ONLY: Schema = {"scaleBy": {"type": "number"}}
+_STEP = re.compile(r"\((\d{1,9})\)|([^/()]+)")
 _KINDS = {
     "string": "text",
     "number": "a number",
@@ -83,6 +85,12 @@ def group_faults(data: object, *, strict: bool) -> list[Fault]:
 def written(steps: Iterable[str | int]) -> str:
     """A path in Marathon's manner: `/healthChecks(0)/path`, `(0)/cpus`; `/` for the whole."""
     return "".join(f"({step})" if isinstance(step, int) else f"/{step}" for step in steps) or "/"
+
+
+def steps(path: str) -> tuple[str | int, ...]:
+    """The opposite of `written`. A key that itself has a slash or parenthesis comes out in pieces."""
+    found = _STEP.findall(path)
+    return tuple(int(index) if index else key for index, key in found if index or key)
 
 
 def plain(data: object) -> object:

@@ -1,0 +1,96 @@
+"""Compose's words that Káto knows and does not keep: which are ignored, which are refused, and why."""
+
+_ENGINE = (
+    "is a container's, and a process on the host cannot have it; leave it out (the docker runtime comes next)"
+)
+_LIMITS = "is an old word; use deploy.resources"
+_LATER = "is not taken yet; leave it out"
+
+WARNED = {
+    "container_name": "tasks have names of their own, and there may be several",
+    "hostname": "a process has its machine's name",
+    "platform": "a process runs as the host does",
+    "pull_policy": "a process has no image",
+}
+"""Keys of a service that lose nothing by being ignored, and why."""
+
+REFUSED = {
+    **dict.fromkeys(
+        (
+            "networks",
+            "secrets",
+            "configs",
+            "privileged",
+            "cap_add",
+            "cap_drop",
+            "cgroup",
+            "cgroup_parent",
+            "credential_spec",
+            "device_cgroup_rules",
+            "devices",
+            "dns",
+            "dns_opt",
+            "dns_search",
+            "domainname",
+            "external_links",
+            "extra_hosts",
+            "gpus",
+            "group_add",
+            "init",
+            "ipc",
+            "isolation",
+            "mac_address",
+            "network_mode",
+            "oom_kill_disable",
+            "oom_score_adj",
+            "pid",
+            "read_only",
+            "runtime",
+            "security_opt",
+            "shm_size",
+            "stdin_open",
+            "storage_opt",
+            "sysctls",
+            "tmpfs",
+            "tty",
+            "ulimits",
+            "userns_mode",
+            "uts",
+            "volumes_from",
+        ),
+        _ENGINE,
+    ),
+    **dict.fromkeys(
+        (
+            "cpu_count",
+            "cpu_percent",
+            "cpu_period",
+            "cpu_quota",
+            "cpu_shares",
+            "cpus",
+            "cpuset",
+            "mem_limit",
+            "mem_reservation",
+            "mem_swappiness",
+            "memswap_limit",
+            "pids_limit",
+        ),
+        _LIMITS,
+    ),
+    **dict.fromkeys(("develop", "extends", "label_file", "models", "post_start", "pre_stop", "provider"), _LATER),
+    "links": "is an old word; use depends_on, and the variables <NAME>_HOST and <NAME>_PORT",
+    "logging": "cannot be chosen: Káto keeps a task's output, see kato logs; leave it out",
+    "profiles": "is not taken yet: every service of the file runs; leave it out, or set scale: 0",
+    "stop_signal": "cannot be chosen: a task is stopped by SIGTERM; leave it out",
+}
+"""Keys of a service that are known and refused, and why."""
+
+REFUSED_PROJECT = {
+    "configs": _ENGINE,
+    "include": _LATER,
+    "models": _LATER,
+    "networks": "has no use for processes, which reach each other by <NAME>_HOST and <NAME>_PORT; leave it out",
+    "secrets": _ENGINE,
+    "x-kato": "belongs into a service; move it there",
+}
+"""Top-level keys that are known and refused, and why."""

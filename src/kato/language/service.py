@@ -1,0 +1,235 @@
+"""One service of a Compose project comes in; the app that it wishes for comes out.
+
+What a process on the host cannot have is refused by name, and so is every key that is not known. `docs/compose.md`
+says which keys are taken, which are warned about and which are refused.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kato.language.dotenv import read_env
+from kato.language.interpolation import Lookup
+from kato.language.reading import Part, text_of
+from kato.language.refusals import REFUSED, WARNED
+from kato.language.service_deploy import read_deploy
+from kato.language.service_health import read_health, read_healthcheck
+from kato.language.service_ports import read_ports
+from kato.language.service_volumes import Surroundings, read_volumes
+from kato.language.shape import closest
+from kato.model.app import App, Container, UpgradeStrategy
+from kato.model.errors import InvalidInput
+
+WORKDIR = "KATO_WORKDIR"
+"""The label that tells the process runtime where to run: an absolute folder. Without it, in the sandbox."""
+
+_STOP_GRACE = 10.0
+"""Seconds, Compose's default."""
+_CAREFUL = UpgradeStrategy(minimum_health_capacity=0.5, maximum_over_capacity=0.0)
+"""Marathon's default for an app with external volumes."""
+_HOST = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a service may refer to. ids: service → app id. health: services that have a health check."""
+
+    ids: Mapping[str, str]
+    healthy: frozenset[str]
+    around: Surroundings
+    lookup: Lookup
+    file: Lookup
+    """The text of a file by its absolute path, None where there is none."""
+
+
+def read_service(service: Part, id: str, project: Project) -> App:
+    """The app of one service. What is wrong is written into the service's findings."""
+    kato = service.part("x-kato") or Part(None, (*service.path, "x-kato"), service.findings)
+    engine = _runtime(service, kato)
+    cmd, args = _command(service, required=not engine)
+    deploy = read_deploy(service)
+    ports = read_ports(service)
+    volumes = read_volumes(service, project.around)
+    checked = read_healthcheck(service)
+    health = read_health(kato, len(ports)) or checked
+    labels = {WORKDIR: project.around.resolve(service.text("working_dir") or "."), **_hosts(kato, bool(ports))}
+    labels |= {**deploy.labels, **{key: value or "" for key, value in service.pairs("labels").items()}}
+    grace = service.seconds("stop_grace_period")
+    app = App(
+        id=id,
+        cmd=cmd,
+        args=args,
+        user=service.text("user") or None,
+        env=_environment(service, project),
+        instances=deploy.instances,
+        cpus=deploy.cpus,
+        mem=deploy.mem,
+        resource_limits=deploy.limits,
+        constraints=(*deploy.constraints, *_constraints(kato)),
+        container=Container(type="MESOS", volumes=volumes) if volumes else None,
+        port_definitions=ports,
+        health_checks=(health,) if health else (),
+        dependencies=_dependencies(service, project),
+        upgrade_strategy=deploy.upgrade or (_CAREFUL if any(v.external for v in volumes) else UpgradeStrategy()),
+        labels=labels,
+        task_kill_grace_period_seconds=_STOP_GRACE if grace is None else grace,
+    )
+    _restart(service)
+    kato.close()
+    service.close(REFUSED)
+    return app
+
+
+def _runtime(service: Part, kato: Part) -> bool:
+    """Whether the service needs a container engine, which is a fault for now."""
+    runtime = kato.text("runtime")
+    wanted = [key for key in ("image", "build") if service.raw(key) is not None]
+    for key, why in WARNED.items():
+        if service.raw(key) is not None:
+            service.warn(key, f"is ignored: {why}")
+    if runtime == "process":
+        for key in wanted:
+            service.warn(key, "is ignored: x-kato.runtime is process, so the command runs on the host")
+        return False
+    if runtime is not None:
+        kato.fault(
+            "runtime",
+            f"{runtime[:40]!r} is no runtime of this Káto; process is, and docker is the next step",
+        )
+        return True
+    for key in wanted:
+        service.fault(
+            key,
+            "the service needs a container engine, and Káto's docker runtime is the next step. To run it on the "
+            "host now, give it `x-kato: {runtime: process}` and a command that the host has",
+        )
+    return bool(wanted)
+
+
+def _command(service: Part, *, required: bool) -> tuple[str | None, tuple[str, ...] | None]:
+    """Docker's entrypoint and command as Marathon's cmd (a shell line) or args (words that no shell reads).
+
+    A list stays a list. A string is a line for /bin/sh, so that `$$PORT` is expanded; where one of the two is a
+    string, the other joins the line, its words quoted.
+    """
+    lines: list[str | tuple[str, ...]] = []
+    for key in ("entrypoint", "command"):
+        raw = service.raw(key)
+        if isinstance(raw, list):
+            lines.append(service.words(key) or ())
+        elif text := service.text(key):
+            lines.append(text)
+    lines = [line for line in lines if line]
+    if not lines:
+        if required:
+            service.findings.fault(service.path, "there is nothing to run; add a `command`")
+        return None, None
+    if all(isinstance(line, tuple) for line in lines):
+        return None, tuple(word for line in lines for word in line)
+    return " ".join(line if isinstance(line, str) else shlex.join(line) for line in lines), None
+
+
+def _environment(service: Part, project: Project) -> dict[str, str]:
+    """`env_file`s in order, then `environment`. A name without a value is taken from Káto's own environment."""
+    found: dict[str, str] = {}
+    raw = service.raw("env_file")
+    files = raw if isinstance(raw, list) else [raw] if raw is not None else []
+    for n, item in enumerate(files):
+        path = (*service.path, "env_file", n) if isinstance(raw, list) else (*service.path, "env_file")
+        required, name = True, text_of(item)
+        if isinstance(item, dict):
+            entry = Part(item, path, service.findings)
+            name, required = entry.text("path"), entry.flag("required") is not False
+            entry.close({"format": "is not taken: env files are in Compose's own format; leave it out"})
+        if not name:
+            service.findings.fault(path, "must be the path of a file")
+            continue
+        text = project.file(project.around.resolve(name))
+        if text is not None:
+            try:
+                found |= read_env(text, name, project.lookup)
+            except InvalidInput as error:
+                service.findings.fault(path, str(error))
+        elif required:
+            service.findings.fault(path, f"there is no file {name} (required: false would do without it)")
+    for key, value in service.pairs("environment").items():
+        if not key or "=" in key or "\0" in key + (value or ""):
+            service.fault("environment", f"{key!r} is no name for a variable")
+        value = project.lookup(key) if value is None else value
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = value
+    return found
+
+
+def _dependencies(service: Part, project: Project) -> tuple[str, ...]:
+    raw = service.raw("depends_on")
+    found: list[str] = []
+    if isinstance(raw, dict):
+        section = Part(raw, (*service.path, "depends_on"), service.findings)
+        for name in raw:
+            entry = section.part(name) or Part(None, (*section.path, name), service.findings)
+            condition, required = entry.text("condition") or "service_started", entry.flag("required") is not False
+            entry.close({"restart": "is not kept: a service that moved keeps its address; leave it out"})
+            _condition(entry, name, condition, project)
+            if required or name in project.ids:
+                found.append(name)
+    else:
+        found.extend(service.words("depends_on") or ())
+    known = [name for name in dict.fromkeys(found) if name in project.ids]
+    for name in found:
+        if name not in project.ids:
+            service.fault("depends_on", f"there is no service {name!r}.{closest(name, project.ids)}")
+    return tuple(project.ids[name] for name in known)
+
+
+def _condition(entry: Part, name: str, condition: str, project: Project) -> None:
+    if condition == "service_completed_successfully":
+        entry.fault("condition", f"{condition} is not taken yet: services run on; jobs come later")
+    elif condition not in ("service_started", "service_healthy"):
+        entry.fault("condition", f"{condition[:40]!r} is not taken; use service_started or service_healthy")
+    elif condition == "service_healthy" and name in project.ids and name not in project.healthy:
+        entry.warn("condition", f"{name} has no health check, so it counts as healthy as soon as it runs")
+
+
+def _hosts(kato: Part, ports: bool) -> dict[str, str]:
+    """x-kato's `host` and `path` as marathon-lb's labels of the first port."""
+    hosts, path = kato.words("host") or (), kato.text("path")
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            kato.fault("host", f"{host[:60]!r} is no host name; write one like vote.localhost, in lower case")
+    if path and not path.startswith("/"):
+        kato.fault("path", f"must begin with '/', not {path[:40]!r}")
+    if path and not hosts:
+        kato.fault("path", "needs a host; add `host`")
+    if hosts and not ports:
+        kato.fault("host", "the service has no port to serve; add `ports` or `expose`")
+    labels = {"HAPROXY_0_VHOST": ",".join(hosts)} if hosts else {}
+    return labels | ({"HAPROXY_0_PATH": path} if path and hosts else {})
+
+
+def _constraints(kato: Part) -> tuple[tuple[str, ...], ...]:
+    """x-kato's `constraints`, Marathon's triples; their meaning is checked with the app's."""
+    found: list[tuple[str, ...]] = []
+    for _, item, path in kato.items("constraints"):
+        words = tuple(text_of(each) for each in item) if isinstance(item, list) else ()
+        texts = tuple(word for word in words if word is not None)
+        if not texts or len(texts) != len(words):
+            kato.findings.fault(path, "must be like [hostname, UNIQUE] or [rack, GROUP_BY, 3]")
+        else:
+            found.append(texts)
+    return tuple(found)
+
+
+def _restart(service: Part) -> None:
+    restart = service.text("restart")
+    if restart is None or restart in ("always", "unless-stopped", "on-failure"):
+        return
+    if restart in ("no", "false"):
+        service.fault("restart", '"no" is not taken yet: Káto keeps services running; jobs come later')
+    elif restart.startswith("on-failure:"):
+        service.fault("restart", "a number of attempts cannot be kept: Káto tries on, with growing delays")
+    else:
+        service.fault("restart", f"{restart[:40]!r} is not taken; use always, unless-stopped or on-failure")

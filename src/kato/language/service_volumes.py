@@ -1,0 +1,128 @@
+"""A Compose service's `volumes` come in, and the project's named ones; the app's volumes come out.
+
+For a process the target is a path inside its sandbox (`$MESOS_SANDBOX/<target>`). A named volume outlives the
+service: it is the cell's external volume `<project>_<name>`. A host path is taken from the file's folder.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from kato.language.document import Path
+from kato.language.reading import Findings, Part, text_of
+from kato.language.shape import closest
+from kato.model.app import AppVolume, External
+
+PROVIDER = "kato"
+"""The provider of external volumes that are folders which the cell keeps on the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a service's volumes and paths refer to. volumes: name in the file → name in the cell."""
+
+    folder: str
+    home: str | None
+    volumes: Mapping[str, str]
+
+    def resolve(self, path: str) -> str:
+        """A path of the file as an absolute one."""
+        if path == "~" or path.startswith("~/"):
+            path = (self.home or "~") + path[1:]
+        parts: list[str] = []
+        for part in PurePosixPath(self.folder, path).parts[1:]:
+            if part == "..":
+                parts = parts[:-1]
+            else:
+                parts.append(part)
+        return "/" + "/".join(parts)
+
+
+def read_named_volumes(project: Part, name: str) -> dict[str, str]:
+    """The top-level `volumes`: the name in the file → the name in the cell."""
+    section = project.part("volumes")
+    found: dict[str, str] = {}
+    for key in section.data if section else ():
+        volume = section.part(key) if section else None
+        found[key] = f"{name}_{key}"
+        if volume is None:
+            continue
+        found[key] = volume.text("name") or found[key]
+        if (driver := volume.text("driver")) not in (None, "local", PROVIDER):
+            volume.fault("driver", f"there is no volume driver {driver!r}; leave it out, for a folder on the node")
+        if volume.flag("external"):
+            volume.fault("external", "volumes made elsewhere are not taken yet; leave it out")
+        volume.close({"driver_opts": "has no use: a volume is a folder on the node; leave it out"})
+    return found
+
+
+def read_volumes(service: Part, around: Surroundings) -> tuple[AppVolume, ...]:
+    """The volumes of one service."""
+    found: list[AppVolume] = []
+    for _, item, path in service.items("volumes"):
+        volume = (_long if isinstance(item, dict) else _short)(item, path, service.findings, around)
+        if volume is None:
+            continue
+        if any(volume.container_path == other.container_path for other in found):
+            service.findings.fault(path, f"two volumes have the target {volume.container_path!r}; keep one")
+        else:
+            found.append(volume)
+    return tuple(found)
+
+
+def _short(item: object, path: Path, findings: Findings, around: Surroundings) -> AppVolume | None:
+    parts = (text_of(item) or "").split(":")
+    if not 1 <= len(parts) <= 3 or not all(parts):
+        findings.fault(path, "must be SOURCE:TARGET or SOURCE:TARGET:ro")
+        return None
+    if len(parts) == 1:
+        findings.fault(path, f"needs a name to keep its data: write data:{parts[0]}, and `data:` under volumes")
+        return None
+    options = set(parts[2].split(",")) if len(parts) == 3 else set()
+    if unknown := options - {"ro", "rw"}:
+        findings.fault(path, f"the option {', '.join(sorted(unknown))!r} is not taken; use ro or rw")
+    return _volume(parts[0], parts[1], "ro" in options, path, findings, around)
+
+
+def _long(item: object, path: Path, findings: Findings, around: Surroundings) -> AppVolume | None:
+    part = Part(item, path, findings)
+    kind, source, target = part.text("type"), part.text("source"), part.text("target")
+    read_only = part.flag("read_only") or False
+    part.close(dict.fromkeys(_ENGINE, "is the container engine's and cannot be kept; leave it out"))
+    if kind not in ("volume", "bind"):
+        part.fault("type", f"{kind!r} is not taken; use volume or bind")
+    elif not source or not target:
+        findings.fault(path, "needs a source and a target")
+    elif (kind == "bind") != _is_path(source) and kind == "volume":
+        part.fault("source", "a volume's source is a name; for a path use type: bind")
+    else:
+        source = f"./{source}" if kind == "bind" and not _is_path(source) else source
+        return _volume(source, target, read_only, path, findings, around)
+    return None
+
+
+_ENGINE = ("bind", "volume", "tmpfs", "consistency", "image")
+
+
+def _is_path(source: str) -> bool:
+    return source.startswith(("/", ".", "~"))
+
+
+def _volume(
+    source: str, target: str, read_only: bool, path: Path, findings: Findings, around: Surroundings
+) -> AppVolume | None:
+    inside = target.strip("/")
+    if not inside or ".." in inside.split("/") or "\0" in target + source:
+        findings.fault(path, f"the target {target!r} must be a path without '..'")
+        return None
+    mode: Literal["RO", "RW"] = "RO" if read_only else "RW"
+    if _is_path(source):
+        return AppVolume(container_path=inside, host_path=around.resolve(source), mode=mode)
+    if source not in around.volumes:
+        near = closest(source, around.volumes)
+        findings.fault(path, f"no volume {source!r} is named under the top-level `volumes`; add it there.{near}")
+        return None
+    return AppVolume(
+        container_path=inside, external=External(name=around.volumes[source], provider=PROVIDER), mode=mode
+    )
