@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ class KeeperHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
         root = Path(self.root)
         source, target = root / SOURCE, (root / SOURCE).with_suffix("")
         if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:

@@ -195,11 +195,14 @@ async def test_a_killed_keeper_is_an_honest_unknown(driver: Driver, options: Opt
 
 async def test_a_keeper_killed_while_no_cell_ran(options: Options) -> None:
     killed_cell(options, "setsid sleep 1000 & echo $!; wait")
-    driver = await Driver.open(options)
-    async with ending_all(driver):
-        daemon = int(await hears(driver, "\n", "web.instance-0"))
-        os.kill(started(options, "web.instance-0").keeper, signal.SIGKILL)
-        await until(lambda: not Record(options.folder / "web.instance-0").locked())
+    record = Record(options.folder / "web.instance-0")
+    output = record.folder / "stdout.0"
+    await until(lambda: output.read_bytes().endswith(b"\n"))
+    start, daemon = started(options, "web.instance-0"), int(output.read_bytes())
+    os.kill(start.keeper, signal.SIGKILL)
+    await until(lambda: not record.locked() and not alive(start.pid))
+    assert alive(daemon)
+    async with ending_all(await Driver.open(options)) as driver:
         exit = (await driver.found())["web.instance-0"].exit
         assert exit is not None
         assert (exit.code, exit.signal) == (None, None)
