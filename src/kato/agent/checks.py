@@ -92,7 +92,7 @@ async def watch_health(patient: Patient, index: int, hear: Callable[[int, Health
 async def watch_readiness(
     patient: Patient, latch: Callable[[], Awaitable[None]], hear: Callable[[], None]
 ) -> None:
-    """Performs the readiness checks until each has passed once, then latches. `hear` is called after each round."""
+    """Performs the readiness checks until each has passed once, then latches; `hear` is told of each round."""
     waiting = list(patient.app.readiness_checks)
     while True:
         waiting = [check for check in waiting if not await is_ready(patient, check)]

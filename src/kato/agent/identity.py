@@ -1,5 +1,5 @@
-"""Who this node is: a data folder and the machine's id flow in, a node id that stays the same flows out, with a lock
-on the folder, so that one cell and one only lives in it.
+"""Who this node is: a data folder and the machine's id flow in, a node id that stays the same flows out, with a
+lock on the folder, so that one cell and one only lives in it.
 """
 
 import fcntl
@@ -91,8 +91,8 @@ def _identify(path: Path, machine: str) -> str:
         raise Refused(f"{path} cannot be understood ({error}). Remove it to make this a new node.") from error
     if known.machine != machine:
         raise Refused(
-            f"{path} names node {known.id} of another machine: the folder was copied, and two machines must not be "
-            "one node. Remove that file to make this a new node, or choose another folder with --data or KATO_DATA."
+            f"{path} names node {known.id} of another machine: the folder was copied, and two machines must not "
+            "be one node. Remove that file to make this a new node, or choose another folder (--data, KATO_DATA)."
         )
     return known.id
 

@@ -18,7 +18,7 @@ Age = tuple[int, int, int]
 
 
 class _Record(msgspec.Struct, kw_only=True):
-    """`agent.json`. age: of the newest list acted on. seq: first of this life's. ready: tasks with the latch set."""
+    """`agent.json`. age: of the newest list acted on. seq: the first of a life. ready: tasks that are latched."""
 
     age: Age = (0, 0, 0)
     seq: int = 0
@@ -88,8 +88,8 @@ class Memory:
             return _Record()
         except msgspec.MsgspecError as error:
             raise Refused(
-                f"{self._path} cannot be understood ({error}). It keeps this node from obeying an outdated master; "
-                "remove it if the cell's masters are all up to date."
+                f"{self._path} cannot be understood ({error}). It keeps this node from obeying an outdated "
+                "master; remove it if the cell's masters are all up to date."
             ) from error
 
 

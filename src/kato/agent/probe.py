@@ -6,10 +6,11 @@ would spend a core on asking how they are.
 
 import asyncio
 import ssl
+from contextlib import suppress
 from functools import cache
 from urllib.parse import quote
 
-LINGER = 1.0
+LINGER = 0.2
 """Seconds that a server has to finish an answer that is already judged, before the connection is cut."""
 LONGEST_HEAD = 4096
 """Bytes in which the first line of an answer must end."""
@@ -29,11 +30,12 @@ class Prober:
             raise ConnectionError(f"no TLS there: {error.reason or error}") from error
         try:
             status = await answer.status
-        except BaseException:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    await answer.over.wait()
+            return status
+        finally:
             transport.abort()
-            raise
-        loop.call_later(LINGER, transport.abort)
-        return status
 
     async def tcp(self, host: str, port: int) -> None:
         """Returns once connected. OSError where nobody accepts."""
@@ -49,6 +51,7 @@ class _Answer(asyncio.Protocol):
     def __init__(self, request: bytes) -> None:
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.status.add_done_callback(lambda status: status.cancelled() or status.exception())
+        self.over = asyncio.Event()
         self._request = request
         self._head = b""
 
@@ -64,6 +67,7 @@ class _Answer(asyncio.Protocol):
             self._judge()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.over.set()
         if not self.status.done():
             self.status.set_exception(exc or ConnectionError("the connection was closed without an answer"))
 

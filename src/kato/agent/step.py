@@ -65,7 +65,7 @@ def step(look: Look, now: float) -> Step:
 
 
 def news(before: Status | None, after: Status) -> bool:
-    """Whether `after` says anything that a reader of `before` would care for; the time of the last result is not."""
+    """Whether `after` says what a reader of `before` would care for, which the time of the last result is not."""
     if before is None:
         return True
     return _telling(before) != _telling(after)

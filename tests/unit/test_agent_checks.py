@@ -1,0 +1,184 @@
+"""When a task is checked and what an answer means, on virtual time."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from builders import app, task
+from fakes import EPOCH, FakeProbe, FakeRuntime, clock, run
+from kato.agent.checks import Patient, Verdict, examine, hurried, is_ready, spread
+from kato.drivers.runtime import Launch
+from kato.model.app import App, Command, HealthCheck, PortDefinition, ReadinessCheck
+from kato.model.errors import DriverError
+from kato.model.link import Assignment
+from scenes import Scene, passes
+
+
+def patient(spec: App, probe: FakeProbe, runtime: FakeRuntime | None = None) -> Patient:
+    of = task(spec)
+    return Patient(Assignment(of, spec, {}), runtime or FakeRuntime(), "127.0.0.1", EPOCH, False, probe, clock)
+
+
+def look(check: HealthCheck, answers: dict[int, int | None], runtime: FakeRuntime | None = None) -> Verdict:
+    """What one check sees of a task with ports 31010 and 31011."""
+
+    async def scenario() -> Verdict:
+        probe = FakeProbe()
+        probe.answers = answers
+        return await examine(patient(app(ports=2), probe, runtime), check)
+
+    return run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("check", "answers", "ok", "cause"),
+    [
+        (HealthCheck(), {31010: 200}, True, ""),
+        (HealthCheck(), {31010: 399}, True, ""),
+        (HealthCheck(path="/up"), {31010: 400}, False, "GET /up answered 400"),
+        (HealthCheck(), {31010: 199}, False, "GET / answered 199"),
+        (HealthCheck(ignore_http1xx=True), {31010: 199}, None, ""),
+        (HealthCheck(), {}, False, "connection refused"),
+        (HealthCheck(timeout_seconds=3), {31010: None}, False, "no answer within 3 s"),
+        (HealthCheck(port_index=1), {31011: 200}, True, ""),
+        (HealthCheck(port=8080), {8080: 200}, True, ""),
+        (HealthCheck(port_index=2), {31010: 200}, False, "there is no port 2 to check: the task has 2"),
+        (HealthCheck(protocol="HTTPS"), {31010: 200}, True, ""),
+        (HealthCheck(protocol="MESOS_HTTP"), {31010: 500}, False, "GET / answered 500"),
+        (HealthCheck(protocol="MESOS_HTTPS"), {31010: 200}, True, ""),
+        (HealthCheck(protocol="TCP"), {31010: 500}, True, ""),
+        (HealthCheck(protocol="MESOS_TCP"), {}, False, "connection refused"),
+    ],
+)
+def test_what_an_answer_means(
+    check: HealthCheck, answers: dict[int, int | None], ok: bool | None, cause: str
+) -> None:
+    assert look(check, answers) == (ok, cause)
+
+
+@pytest.mark.parametrize(
+    ("command", "verdict"),
+    [
+        (Command(value="true"), Verdict(True)),
+        (Command(argv=("pg_isready", "-q")), Verdict(False, "the check's command exited with status 2")),
+        (Command(value="sleep 100"), Verdict(False, "no answer within 4 s")),
+    ],
+)
+def test_what_a_command_says(command: Command, verdict: Verdict) -> None:
+    runtime = FakeRuntime()
+    runtime.commands = {("/bin/sh", "-c", "true"): 0, ("pg_isready", "-q"): 2}
+
+    assert look(HealthCheck(protocol="COMMAND", command=command, timeout_seconds=4), {}, runtime) == verdict
+
+
+def test_a_command_that_cannot_be_run_is_a_failure_with_its_reason() -> None:
+    runtime = FakeRuntime()
+    runtime.broken = DriverError("no such program: pg_isready")
+    check = HealthCheck(protocol="COMMAND", command=Command(value="true"))
+
+    assert look(check, {}, runtime) == (False, "no such program: pg_isready")
+
+
+def asked(
+    check: HealthCheck, *, healthy_at: float | None, until: float, adopt: float | None = None
+) -> list[float]:
+    """The times of a task's checks, in seconds; since its start, or since `adopt` seconds after it."""
+
+    async def scenario() -> list[float]:
+        scene, spec = Scene(), app(ports=1, health_checks=(check,))
+        of = task(spec)
+        if adopt is not None:
+            await scene.runtime.start(Launch(task=of.id, app=spec, env={}))
+            await passes(adopt)
+        async with scene.running():
+            scene.send((spec, of))
+            if healthy_at is not None:
+                await passes(healthy_at)
+                scene.probe.answers[of.ports[0]] = 200
+            await passes(until)
+        return [round(when - (adopt or 0.0), 3) for when, _ in scene.probe.asked]
+
+    return run(scenario())
+
+
+def test_the_first_check_waits_for_its_delay_and_then_the_interval_is_kept() -> None:
+    check = HealthCheck(delay_seconds=15, interval_seconds=10)
+    first, second, *rest = asked(check, healthy_at=0, until=100)
+
+    assert first == 15
+    assert 5 <= second - first <= 10, "a part of the interval, its own"
+    assert [round(b - a, 3) for a, b in zip([second, *rest], rest, strict=False)] == [10.0] * len(rest)
+    assert len(rest) == 7
+
+
+def test_a_task_in_its_grace_period_is_asked_again_after_a_tenth_of_the_time_it_had() -> None:
+    check = HealthCheck(delay_seconds=0, interval_seconds=10, grace_period_seconds=300)
+    times = asked(check, healthy_at=8.0, until=0.9)
+
+    assert times[:4] == [0.0, 0.1, 0.2, 0.3]
+    assert len(times) < 60
+    assert 8.0 <= times[-1] <= 8.9, "seen at the latest a tenth after it was well"
+
+
+def test_after_the_grace_period_nobody_hurries() -> None:
+    check = HealthCheck(delay_seconds=0, interval_seconds=10, grace_period_seconds=0)
+    times = asked(check, healthy_at=None, until=60)
+
+    assert 6 <= len(times) <= 8
+
+
+def test_an_adopted_task_is_checked_at_once() -> None:
+    assert asked(HealthCheck(delay_seconds=15), healthy_at=None, until=1, adopt=5.0)[0] == 0.0
+    assert asked(HealthCheck(delay_seconds=15), healthy_at=None, until=1) == []
+
+
+def test_a_check_that_hangs_is_not_started_twice() -> None:
+    check = HealthCheck(delay_seconds=0, interval_seconds=1, timeout_seconds=20, grace_period_seconds=0)
+
+    async def scenario() -> list[float]:
+        scene, spec = Scene(), app(ports=1, health_checks=(check,))
+        of = task(spec)
+        scene.probe.answers[of.ports[0]] = None
+        async with scene.running():
+            scene.send((spec, of))
+            await passes(65)
+        return [when for when, _ in scene.probe.asked]
+
+    assert run(scenario()) == [0.0, 20.0, 40.0, 60.0]
+
+
+def test_the_pace_of_the_impatient() -> None:
+    assert [hurried(10, age) for age in (0, 1, 5, 50, 500)] == [0.1, 0.1, 0.5, 5, 10]
+    assert hurried(0.05, 100) == 0.05
+
+
+def test_checks_are_spread_by_a_stable_hash() -> None:
+    shares = [spread(f"web.instance-{n}", 0) for n in range(1000)]
+
+    assert all(0.5 <= share < 1 for share in shares)
+    assert spread("web.instance-1", 0) == pytest.approx(0.88977, abs=1e-5)
+    assert all(70 < sum(low <= s < low + 0.05 for s in shares) < 130 for low in [0.5 + n / 20 for n in range(10)])
+
+
+@pytest.mark.parametrize(
+    ("more", "answers", "ready"),
+    [
+        ({}, {31011: 200}, True),
+        ({"http_status_codes_for_ready": (200, 503)}, {31011: 503}, True),
+        ({}, {31011: 302}, False),
+        ({}, {}, False),
+        ({"timeout_seconds": 1.0}, {31011: None}, False),
+        ({"port_name": "no-such"}, {31010: 200}, True),
+    ],
+)
+def test_readiness(more: dict[str, Any], answers: dict[int, int | None], ready: bool) -> None:
+    names = (PortDefinition(port=10000), PortDefinition(port=10001, name="http-api"))
+    spec = msgspec.structs.replace(app(), port_definitions=names)
+
+    async def scenario() -> bool:
+        probe = FakeProbe()
+        probe.answers = answers
+        return await is_ready(patient(spec, probe), ReadinessCheck(**more))
+
+    assert run(scenario()) is ready
