@@ -84,7 +84,9 @@ endef
 
 .stamp-venv: .stamp-packages-demo requirements/run.txt requirements/demo.txt build_keeper.py pyproject.toml \
              $(wildcard src/kato/drivers/runtime/*.c)
-	@[[ -x $(venv)/bin/python ]] || python3 -m venv $(venv)
+	@echo "Setting up $(venv)"
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Káto needs Python 3.11 or later; this is " + sys.version)'
+	@$(pip) --version >/dev/null 2>&1 || python3 -m venv --clear $(venv)
 	@$(pip) install -q --require-hashes -r requirements/run.txt
 	@$(pip) install -q --require-hashes -r requirements/demo.txt
 	@$(pip) install -q --no-build-isolation --no-deps -e .
