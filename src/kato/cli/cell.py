@@ -31,6 +31,18 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
         _same_folder(await client.cell(), config)
         return None
     process = spawn(config)
+    try:
+        await _until_answering(client, config, process)
+        cell = await client.cell()
+        _same_folder(cell, config)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    return process if cell["pid"] == process.pid else None
+
+
+async def _until_answering(client: "Client", config: Config, process: subprocess.Popen[bytes]) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE
     while not await client.ping():
@@ -40,9 +52,6 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
         if loop.time() >= deadline:
             raise _did_not_start(process, config)
         await asyncio.sleep(POLL)
-    cell = await client.cell()
-    _same_folder(cell, config)
-    return process if cell["pid"] == process.pid else None
 
 
 def spawn(config: Config) -> subprocess.Popen[bytes]:
@@ -117,6 +126,4 @@ def _same_folder(cell: dict[str, Any], config: Config) -> None:
 def _did_not_start(process: subprocess.Popen[bytes], config: Config) -> Unavailable:
     code = process.poll()
     how = f"does not answer after {PATIENCE:.0f} s" if code is None else f"ended at once (exit code {code})"
-    if code is None:
-        process.terminate()
     return Unavailable(f"The cell {how}. The end of its log, {log_file(config)}:\n{last_lines(log_file(config))}")

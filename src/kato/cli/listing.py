@@ -74,7 +74,7 @@ async def why(app: AppName, /, *, output: Output = "table", place: Place = HERE)
         document(said, output)
         return
     print(f"{said['app']}: {said['healthy']} of {said['wished']} healthy.")
-    for sentence in said["sentences"]:
+    for sentence in said["sentences"] or ["Nothing is missing."]:
         print(sentence)
 
 
