@@ -23,7 +23,8 @@ BEHIND = 10_000
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0
 """Seconds between attempts to reach a store that does not answer; doubled each time."""
 
-_FLAT = ("groups", "deployments", "progress", "launches", "kills", "nudges", "nodes", "borders", "links")
+_IN_WORLD = ("groups", "deployments", "progress", "launches", "kills", "nudges", "nodes", "borders")
+_FLAT = (*_IN_WORLD, "links", "locks")
 
 
 class _Held(NamedTuple):
@@ -44,7 +45,8 @@ class Mirror:
         self._statuses = Grouped[Status]()
         self._specs = Specs()
         self._apps = Index[App]()
-        self._locks = Index[str]()
+        self._holders = Index[str]()
+        """Locks in force: the deployment that holds each app."""
         self._world: World | None = None
         self._order = itertools.count()
         self._awaited: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -64,17 +66,16 @@ class Mirror:
     def world(self, dark: Set[str] = frozenset()) -> World:
         """The World as of now. It shares the indexes, copies nothing, and never changes."""
         if self._world is None or self._world.dark != dark:
-            flat = {room: self._flat[room].view() for room in _FLAT if room != "links"}
             self._world = World(
                 revision=self.revision,
                 seq=self.plan_seq,
                 apps=self._apps.view(),
-                locks=self._locks.view(),
+                locks=self._holders.view(),
                 tasks=self._tasks.view(),
                 statuses=self._statuses.view(),
                 dark=frozenset(dark),
                 spec=self._specs.view(),
-                **flat,
+                **{room: self._flat[room].view() for room in _IN_WORLD},
             )
         return self._world
 
@@ -152,19 +153,23 @@ class Mirror:
         match room:
             case "tasks" | "status":
                 index: Grouped[Any] = self._tasks if room == "tasks" else self._statuses
-                if before:
-                    index.drop(before.value.app, id.rpartition("/")[2], before.value)
+                task = id.rpartition("/")[2]
+                if before and (now is None or now.value.app != before.value.app):
+                    index.drop(before.value.app, task, before.value)
                 if now:
-                    index.set(now.value.app, id.rpartition("/")[2], now.value)
+                    index.set(now.value.app, task, now.value)
             case "versions":
                 self._specs.set(key, now.value if now else None)
                 return (id.rpartition("@")[0],)
-            case "apps" | "locks":
+            case "apps":
                 return (id,)
             case _ if room in self._flat:
                 self._flat[room].set(id, now.value if now else None)
+                if room == "locks":
+                    return (id,)
                 if room == "deployments":
-                    return [app for held in (before, now) if held for app in held.value.target]
+                    locked = (app for app, holder in self._flat["locks"].view().items() if holder == id)
+                    return {*locked, *(app for held in (before, now) if held for app in held.value.target)}
         return ()
 
     def _overlay(self, apps: Iterable[str]) -> None:
@@ -175,9 +180,9 @@ class Mirror:
             record = self.get(keys.app(app))
             version = wished.get(app, record and record.version)
             self._apps.set(app, self._spec(app, version) if version else None)
-            lock = self.get(keys.lock(app))
+            lock = self._flat["locks"].get(app)
             kept = lock if lock and running.get(lock) else None  # no lock outlives its deployment
-            self._locks.set(app, holding.get(app, kept))
+            self._holders.set(app, holding.get(app, kept))
 
     def _claims(self) -> tuple[dict[str, str | None], dict[str, str]]:
         """What deployments say, the newest last: the version of each app, and who holds it.
