@@ -1,0 +1,92 @@
+"""The border role: views of frontends flow in from the link, what the balancer made of them flows back.
+
+It keeps its last view while the masters are gone, applies only the newest of several, and looks again, soon and
+then less often, while a server that drains still has sessions.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from kato.drivers.balancer import Balancer, Restless
+from kato.loop import Loop, Pass
+from kato.model.errors import DriverError, Unavailable
+from kato.model.frontend import BorderAck, Frontends
+from kato.model.link import BorderLink
+
+SOON, LATE = 0.05, 0.25
+"""Seconds between two looks at draining sessions: at first, and at most."""
+BACKOFF = 5.0
+"""Seconds between two tries to reach a master, at most."""
+
+log = structlog.get_logger()
+
+
+class Border:
+    """One node's border. Time comes from the running loop alone."""
+
+    def __init__(self, link: BorderLink, balancer: Balancer, node: str) -> None:
+        self._link = link
+        self._balancer = balancer
+        self._node = node
+        self._view: Frontends | None = None
+        self._applied = BorderAck(node=node, seq=-1)
+        self._said: BorderAck | None = None
+        self._rest = SOON
+        self._loop = Loop("border", self.step)
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            group.create_task(self._loop.run())
+            if isinstance(self._balancer, Restless):
+                group.create_task(self._mind(self._balancer))
+
+    async def step(self) -> Pass:
+        """Applies the newest view, and says what is true now if that is news to the masters."""
+        if self._view is None:
+            return Pass()
+        view = self._view
+        try:
+            ack = await self._balancer.apply(view)
+        except DriverError as error:
+            await self._say(msgspec.structs.replace(self._applied, problems=(str(error),)))
+            raise
+        fresh = ack.seq != self._applied.seq
+        self._applied = ack
+        await self._say(ack)
+        self._rest = SOON if fresh else min(self._rest * 1.25, LATE)
+        return Pass(again_in=self._rest if any(ack.sessions.values()) else None)
+
+    async def _say(self, ack: BorderAck) -> None:
+        """Acknowledges, unless only the number of sessions is another: no plan waits for anything but none."""
+        if self._said is None or _meaning(ack) != _meaning(self._said):
+            await self._link.acknowledge(ack)
+            self._said = ack
+
+    async def _listen(self) -> None:
+        """Keeps the newest view, and dials again when the link breaks."""
+        wait = 0.1
+        while True:
+            try:
+                async for view in self._link.frontends(self._node):
+                    wait = 0.1
+                    self._view = view
+                    self._loop.wake()
+            except Unavailable as error:
+                log.warning("no master answers; the last view goes on", error=str(error), again_in=wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, BACKOFF)
+
+    async def _mind(self, balancer: Restless) -> None:
+        """Passes on that the balancer itself wants to be looked at."""
+        while True:
+            await balancer.due()
+            self._loop.wake()
+
+
+def _meaning(ack: BorderAck) -> BorderAck:
+    """An acknowledgement with its counts of sessions cut to none or some."""
+    return msgspec.structs.replace(ack, sessions={task: int(open > 0) for task, open in ack.sessions.items()})

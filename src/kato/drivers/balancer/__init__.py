@@ -1,7 +1,7 @@
 """The balancer port: hands that make a view of frontends true on one node, at run time."""
 
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -37,4 +37,13 @@ class Balancer(Protocol):
 
     async def close(self, *, stop: bool) -> None:
         """Lets go; the balancer itself goes on serving its last view unless `stop`."""
+        ...
+
+
+@runtime_checkable
+class Restless(Protocol):
+    """A power of drivers whose balancer may die, or that may have work left over."""
+
+    async def due(self) -> None:
+        """Returns when `apply` should be called though the view is the same."""
         ...

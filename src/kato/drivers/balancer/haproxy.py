@@ -1,0 +1,279 @@
+"""The HAProxy driver: views of frontends flow in and are made true, what HAProxy serves and still holds flows out.
+
+Servers come, drain and go by commands at run time. Only another set of ports, hosts or paths reloads HAProxy, and
+what is then left of older workers is counted until their sessions are over.
+"""
+
+import asyncio
+import itertools
+import math
+import os
+import resource
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from kato.drivers.balancer import Options, process
+from kato.drivers.balancer.ports import why_not
+from kato.drivers.balancer.render import KEEP_ALIVE, Layout, Rendered, Site, held_port, lay_out, render
+from kato.drivers.balancer.runtime_socket import Processes, RuntimeSocket, Worker, changes, servers
+from kato.drivers.balancer.sessions import Place, count, draining, questions
+from kato.model.errors import DriverError
+from kato.model.frontend import BorderAck, Frontends
+
+AGAIN = 2.0
+"""Seconds after which what could not be done is tried again: a port in use, a server with sessions to remove."""
+RELEASE = 1.0
+"""Seconds that the workers of a killed HAProxy may take to give their ports back."""
+REFUSED = 5.0
+"""Seconds until a configuration that HAProxy refused is offered to it again."""
+PAUSE = 0.2
+"""Seconds between two reloads, so that a burst of new apps does not leave a worker each."""
+
+
+class Driver:
+    """HAProxy behind the balancer port. It outlives us, and is found again by its master socket."""
+
+    name = "haproxy"
+
+    def __init__(self, options: Options, haproxy: Path, version: tuple[int, int]) -> None:
+        self._options = options
+        self._folder = options.folder
+        self._haproxy = haproxy
+        self._version = version
+        self._site = _site(options)
+        self._socket = RuntimeSocket(options.folder)
+        self._lock = asyncio.Lock()
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._master: process.Master | None = None
+        self._worker: Worker | None = None
+        self._view = Frontends()
+        self._taken: dict[int, str] = {}
+        self._layout = lay_out(self._view, self._site, self._taken)
+        self._rendered = render(self._layout, self._site)
+        self._settled: tuple[Layout, int] | None = None
+        self._refused: tuple[str, str] | None = None
+        self._reloaded = -math.inf
+
+    @classmethod
+    async def open(cls, options: Options) -> Self:
+        """Opens it, and adopts the HAProxy that runs in the folder if one does. DriverMissing without a binary."""
+        haproxy = process.binary()
+        options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        options.folder.chmod(0o700)
+        driver = cls(options, haproxy, await process.version(haproxy))
+        if await driver._processes() is not None:
+            # Clients of workers that a reload left behind may still come; count from now.
+            driver._reloaded = asyncio.get_running_loop().time()
+        return driver
+
+    async def apply(self, view: Frontends) -> BorderAck:
+        """Makes `view` true. DriverError where HAProxy does not start or answer; what it served goes on then."""
+        async with self._lock:
+            try:
+                return await self._apply(view)
+            except OSError as error:
+                raise DriverError(
+                    f"HAProxy in {self._folder} went away ({error}); it is tried again."
+                ) from error
+
+    async def due(self) -> None:
+        """Returns when `apply` should be called for the same view: HAProxy died, or work is left over."""
+        await self._due.wait()
+        self._due.clear()
+
+    async def close(self, *, stop: bool) -> None:
+        """Lets go; with `stop` HAProxy ends: gracefully within a second, then at once."""
+        async with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._processes()
+            if stop and self._master is not None:
+                await self._master.end()
+            self._forget()
+
+    async def _apply(self, view: Frontends) -> BorderAck:
+        processes = await self._processes()
+        if processes is None and self._master is not None:
+            self._forget()
+        await self._lay_out(view, patient=processes is None and (self._folder / process.PID).exists())
+        problems = list(self._layout.problems)
+        if processes is None:
+            await self._start()
+        elif self._worker is None or self._worker.digest != self._rendered.digest:
+            problems += await self._reload()
+        problems += await self._update()
+        sessions = await self._sessions()
+        self._look_again(AGAIN if problems or self._newest.leftovers else None)
+        return BorderAck(
+            node=self._options.node,
+            seq=view.seq,
+            sessions=sessions,
+            address=self._options.address,
+            ingress=self._options.ingress if self._layout.ingress else "",
+            problems=tuple(problems),
+        )
+
+    @property
+    def _newest(self) -> Worker:
+        if self._worker is None:
+            raise ConnectionResetError("it has no worker")
+        return self._worker
+
+    # -- look ---------------------------------------------------------------------------------------------------
+
+    async def _processes(self) -> Processes | None:
+        """Who lives, None for nobody. Knows the master by its descriptor and the newest worker by its words."""
+        try:
+            found = await self._socket.processes()
+            if self._master is None or self._master.pid != found.master:
+                self._forget()
+                self._watch(process.Master(found.master))
+                # The same answer again: so the descriptor is of the process that answers.
+                found = await self._socket.processes()
+            if self._worker is None or found.workers[:1] != (self._worker.pid,):
+                self._worker = await self._serving(found)
+        except (ConnectionError, ProcessLookupError):
+            return None
+        return found
+
+    async def _serving(self, processes: Processes) -> Worker | None:
+        """The worker that takes new connections."""
+        for pid in processes.workers:
+            worker = await self._socket.worker(pid)
+            if not worker.stopping:
+                return worker
+        return None
+
+    async def _lay_out(self, view: Frontends, *, patient: bool) -> None:
+        """Decides what of the view can be served, and renders it if that is something new."""
+        held = {held_port(name) for name in self._worker.frontends} if self._worker else set()
+        wanted = {each.port: self._site.address for each in view.services if 0 < each.port < 65536}
+        wanted[self._site.ingress_port] = self._site.ingress.rpartition(":")[0]
+        taken = self._busy({port: wanted[port] for port in wanted.keys() - held})
+        deadline = asyncio.get_running_loop().time() + RELEASE
+        while patient and taken and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+            taken = self._busy({port: wanted[port] for port in taken})
+        if view.services is not self._view.services or taken != self._taken:
+            self._layout = lay_out(view, self._site, taken)
+            self._rendered = render(self._layout, self._site)
+        self._view, self._taken = view, taken
+
+    def _busy(self, ports: Mapping[int, str]) -> dict[int, str]:
+        """Those of `ports` (port → address) that cannot be had, and why."""
+        found = {port: why_not(host, port) for port, host in ports.items()}
+        return {port: reason for port, reason in sorted(found.items()) if reason is not None}
+
+    # -- act ----------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        process.write(self._folder, self._rendered.config, self._rendered.routes)
+        await process.start(self._haproxy, self._folder)
+        await self._await_digest(self._rendered)
+
+    async def _reload(self) -> list[str]:
+        """Hands over to a new worker with the current servers. Where that fails the old one goes on: says why."""
+        loop = asyncio.get_running_loop()
+        if self._refused and self._refused[0] == self._rendered.digest and loop.time() < self._reloaded + REFUSED:
+            return [self._refused[1]]
+        await asyncio.sleep(max(0.0, self._reloaded + PAUSE - loop.time()))
+        process.write(self._folder, self._rendered.config, self._rendered.routes)
+        answer = await self._socket.ask("reload", timeout=20)
+        self._reloaded = loop.time()
+        if not answer.startswith("Success=0") and await self._await_digest(self._rendered):
+            return []
+        if await self._processes() is None or self._worker is None:
+            raise DriverError(f"HAProxy ended over a reload: {process.last_words(self._folder)}")
+        why = " ".join(answer.split()) or process.last_words(self._folder)
+        said = f"HAProxy goes on with its earlier ports and hosts, since a reload failed: {why}"
+        self._refused = (self._rendered.digest, said)
+        return [said]
+
+    async def _await_digest(self, rendered: Rendered) -> bool:
+        """Whether a worker with that configuration takes over within 5 s."""
+        deadline = asyncio.get_running_loop().time() + 5
+        while asyncio.get_running_loop().time() < deadline:
+            if await self._processes() is not None and self._worker and self._worker.digest == rendered.digest:
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    async def _update(self) -> list[str]:
+        """Adds, drains and removes servers of the newest worker by commands; what it refused, as problems."""
+        worker = self._newest
+        if self._settled and self._settled[0] is self._layout and self._settled[1] == worker.pid:
+            return []
+        wanted = self._layout.backends
+        if worker.digest != self._rendered.digest:
+            answer = await self._socket.ask_worker(worker.pid, ["show backend"])
+            wanted = {name: each for name, each in wanted.items() if name in answer.split()}
+        todo = changes(worker.servers, wanted)
+        if todo:
+            first = ["experimental-mode on"] if self._version < (2, 6) else []
+            answer = await self._socket.ask_worker(worker.pid, [*first, *itertools.chain(*todo.values())])
+            look = [f"show servers state {name}" for name in todo]
+            seen = servers(await self._socket.ask_worker(worker.pid, look))
+            fresh = {name: have for name, have in worker.servers.items() if name not in todo} | seen
+            self._worker = worker = msgspec.structs.replace(worker, servers=fresh)
+            left = list(itertools.chain(*changes(fresh, wanted).values()))
+            if refused := [each for each in left if not each.startswith("del server ")]:
+                return [f"HAProxy did not take {refused[0]!r}: {' '.join(answer.split())}"]
+        if not worker.leftovers:
+            self._settled = (self._layout, worker.pid)
+        return []
+
+    async def _sessions(self) -> dict[str, int]:
+        """Task → open sessions over all workers and backends, for every task that drains."""
+        places = draining(self._layout)
+        if not places:
+            return {}
+        total: Counter[Place] = Counter()
+        recent = asyncio.get_running_loop().time() < self._reloaded + KEEP_ALIVE + 1
+        for pid in (await self._socket.processes()).workers:
+            answer = await self._socket.ask_worker(pid, questions(places))
+            total += count(answer, old=recent and pid != self._newest.pid)
+        return {task: sum(total[place] for place in where) for task, where in places.items()}
+
+    # -- remember -----------------------------------------------------------------------------------------------
+
+    def _watch(self, master: process.Master) -> None:
+        self._master = master
+        asyncio.get_running_loop().add_reader(master.fd, self._died)
+
+    def _died(self) -> None:
+        self._forget()
+        self._due.set()
+
+    def _forget(self) -> None:
+        """What was known of a HAProxy that is not there any more, or is not ours to watch."""
+        if self._master is not None:
+            asyncio.get_running_loop().remove_reader(self._master.fd)
+            self._master.close()
+        self._master = self._worker = None
+
+    def _look_again(self, after: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if after is None else asyncio.get_running_loop().call_later(after, self._due.set)
+
+
+def _site(options: Options) -> Site:
+    """What this machine lets HAProxy have: two descriptors a connection, some left for listeners, four threads."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    room = 50_000 if files == resource.RLIM_INFINITY else files
+    return Site(
+        address=_ip(options.address),
+        ingress=f"{_ip(options.ingress.rpartition(':')[0])}:{options.ingress.rpartition(':')[2]}",
+        connections=max(100, min(10_000, room // 2 - 1000)),
+        threads=min(4, len(os.sched_getaffinity(0))),
+        uid=process.drops_to(),
+    )
+
+
+def _ip(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host

