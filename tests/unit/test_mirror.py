@@ -344,6 +344,8 @@ async def test_reached_waits_for_a_revision(writer: Writer) -> None:
     await second
     assert not third.done()
     third.cancel()
+    await asyncio.wait({third})
+    assert writer.mirror._awaited == [], "who gives up leaves nothing behind"
     writer.write(put(keys.PLAN_SEQ, 2))
     await writer.mirror.reached(3)
 

@@ -121,8 +121,15 @@ class Mirror:
         """Returns once the mirror is at least this new; `reached(1)` is its first load."""
         if self.revision < revision:
             told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._awaited, (revision, next(self._order), told))
-            await told
+            entry = (revision, next(self._order), told)
+            heapq.heappush(self._awaited, entry)
+            try:
+                await told
+            except asyncio.CancelledError:
+                if entry in self._awaited:  # an idle store may not advance for long, and waiters may come and go
+                    self._awaited.remove(entry)
+                    heapq.heapify(self._awaited)
+                raise
 
     def changes(self, limit: int = BEHIND) -> Subscription:
         """Every change from now on. Use it with `with`; a reader that is too slow is dropped."""
