@@ -25,7 +25,12 @@ from kato.model.errors import (
 
 Json = dict[str, Any]
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2
-EMBED = [("embed", "apps.tasks"), ("embed", "apps.counts"), ("embed", "apps.deployments")]
+EMBED = [
+    ("embed", "apps.tasks"),
+    ("embed", "apps.counts"),
+    ("embed", "apps.deployments"),
+    ("embed", "apps.lastTaskFailure"),
+]
 
 
 class LogPiece(msgspec.Struct, frozen=True):

@@ -104,11 +104,15 @@ class _Session:
         return await self.client.put_apps(self.wish.body(), force=force)
 
     async def urls(self) -> None:
-        """Prints where the apps answer."""
-        for service in await self.client.services():
-            if service["app"] in self.names:
-                for url in service.get("urls") or ():
-                    say(f"  {service['app']}  {url}")
+        """Prints where the apps answer: by name, or, where none has one, by port."""
+        found = [
+            (service["app"], url)
+            for service in await self.client.services()
+            if service["app"] in self.names
+            for url in service.get("urls") or ()
+        ]
+        for app, url in [each for each in found if each[1].startswith("http")] or found:
+            say(f"  {app}  {url}")
 
     async def foreground(self, force: bool, timeout: float) -> int:
         """Deploys, stays, and removes what it deployed when a signal comes; the exit code."""
