@@ -1,0 +1,150 @@
+"""The api: requests come in, over loopback and guarded; answers from the mirror and writes to the store go out.
+
+`wishes.py` decides what a request comes to, `commit.py` does it; `marathon/` and `native.py` speak to clients.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kato.api.answers import http_refusal, refusal
+from kato.api.commit import Committer
+from kato.api.guard import Guard
+from kato.api.marathon.apps import Apps
+from kato.api.marathon.cell import Cell
+from kato.api.marathon.deployments import Deployments
+from kato.api.marathon.groups import Groups
+from kato.api.marathon.queue import Queue
+from kato.api.marathon.tasks import Tasks
+from kato.api.native import Native
+from kato.api.parts import Parts
+from kato.api.server import listen, serve
+from kato.api.stream import Stream
+from kato.config import Config
+from kato.model.deployment import Deployment
+from kato.model.errors import Compacted, KatoError, Unavailable
+from kato.model.link import AgentCalls
+from kato.store import Store, keys
+from kato.store.changes import Changes
+from kato.store.mirror import Mirror
+
+log = structlog.get_logger()
+
+ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native)
+RETRY = 1.0
+"""Seconds until the store is asked again, at the start."""
+
+
+class Api:
+    """The api of one node.
+
+    calls: what agents can be asked for. clock: epoch seconds. leader: host:port of the master that leads. stop:
+    ends the node. uuid: ids of deployments.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        mirror: Mirror,
+        calls: AgentCalls,
+        clock: Callable[[], float],
+        leader: Callable[[], str | None],
+        stop: Callable[[], None],
+        uuid: Callable[[], str],
+    ) -> None:
+        own = {int(address.rpartition(":")[2]) for address in (config.api, config.ingress)}
+        self._parts = Parts(
+            config=config,
+            store=store,
+            mirror=mirror,
+            calls=calls,
+            clock=clock,
+            leader=leader,
+            stop=stop,
+            committer=Committer(store=store, mirror=mirror, clock=clock, uuid=uuid, avoid=own),
+            stream=Stream(mirror=mirror, clock=clock),
+            started=clock(),
+            pid=os.getpid(),
+        )
+
+    def application(self) -> Starlette:
+        """The ASGI application."""
+        parts = self._parts
+        app = Starlette(routes=[route for room in ROOMS for route in room(parts).routes()])
+        app.router.redirect_slashes = False
+        app.add_exception_handler(KatoError, _refuse)
+        app.add_exception_handler(HTTPException, _refuse_by_http)
+        host = parts.config.api.rpartition(":")[0]
+        app.user_middleware.append(Middleware(Guard, host=host, leader=parts.leader, requests=parts.requests))
+        return app
+
+    async def run(self) -> None:
+        """Serves until cancelled. InvalidInput where the port is in use."""
+        stream = self._parts.stream
+        with contextlib.closing(listen(self._parts.config.api)) as listener:
+            async with asyncio.TaskGroup() as group:
+                beside = [group.create_task(stream.run()), group.create_task(self._keep_house())]
+                try:
+                    await serve(self.application(), listener, stream.close)
+                finally:
+                    for task in beside:
+                        task.cancel()
+
+    async def _keep_house(self) -> None:
+        """Settles what an earlier life left half written; from then on removes versions that are not kept."""
+        committer = self._parts.committer
+        await _until_done(committer.settle)
+        while True:
+            with self._parts.mirror.changes() as changes, contextlib.suppress(Compacted):
+                await _until_done(lambda: self._prune(["/"]))
+                async for step in changes:
+                    if ended := _ended(step):
+                        await self._try_prune(ended)
+
+    async def _try_prune(self, apps: Iterable[str]) -> None:
+        try:
+            await self._prune([f"{app}@" for app in apps])
+        except Unavailable as error:
+            log.info("old versions stay for now", why=str(error))
+
+    async def _prune(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            held: dict[str, list[str]] = {}
+            for app, version in await self._parts.versions(keys.versions(prefix).removesuffix("@")):
+                held.setdefault(app, []).append(version)
+            await self._parts.committer.prune(held)
+
+
+async def _until_done(act: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            return await act()
+        except Unavailable as error:
+            log.warning("the api waits for the store", why=str(error))
+            await asyncio.sleep(RETRY)
+
+
+def _ended(step: Changes) -> list[str]:
+    """The apps of deployments that are over."""
+    gone = [each.before for each in step.items if isinstance(each.before, Deployment) and each.now is None]
+    return [app for deployment in gone for app in deployment.target]
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, KatoError)
+    return refusal(error)
+
+
+async def _refuse_by_http(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return http_refusal(error)

@@ -1,0 +1,178 @@
+"""Wishes and kills in, transactions out: one at a time, each comparing and raising `wish/seq`.
+
+It looks again when somebody else was quicker, finishes what an earlier life left half settled, and removes old
+versions when a deployment is over.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import msgspec
+import structlog
+
+from kato.api.wishes import Batch, Change, Wish, batches, flip, in_use, outdated, prepare, settling, wish
+from kato.model.deployment import Deployment, Kill, Nudge
+from kato.model.errors import StoreUnavailable, Unavailable
+from kato.model.world import World
+from kato.store import Compare, Delete, Put, Store, keys
+from kato.store.mirror import Mirror
+
+log = structlog.get_logger()
+
+TRIES = 8
+"""Looks that one wish gets before it gives up."""
+
+
+class Deployed(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a wish. deployment: None where nothing was to be changed; its id is told all the same."""
+
+    id: str
+    version: str
+    deployment: Deployment | None
+
+
+class Committer:
+    """Commits what users ask for. clock: epoch seconds; uuid: ids of deployments; avoid: ports not to be given."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        mirror: Mirror,
+        clock: Callable[[], float],
+        uuid: Callable[[], str],
+        avoid: Collection[int] = (),
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._clock = clock
+        self._uuid = uuid
+        self._avoid = avoid
+        self._turn = asyncio.Lock()
+
+    def plan(self, world: World, change: Change, *, force: bool = False, floor: str = "") -> Wish:
+        """What a change would come to now."""
+        cell = self._mirror.cell
+        return wish(
+            world,
+            change,
+            self._clock(),
+            id=self._uuid(),
+            force=force,
+            floor=floor,
+            salt=cell.id if cell else "",
+            avoid=self._avoid,
+        )
+
+    async def commit(self, change: Callable[[World], Change], *, force: bool = False) -> Deployed:
+        """Puts what `change` finds on the newest World in force, and returns once the mirror shows it.
+
+        Raises what `change` raises, Locked, InvalidApp, and StoreUnavailable when nobody knows whether it is in
+        force. Until the flip nothing of it is.
+        """
+        floor = ""
+        async with self._turn:
+            for _ in range(TRIES):
+                await self._settle()
+                world, seq = self._look()
+                found = self.plan(world, change(world), force=force, floor=floor)
+                if not found.writes or await self._perform(found, seq):
+                    return Deployed(id=found.id, version=found.version, deployment=found.deployment)
+                floor = found.version
+        raise Unavailable(
+            "Others change this cell faster than it can be looked at; nothing was changed, try again."
+        )
+
+    async def kill(self, kills: Sequence[Kill]) -> None:
+        """Asks for tasks to be stopped."""
+        await self._write([Put(keys.kill(kill.task), keys.encode(kill)) for kill in kills])
+
+    async def nudge(self, app: str) -> None:
+        """Asks for an app's launch delay to be forgotten."""
+        await self._write([Put(keys.nudge(app), keys.encode(Nudge(app=app)))])
+
+    async def settle(self) -> None:
+        """Finishes what an earlier life of the api put in force but did not write out."""
+        async with self._turn:
+            await self._settle()
+
+    async def prune(self, history: Mapping[str, Sequence[str]]) -> None:
+        """Removes versions that are neither recent nor in use. history: app → versions that are kept of it."""
+        async with self._turn:
+            world, seq = self._look()
+            gone = [
+                Batch((), (Delete(keys.version(app, version)),))
+                for app, held in history.items()
+                for version in outdated(held, in_use(world, app), app in world.apps)
+            ]
+            for batch in batches(gone):
+                if not (seq := await self._txn(batch, seq)):
+                    return
+
+    # -- one transaction at a time ------------------------------------------------------------------------------
+
+    def _look(self) -> tuple[World, int]:
+        return self._mirror.world(), self._mirror.modified(keys.WISH_SEQ)
+
+    async def _perform(self, found: Wish, seq: int) -> bool:
+        """Whether the wish is in force; False where the World moved on."""
+        cancelled = [keys.deployment(each.id) for each in found.cancelled]
+        modified = {key: self._mirror.modified(key) for key in cancelled}
+        for batch in prepare(found, modified):
+            if not (seq := await self._txn(batch, seq)):
+                return False
+        first, rest = flip(found, modified)
+        try:
+            done = await self._txn(first, seq)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(_unknown(found)) from error
+        if not done:
+            return False
+        for batch in rest:
+            if not (done := await self._txn(batch, done)):
+                await self._settle()
+                break
+        return True
+
+    async def _settle(self) -> None:
+        for _ in range(TRIES):
+            world, seq = self._look()
+            left = [each for each in world.deployments.values() if not each.settled]
+            if not left:
+                return
+            for batch in settling(left[0]):
+                if not (seq := await self._txn(batch, seq)):
+                    break
+            else:
+                log.info("a deployment's pointers are written", deployment=left[0].id)
+        raise Unavailable(
+            "Others change this cell faster than it can be looked at; nothing was changed, try again."
+        )
+
+    async def _write(self, puts: Sequence[Put]) -> None:
+        async with self._turn:
+            for batch in batches(Batch((), (put,)) for put in puts):
+                for _ in range(TRIES):
+                    if await self._txn(batch, self._mirror.modified(keys.WISH_SEQ)):
+                        break
+                else:
+                    raise Unavailable("Others change this cell faster than it can be looked at; try again.")
+
+    async def _txn(self, batch: Batch, seq: int) -> int:
+        """The revision, once the mirror shows it; 0 where a compare failed. seq: `wish/seq` as last written."""
+        standing = Compare(keys.WISH_SEQ, "modified", "=", seq)
+        raised = Put(keys.WISH_SEQ, keys.encode(self._mirror.wish_seq + 1))
+        answer = await self._store.txn([standing, *batch.compares], [raised, *batch.ops])
+        await self._mirror.reached(answer.revision)
+        return answer.revision if answer.done else 0
+
+
+def _unknown(found: Wish) -> str:
+    if found.deployment is None:
+        return (
+            "The store did not answer, so nobody knows whether this was done. Look, and ask again if it was not."
+        )
+    return (
+        "The store did not answer, so nobody knows whether this was put in force. If it was, it is deployment "
+        f"{found.id}, version {found.version}: look for either before you ask again."
+    )

@@ -1,0 +1,106 @@
+"""Every request passes here: foreign hosts and web pages are refused, paths made plain, crashes turned into 500.
+
+A browser on this machine can reach loopback. A page that it shows must not start processes: neither by a request
+across origins, nor by a name of its own that it lets point here (DNS rebinding).
+"""
+
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kato.api.answers import answer, refusal
+from kato.api.metrics import Requests
+from kato.model.errors import Refused
+
+log = structlog.get_logger()
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class Guard:
+    """ASGI middleware. host: the name or address of the configured listener; leader: host:port of who leads."""
+
+    def __init__(
+        self, app: ASGIApp, *, host: str, leader: Callable[[], str | None], requests: Requests | None = None
+    ) -> None:
+        self._app = app
+        self._hosts = {*LOOPBACK, host.strip("[]").lower()}
+        self._leader = leader
+        self._requests = requests or Requests()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if leader := self._leader():
+                    MutableHeaders(scope=message)["X-Marathon-Leader"] = f"http://{leader}"
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, sending)
+        except Exception as error:
+            response = _crash(error, scope)
+            if status:
+                raise
+            await response(scope, receive, sending)
+        finally:
+            took = time.monotonic() - began
+            self._requests.count(scope["method"], status, took)
+            log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 4))
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._refused(scope["method"], Headers(scope=scope))
+        if refused is not None:
+            await refusal(refused)(scope, receive, send)
+            return
+        scope["path"] = plain(scope["path"])
+        await self._app(scope, receive, send)
+
+    def _refused(self, method: str, headers: Headers) -> Refused | None:
+        host = headers.get("host", "")
+        if _name(f"//{host}") not in self._hosts:
+            return Refused(
+                f"The host {host!r} is not this cell's; address it as localhost, 127.0.0.1 or [::1], so that no "
+                "foreign name can be made to point here."
+            )
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() != f"http://{host.lower()}":
+            return Refused(f"The web page at {origin!r} is not this cell's; it may not use this API.")
+        if method not in SAFE and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return Refused("A web page that is not this cell's may not change anything here.")
+        return None
+
+
+def plain(path: str) -> str:
+    """A path without doubled and trailing slashes: `/v2//groups/` is `/v2/groups`."""
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def _name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+def _crash(error: Exception, scope: Scope) -> Response:
+    if isinstance(error, RecursionError):
+        return answer({"message": "Invalid JSON", "details": "The body is nested too deep."}, 400)
+    id = uuid4().hex[:8]
+    log.error("a request failed", id=id, method=scope["method"], path=scope["path"], exc_info=error)
+    sentence = f"This is a fault of Káto's own. It is logged as {id}; please report it with that part of the log."
+    return answer({"message": sentence}, 500)

@@ -1,0 +1,206 @@
+"""`/v2/apps` and what lies below it: requests come in, wishes and documents go out."""
+
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kato.api import changes
+from kato.api.answers import answer, deployed
+from kato.api.body import flag, read_list, read_object
+from kato.api.marathon.documents import ALWAYS, SINGLE, embedded, task_document
+from kato.api.marathon.labels import selector
+from kato.api.marathon.tasks import stopped, tasks_text, wants_text
+from kato.api.parts import Parts, app_id
+from kato.api.wishes import Change
+from kato.language.marathon import read_app
+from kato.language.wire import app_document
+from kato.model.app import App
+from kato.model.errors import NotFound
+from kato.model.ids import within
+from kato.model.world import World
+from kato.store import keys
+
+
+class Apps:
+    """The routes of apps."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """The most specific first: an app's id has slashes of its own."""
+        one = "/v2/apps/{id:path}"
+        return [
+            Route("/v2/apps", self.index, methods=["GET"]),
+            Route("/v2/apps", self.create, methods=["POST"]),
+            Route("/v2/apps", self.put_all, methods=["PUT"]),
+            Route("/v2/apps", self.patch_all, methods=["PATCH"]),
+            Route(f"{one}/tasks", self.tasks, methods=["GET"]),
+            Route(f"{one}/tasks", self.kill, methods=["DELETE"]),
+            Route(f"{one}/tasks/{{task}}", self.kill_one, methods=["DELETE"]),
+            Route(f"{one}/versions", self.versions, methods=["GET"]),
+            Route(f"{one}/versions/{{version}}", self.version, methods=["GET"]),
+            Route(f"{one}/restart", self.restart, methods=["POST"]),
+            Route(f"{one}/*", self.below, methods=["GET"]),
+            Route(one, self.get, methods=["GET"]),
+            Route(one, self.put, methods=["PUT"]),
+            Route(one, self.patch, methods=["PATCH"]),
+            Route(one, self.delete, methods=["DELETE"]),
+        ]
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    async def index(self, request: Request) -> Response:
+        """All apps, or those that `id`, `cmd` and `label` choose."""
+        return self._documents("apps", self._chosen(request), request)
+
+    async def below(self, request: Request) -> Response:
+        """All apps within a group."""
+        id = app_id(request)
+        apps = [app for app in self._parts.world.apps.values() if app.id != id and within(app.id, id)]
+        if not apps:
+            raise NotFound(f"Group '{id}' does not exist")
+        return self._documents("*", apps, request)
+
+    async def get(self, request: Request) -> Response:
+        """One app."""
+        world = self._parts.world
+        app = changes.find(world, app_id(request))
+        embed = SINGLE | embedded(request.query_params.getlist("embed"))
+        document = self._parts.documents.info(world, app, embed, self._parts.clock())
+        return answer(b'{"app":%b}' % document)
+
+    async def versions(self, request: Request) -> Response:
+        """The versions that are kept of an app, the newest first."""
+        app = changes.find(self._parts.world, app_id(request))
+        found = await self._parts.versions(keys.versions(app.id))
+        return answer({"versions": sorted((version for _, version in found), reverse=True)})
+
+    async def version(self, request: Request) -> Response:
+        """One version of an app."""
+        world = self._parts.world
+        app = changes.find(world, app_id(request))
+        found = changes.find_version(world, app.id, request.path_params["version"])
+        return answer(app_document(found))
+
+    async def tasks(self, request: Request) -> Response:
+        """The tasks of an app."""
+        world = self._parts.world
+        app = changes.find(world, app_id(request))
+        if wants_text(request):
+            return Response(tasks_text(world, [app]), media_type="text/plain")
+        return answer({"tasks": [task_document(world, task) for task in world.tasks.get(app.id, {}).values()]})
+
+    def _chosen(self, request: Request) -> Iterable[App]:
+        query = request.query_params
+        found: Iterable[App] = self._parts.world.apps.values()
+        if id := query.get("id"):
+            found = [app for app in found if id in app.id]
+        if cmd := query.get("cmd"):
+            found = [app for app in found if app.cmd and cmd in app.cmd]
+        if label := query.get("label"):
+            fits = selector(label)
+            found = [app for app in found if fits(app.labels)]
+        return found
+
+    def _documents(self, name: str, apps: Iterable[App], request: Request) -> Response:
+        world, now = self._parts.world, self._parts.clock()
+        embed = ALWAYS | embedded(request.query_params.getlist("embed"))
+        documents = self._parts.documents
+        documents.forget(world.apps.keys())
+        found = b",".join([documents.info(world, app, embed, now) for app in apps])
+        return answer(b'{"%b":[%b]}' % (name.encode(), found))
+
+    # -- wishing ----------------------------------------------------------------------------------------------
+
+    async def create(self, request: Request) -> Response:
+        """A new app; it must not exist."""
+        body = await read_object(request)
+        parts = self._parts
+        done = await parts.committer.commit(lambda world: changes.create(world, body), force=_force(request))
+        parts.tell_posted(request, done)
+        id = read_app(body).id
+        world = parts.world
+        app = world.spec(id, done.version)
+        if app is None:
+            raise NotFound(f"App '{id}' does not exist")
+        embed = ALWAYS | {"tasks"}
+        document = parts.documents.info(world, app, embed, parts.clock())
+        headers = {"Location": f"/v2/apps{id}", "Marathon-Deployment-Id": done.id}
+        return answer(document, 201, headers)
+
+    async def put(self, request: Request) -> Response:
+        """An app as the body says; what it does not say stays, unless `partialUpdate=false`."""
+        id, body, partial = app_id(request), await read_object(request), flag(request, "partialUpdate", True)
+        created = False
+
+        def change(world: World) -> Change:
+            nonlocal created
+            created = id not in world.apps
+            return changes.update(world, id, body, partial=partial)
+
+        done = await self._parts.committer.commit(change, force=_force(request))
+        self._parts.tell_posted(request, done)
+        response = deployed(done.id, done.version, 201 if created else 200)
+        if created:
+            response.headers["Location"] = f"/v2/apps{id}"
+        return response
+
+    async def patch(self, request: Request) -> Response:
+        """As PUT, but the app must exist."""
+        id, body = app_id(request), await read_object(request)
+        return await self._wish(request, lambda world: changes.update(world, id, body, partial=True, create=False))
+
+    async def put_all(self, request: Request) -> Response:
+        """Several apps at once."""
+        bodies, partial = await read_list(request), flag(request, "partialUpdate", True)
+        return await self._wish(request, lambda world: changes.update_all(world, bodies, partial=partial))
+
+    async def patch_all(self, request: Request) -> Response:
+        """Several apps at once; each must exist."""
+        bodies = await read_list(request)
+        return await self._wish(
+            request, lambda world: changes.update_all(world, bodies, partial=True, create=False)
+        )
+
+    async def delete(self, request: Request) -> Response:
+        """An app that goes. `force` is true unless said otherwise, as in Marathon."""
+        id = app_id(request)
+        return await self._parts.wish(lambda world: changes.remove(world, id), force=flag(request, "force", True))
+
+    async def restart(self, request: Request) -> Response:
+        """All tasks of an app exchanged."""
+        id = app_id(request)
+        return await self._wish(request, lambda world: changes.restart(world, id))
+
+    async def _wish(self, request: Request, change: changes.Asked) -> Response:
+        done = await self._parts.committer.commit(change, force=_force(request))
+        self._parts.tell_posted(request, done)
+        return deployed(done.id, done.version)
+
+    # -- killing ----------------------------------------------------------------------------------------------
+
+    async def kill(self, request: Request) -> Response:
+        """All tasks of an app, or those on one host."""
+        id, host = app_id(request), request.query_params.get("host")
+        changes.find(self._parts.world, id)
+        return await stopped(
+            self._parts, request, lambda world: changes.chosen_tasks(world, id, host), lambda docs: {"tasks": docs}
+        )
+
+    async def kill_one(self, request: Request) -> Response:
+        """One task of an app."""
+        id, task = app_id(request), str(request.path_params["task"])
+        changes.find(self._parts.world, id)
+        return await stopped(
+            self._parts,
+            request,
+            lambda world: [changes.find_task(world, id, task)],
+            lambda docs: {"task": docs[0]},
+        )
+
+
+def _force(request: Request) -> bool:
+    return flag(request, "force")

@@ -1,0 +1,116 @@
+"""What Marathon says of itself: `/v2/info`, `/v2/leader`, `/v2/events`, `/ping`, `/metrics` and `/`."""
+
+from collections.abc import AsyncIterator
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from kato.api import metrics
+from kato.api.answers import answer
+from kato.api.body import many
+from kato.api.parts import Parts
+from kato.api.ports import FIRST, LAST
+from kato.api.version import kato_version
+from kato.model.errors import NotFound
+
+MARATHON = "1.11.24"
+"""The release of Marathon whose API this is, for clients that ask."""
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Cell:
+    """The routes of the cell itself."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/", self.root, methods=["GET"]),
+            Route("/ping", self.ping, methods=["GET"]),
+            Route("/metrics", self.figures, methods=["GET"]),
+            Route("/metrics/prometheus", self.prometheus, methods=["GET"]),
+            Route("/v2/info", self.info, methods=["GET"]),
+            Route("/v2/leader", self.leader, methods=["GET"]),
+            Route("/v2/events", self.events, methods=["GET"]),
+        ]
+
+    async def root(self, request: Request) -> Response:
+        """What this is, for who looks."""
+        return answer({"name": "kato", "version": kato_version(), "apis": ["/v1/cell", "/v2/info", "/metrics"]})
+
+    async def ping(self, request: Request) -> Response:
+        """Whether it is up."""
+        return PlainTextResponse("pong")
+
+    async def figures(self, request: Request) -> Response:
+        """Figures, as JSON for who asks for JSON and else as Prometheus reads them."""
+        if "application/json" in request.headers.get("accept", ""):
+            return answer(metrics.as_json(self._figures()))
+        return await self.prometheus(request)
+
+    async def prometheus(self, request: Request) -> Response:
+        """Figures in Prometheus' text format."""
+        return Response(metrics.as_text(self._figures()), headers={"Content-Type": _PROMETHEUS})
+
+    async def leader(self, request: Request) -> Response:
+        """Who leads."""
+        leader = self._parts.leader()
+        if leader is None:
+            raise NotFound("There is no leader")
+        return answer({"leader": leader})
+
+    async def info(self, request: Request) -> Response:
+        """Marathon's description of itself; of its settings only those that mean something here."""
+        parts, cell = self._parts, self._parts.mirror.cell
+        leader = parts.leader()
+        host, _, port = parts.config.api.rpartition(":")
+        return answer(
+            {
+                "name": "marathon",
+                "version": MARATHON,
+                "buildref": f"kato-{kato_version()}",
+                "elected": leader == parts.config.api,
+                "leader": leader,
+                "frameworkId": cell.id if cell else "",
+                "marathon_config": {
+                    "checkpoint": True,
+                    "features": [],
+                    "framework_name": "kato",
+                    "ha": False,
+                    "hostname": host,
+                    "local_port_min": FIRST,
+                    "local_port_max": LAST,
+                    "mesos_role": "*",
+                    "webui_url": f"http://{parts.config.api}",
+                },
+                "zookeeper_config": {},
+                "http_config": {"http_port": int(port), "https_port": 0},
+            }
+        )
+
+    async def events(self, request: Request) -> Response:
+        """The stream of events, for as long as the client listens."""
+        accepted = request.headers.get("accept", "*/*")
+        if not any(kind in accepted for kind in ("text/event-stream", "text/*", "*/*")):
+            raise HTTPException(405, "This is a stream of events; ask for it with Accept: text/event-stream.")
+        remote = request.client.host if request.client else ""
+        light = request.query_params.get("plan-format") == "light"
+        kinds = many(request, "event_type")
+        stream = self._parts.stream
+
+        async def lines() -> AsyncIterator[bytes]:
+            listener = stream.attach(remote, kinds, light)
+            try:
+                async for line in listener.lines():
+                    yield line
+            finally:
+                stream.detach(listener)
+
+        return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    def _figures(self) -> metrics.Figures:
+        return metrics.Figures(self._parts.world, self._parts.requests)

@@ -1,0 +1,189 @@
+"""What Marathon has no word for: `/v1/…`. JSON; times are epoch seconds."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import msgspec
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from kato.api import changes
+from kato.api.answers import answer
+from kato.api.body import many, read_object
+from kato.api.difference import differences
+from kato.api.logs import Logs
+from kato.api.parts import Parts, app_id
+from kato.api.version import kato_version
+from kato.api.wishes import Change
+from kato.language.shape import Malformed
+from kato.model.action import Wait
+from kato.model.errors import Fault, InvalidInput
+from kato.model.frontend import Service
+from kato.model.ids import absolute
+from kato.model.node import Node
+from kato.model.world import World
+from kato.plan import frontends, why
+
+Json = dict[str, Any]
+
+
+class Native:
+    """The routes of Káto's own API."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/v1/cell", self.cell, methods=["GET"]),
+            Route("/v1/stop", self.stop, methods=["POST"]),
+            Route("/v1/nodes", self.nodes, methods=["GET"]),
+            Route("/v1/plan", self.plan, methods=["POST"]),
+            Route("/v1/why/{id:path}", self.why, methods=["GET"]),
+            Route("/v1/services", self.services, methods=["GET"]),
+            Route("/v1/logs/{id:path}", self.logs, methods=["GET"]),
+        ]
+
+    async def cell(self, request: Request) -> Response:
+        """Which cell this is, and where it lives."""
+        parts = self._parts
+        cell = parts.mirror.cell
+        return answer(
+            {
+                "id": cell.id if cell else "",
+                "incarnation": cell.incarnation if cell else 0,
+                "version": kato_version(),
+                "pid": parts.pid,
+                "api": parts.config.api,
+                "ingress": parts.config.ingress,
+                "data": str(parts.config.data),
+                "started": parts.started,
+                "leader": parts.leader(),
+            }
+        )
+
+    async def stop(self, request: Request) -> Response:
+        """Ends the cell once this is answered; tasks go on."""
+        response = answer({"message": "The cell ends; its tasks go on."}, 202)
+        response.background = BackgroundTask(self._stop)
+        return response
+
+    async def _stop(self) -> None:
+        self._parts.stop()
+
+    async def nodes(self, request: Request) -> Response:
+        """The nodes, with what is used of each."""
+        world = self._parts.world
+        used = _used(world)
+        return answer({"nodes": [_node(world, node, used.get(node.id, {})) for node in world.nodes.values()]})
+
+    async def plan(self, request: Request) -> Response:
+        """What a wish would change, and what the leader would do first; nothing is done."""
+        body = await read_object(request)
+        world, parts = self._parts.world, self._parts
+        wish = parts.committer.plan(world, _asked(world, body), force=True)
+        wished = wish.overlay(world)
+        before, after = await parts.plan(world), await parts.plan(wished)
+        known = set(map(str, before.actions))
+        return answer(
+            {
+                "changes": [msgspec.structs.asdict(each) for each in differences(world, wished)],
+                "actions": [sentence for sentence in map(str, after.actions) if sentence not in known],
+                "waits": [_wait(wait) for wait in after.waits.values()],
+                "price_before": before.price_before,
+                "price_after": after.price_after,
+            }
+        )
+
+    async def why(self, request: Request) -> Response:
+        """What an app is missing, and which refusal of which node it meets."""
+        world, parts = self._parts.world, self._parts
+        app = changes.find(world, app_id(request))
+        plan = await parts.plan(world)
+        statuses = world.statuses.get(app.id, {})
+        wait = plan.waits.get(app.id)
+        return answer(
+            {
+                "app": app.id,
+                "wished": app.instances,
+                "healthy": sum(id in statuses and statuses[id].healthy for id in world.tasks.get(app.id, {})),
+                "sentences": why(world, app.id, plan, parts.clock()),
+                "wait": _wait(wait) if wait else None,
+            }
+        )
+
+    async def services(self, request: Request) -> Response:
+        """The services, with their ports, hosts, servers and URLs."""
+        world = self._parts.world
+        addresses = [ack.address for ack in world.borders.values()] or ["127.0.0.1"]
+        ingress = next((ack.ingress for ack in world.borders.values() if ack.ingress), self._parts.config.ingress)
+        found = frontends(world).services
+        return answer({"services": [_service(each, addresses[0], ingress) for each in found]})
+
+    async def logs(self, request: Request) -> Response:
+        """The output of a task, or of every task of an app, as lines of JSON."""
+        query = request.query_params
+        tail = query.get("tail")
+        if tail is not None and not tail.isdecimal():
+            raise InvalidInput(f"tail is {tail!r}; it takes a number of lines.")
+        streams = many(request, "stream") or ["stdout", "stderr"]
+        if unknown := [each for each in streams if each not in ("stdout", "stderr")]:
+            raise InvalidInput(f"There is no stream {unknown[0]!r}; there are stdout and stderr.")
+        logs = Logs(
+            self._parts.mirror,
+            self._parts.calls,
+            streams=streams,
+            tail=int(tail) if tail else None,
+            follow=query.get("follow", "").lower() == "true",
+            ended=self._parts.stream.closed,
+        )
+        name = logs.find(str(request.path_params["id"]))
+        return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
+
+
+def _asked(world: World, body: Json) -> Change:
+    """`{group}` as a PUT of that group, `{apps}` as a PUT of those apps, whole."""
+    match body:
+        case {"group": dict(group), **rest} if not rest:
+            id = absolute(str(group.get("id", "/")))
+            return changes.update_group(world, id, cast(Json, group), {})
+        case {"apps": list(apps), **rest} if not rest:
+            return changes.update_all(world, apps, partial=False)
+    raise Malformed([Fault("/", 'must be {"group": {…}} or {"apps": […]}')])
+
+
+def _wait(wait: Wait) -> Json:
+    return {**msgspec.to_builtins(wait), "sentence": str(wait)}
+
+
+def _used(world: World) -> Mapping[str, Json]:
+    used: dict[str, Json] = {}
+    for tasks in world.tasks.values():
+        for task in tasks.values():
+            sums = used.setdefault(task.node, {"cpus": 0.0, "mem": 0.0, "disk": 0.0, "gpus": 0, "tasks": 0})
+            for name in ("cpus", "mem", "disk", "gpus"):
+                sums[name] = round(sums[name] + getattr(task.resources, name), 6)
+            sums["tasks"] += 1
+    return used
+
+
+def _node(world: World, node: Node, used: Json) -> Json:
+    nothing: Json = {"cpus": 0, "mem": 0, "disk": 0, "gpus": 0, "tasks": 0}
+    return {**msgspec.to_builtins(node), "used": used or nothing, "dark": node.id in world.dark}
+
+
+def _service(service: Service, address: str, ingress: str) -> Json:
+    port = ingress.rpartition(":")[2]
+    return {
+        **msgspec.to_builtins(service),
+        "urls": list(_urls(service, address, "" if port == "80" else f":{port}")),
+    }
+
+
+def _urls(service: Service, address: str, port: str) -> Iterable[str]:
+    if not service.hosts:
+        return [f"tcp://{address}:{service.port}"]
+    return [f"http://{host}{port}{service.path}" for host in service.hosts]

@@ -1,0 +1,70 @@
+"""Service ports: apps whose ports say 0 go in, the same apps with a free port of 10000–20000 each come out."""
+
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.errors import InvalidInput
+from kato.model.world import World
+
+FIRST, LAST = 10000, 20000
+"""Marathon's `local_port_min` and `local_port_max`."""
+
+
+def assign(wished: Mapping[str, App], world: World, salt: str, avoid: Collection[int]) -> dict[str, App]:
+    """Every service port of 0 gets a port: the one that it has already, or else a free one.
+
+    Free is what no other app has, nothing on a node listens on, and `avoid` does not name. The search starts at a
+    stable hash of `salt`, app and index, so that two cells on one machine rarely meet. Raises InvalidInput when
+    all are used.
+    """
+    used = set(avoid)
+    for node in world.nodes.values():
+        used.update(node.taken)
+    for app in (*world.apps.values(), *wished.values()):
+        used.update(port.service for port in app.ports)
+    return {id: _ported(wished[id], world.apps.get(id), used, salt) for id in sorted(wished)}
+
+
+def _ported(app: App, current: App | None, used: set[int], salt: str) -> App:
+    asked = [port.service for port in app.ports]
+    if 0 not in asked:
+        return app
+    had = [port.service for port in current.ports] if current else []
+    kept = {index: had[index] for index, port in enumerate(asked) if not port and index < len(had)}
+    ports = []
+    for index, port in enumerate(asked):
+        given = port or kept.get(index, 0)
+        if not given or given in ports:
+            given = _free(f"{salt}{app.id}:{index}", used)
+            used.add(given)
+        ports.append(given)
+    return _with_ports(app, ports)
+
+
+def _free(seed: str, used: Collection[int]) -> int:
+    start = zlib.crc32(seed.encode())
+    for port in _around(start):
+        if port not in used:
+            return port
+    raise InvalidInput(
+        f"Every service port from {FIRST} to {LAST} is used; remove an app, or write which port this is to have."
+    )
+
+
+def _around(start: int) -> Iterator[int]:
+    count = LAST - FIRST + 1
+    return (FIRST + (start + step) % count for step in range(count))
+
+
+def _with_ports(app: App, ports: list[int]) -> App:
+    if app.container is not None and app.container.port_mappings is not None:
+        mapped = zip(app.container.port_mappings, ports, strict=True)
+        mappings = tuple(msgspec.structs.replace(mapping, service_port=port) for mapping, port in mapped)
+        container = msgspec.structs.replace(app.container, port_mappings=mappings)
+        return msgspec.structs.replace(app, container=container)
+    defined = zip(app.port_definitions or (), ports, strict=True)
+    definitions = tuple(msgspec.structs.replace(definition, port=port) for definition, port in defined)
+    return msgspec.structs.replace(app, port_definitions=definitions)

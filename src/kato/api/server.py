@@ -1,0 +1,61 @@
+"""An application and an address come in; it is served there until the caller is cancelled."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from kato.model.errors import InvalidInput
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open."""
+GRACE = 1
+"""Seconds that open requests get when the api goes down."""
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to the node."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(address: str) -> socket.socket:
+    """A listening socket at host:port. InvalidInput where the port is in use or not to be had."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, int(port)), family=family, backlog=1024)
+    except OSError as error:
+        raise InvalidInput(
+            f"The API cannot listen on {address}: {error.strerror or error}. Another cell or program may have "
+            "that port; choose another one with --api or KATO_API."
+        ) from error
+
+
+async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[[], None]) -> None:
+    """Serves until cancelled; then calls `ending`, which lets endless answers end, and closes."""
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        ending()
+        server.should_exit = True
+        await serving
