@@ -199,7 +199,7 @@ class Mirror:
         deployments: list[Deployment] = list(self._flat["deployments"].view().values())
         wished: dict[str, str | None] = {}
         holding: dict[str, str] = {}
-        for each in sorted(deployments, key=lambda deployment: self.created(keys.deployment(deployment.id))):
+        for each in sorted(deployments, key=lambda each: (self.created(keys.deployment(each.id)), each.id)):
             if not each.cancelled or not each.settled:
                 wished.update(each.target)
             if not each.cancelled:
