@@ -1,0 +1,50 @@
+"""How launching an app has gone, and one more end of a task, go in; how long to wait comes out.
+
+Marathon's launch delay, kept by configuration so that scaling does not reset it. One deviation: the first
+failure of a task that ran for `STEADY` seconds is forgiven, and so is an app that stays up that long.
+"""
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.deployment import Failure, Launches
+from kato.model.task import TaskState
+
+STEADY = 60.0
+"""Seconds of running after which earlier failures are forgiven."""
+
+
+def delay(app: App, failures: int) -> float:
+    """Seconds to wait after the `failures`-th failure in a row."""
+    if failures < 1:
+        return 0.0
+    longest = app.max_launch_delay_seconds
+    try:
+        return min(longest, app.backoff_seconds * app.backoff_factor ** (failures - 1))
+    except OverflowError:
+        return longest
+
+
+def failed(app: App, record: Launches, config: str, failure: Failure, ran: float) -> Launches:
+    """The record after a task of configuration `config` ended unexpectedly, `ran` seconds after its start.
+
+    A task that was lost with its machine is no failure of the app, and one of another configuration than the
+    app's delays nothing; both are only remembered as the last failure.
+    """
+    record = msgspec.structs.replace(of_config(record, app.config_version), last_failure=failure)
+    if failure.state == TaskState.LOST or config != app.config_version:
+        return record
+    if ran >= STEADY:
+        return forgiven(record)
+    failures = record.failures + 1
+    return msgspec.structs.replace(record, failures=failures, until=failure.time + delay(app, failures))
+
+
+def of_config(record: Launches, config: str) -> Launches:
+    """The record for a configuration; another one than it was kept for starts with no failures."""
+    return record if record.config == config else msgspec.structs.replace(forgiven(record), config=config)
+
+
+def forgiven(record: Launches) -> Launches:
+    """The record without its failures and its delay."""
+    return msgspec.structs.replace(record, failures=0, until=0.0)

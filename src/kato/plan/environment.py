@@ -1,0 +1,106 @@
+"""A task, its app, its node and the World go in; the task's whole environment comes out.
+
+Marathon's variables (`mesosphere/mesos/TaskBuilder.scala`), and where the app's dependencies are reached. What
+the app itself says wins over both, as in Marathon. A secret that is not given is left out.
+"""
+
+import re
+from collections.abc import Mapping
+
+from kato.model.app import App, SecretRef
+from kato.model.ids import env_name
+from kato.model.node import Node
+from kato.model.task import Task
+from kato.model.world import World
+from kato.plan.constraints import scalar
+from kato.plan.deployment import expand
+
+LONGEST = 512
+"""Characters of a label's name or value that may become a variable (Marathon's limit)."""
+_NOT_NAME = re.compile(r"[^A-Z0-9_]+")
+
+
+def environment(
+    app: App, task: Task, node: Node, world: World, secrets: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The variables of a task. app: the version that it is launched from. secrets: source → value."""
+    return {
+        **_about(app, task),
+        **_labels(app),
+        **_ports(app, task, node),
+        **_callees(app, node, world),
+        **_own(app, secrets or {}),
+    }
+
+
+def _about(app: App, task: Task) -> dict[str, str]:
+    found = {
+        "MESOS_TASK_ID": task.id,
+        "MARATHON_APP_ID": app.id,
+        "MARATHON_APP_VERSION": app.version,
+        "MARATHON_APP_RESOURCE_CPUS": str(float(app.cpus)),
+        "MARATHON_APP_RESOURCE_MEM": str(float(app.mem)),
+        "MARATHON_APP_RESOURCE_DISK": str(float(app.disk)),
+        "MARATHON_APP_RESOURCE_GPUS": scalar(app.gpus),
+    }
+    if app.container is not None and app.container.docker is not None and app.container.docker.image:
+        found["MARATHON_APP_DOCKER_IMAGE"] = app.container.docker.image
+    return found
+
+
+def _labels(app: App) -> dict[str, str]:
+    short = {_name(k): v for k, v in sorted(app.labels.items()) if len(k) < LONGEST and len(v) < LONGEST}
+    return {"MARATHON_APP_LABELS": " ".join(short)} | {f"MARATHON_APP_LABEL_{k}": v for k, v in short.items()}
+
+
+def _ports(app: App, task: Task, node: Node) -> dict[str, str]:
+    """HOST, and each port by its number, by the number asked for and by its name."""
+    found = {"HOST": node.address}
+    for index, (port, given) in enumerate(zip(app.ports, task.ports, strict=False)):
+        value = str(given)
+        found[f"PORT{index}"] = value
+        asked = port.container or port.service
+        if asked:
+            found[f"PORT_{asked}"] = value
+        if port.name:
+            found[f"PORT_{_name(port.name)}"] = value
+    if task.ports:
+        found["PORT"] = str(task.ports[0])
+        found["PORTS"] = ",".join(map(str, task.ports))
+    return found
+
+
+def _callees(app: App, node: Node, world: World) -> dict[str, str]:
+    """Where each app is reached that this one depends on: the balancer's address and its service ports."""
+    found: dict[str, str] = {}
+    callees = expand(app, app.dependencies, world.apps) if app.dependencies else set()
+    address = _balancer(node, world)
+    for id in sorted(callees):
+        services = [port.service for port in world.apps[id].ports if port.service]
+        name = env_name(id)
+        if services and f"{name}_HOST" not in found:
+            found[f"{name}_HOST"] = address
+            found[f"{name}_PORT"] = str(services[0])
+            found |= {f"{name}_PORT_{n}": str(port) for n, port in enumerate(services) if n}
+    return found
+
+
+def _balancer(node: Node, world: World) -> str:
+    """The address of the border on the task's own node, else of the first one; loopback before any is known."""
+    if node.id in world.borders:
+        return world.borders[node.id].address
+    return world.borders[min(world.borders)].address if world.borders else "127.0.0.1"
+
+
+def _own(app: App, secrets: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in app.env.items():
+        if not isinstance(value, SecretRef):
+            found[name] = value
+        elif value.secret in app.secrets and app.secrets[value.secret].source in secrets:
+            found[name] = secrets[app.secrets[value.secret].source]
+    return found
+
+
+def _name(word: str) -> str:
+    return _NOT_NAME.sub("_", word.upper())

@@ -1,0 +1,96 @@
+"""Reviews go in; the tasks to place come out, with each app's launch record and, for what is missing, why."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kato.model.action import Action, Count, Forget, Place, Wait
+from kato.model.app import App
+from kato.model.ids import timestamp
+from kato.model.world import World
+from kato.plan.backoff import of_config
+from kato.plan.columns import Free, Mask
+from kato.plan.goals import Course, Goals
+from kato.plan.place import Placed, Request, place
+from kato.plan.review import Review
+from kato.plan.rollout import max_capacity
+
+NOTHING = Placed((), ())
+
+
+class Launcher:
+    """Places what all apps miss, one app after the other, on what is free once the ended tasks are forgotten."""
+
+    def __init__(self, world: World, now: float) -> None:
+        self._world = world
+        self._now = now
+        self._alive: Mask | None = None
+        self.counts: list[Action] = []
+        self.places: list[Action] = []
+        self.waits: dict[str, Wait] = {}
+
+    def launch(self, goals: Goals, reviews: Mapping[str, Review], free: Free | None) -> None:
+        """Fills `counts`, `places` and `waits`. free: not needed where no review wants a place."""
+        if free is not None:
+            self._alive = free.columns.alive(self._world.dark)
+            free.give(act.task for each in reviews.values() for act in each.actions if isinstance(act, Forget))
+        for id, review in reviews.items():
+            app = goals.of(id)
+            if app is None:
+                continue
+            placed = self._place(app, review, free) if free is not None and review.place else NOTHING
+            if id in goals.waiting:
+                self._turn(id, goals.waiting[id], review)
+            elif review.missing > len(placed.tasks):
+                self.waits[id] = self._wait(app, review, placed)
+            self._count(app, review, len(placed.tasks))
+
+    def _place(self, app: App, review: Review, free: Free) -> Placed:
+        assert self._alive is not None
+        request = Request(app, review.place, _attempts(review), review.standing)
+        placed = place(request, free, self._alive, self._now)
+        self.places.extend(Place(task) for task in placed.tasks)
+        return placed
+
+    def _count(self, app: App, review: Review, launched: int) -> None:
+        """One record for all that happened: failures that ended, attempts that begin."""
+        reasons = [review.reason] if review.reason else []
+        record = review.record
+        if launched:
+            attempts = _attempts(review) + launched
+            record = msgspec.structs.replace(of_config(record, app.config_version), attempts=attempts)
+            reasons.append(f"{launched} more launch{'' if launched == 1 else 'es'}")
+        if reasons:
+            self.counts.append(Count(app.id, record, "; ".join(reasons)))
+
+    def _turn(self, id: str, course: Course, review: Review) -> None:
+        """An app whose step has not begun."""
+        version = course.deployment.target.get(id)
+        app = self._world.spec(id, version) if version is not None else None
+        missing = app.instances - len(review.standing) if app is not None else 0
+        if missing > 0:
+            first = ", ".join(sorted(course.steps[course.done].actions)) if course.done < len(course.steps) else ""
+            reason = f"step {course.done + 1} of deployment {course.deployment.id} comes first ({first})"
+            self.waits[id] = Wait(app=id, count=missing, reason=reason)
+
+    def _wait(self, app: App, review: Review, placed: Placed) -> Wait:
+        count = review.missing - len(placed.tasks)
+        if review.until is not None:
+            failures = review.record.failures
+            times = f"{failures} failure{'' if failures == 1 else 's'} in a row"
+            reason = f"it backs off until {timestamp(review.until)} after {times}"
+            return Wait(app=app.id, count=count, reason=reason, until=review.until)
+        if placed.refusals:
+            return Wait(app=app.id, count=count, refusals=placed.refusals)
+        if not self._world.nodes:
+            return Wait(app=app.id, count=count, reason="no node has joined")
+        there = len(review.standing) + len(placed.tasks)
+        reason = (
+            f"{there} tasks are there, draining ones included, and at most {max(max_capacity(app), there)} may be"
+        )
+        return Wait(app=app.id, count=count, reason=reason)
+
+
+def _attempts(review: Review) -> int:
+    """Launches so far; what stands counts too, so that no id is ever given twice."""
+    return max(review.record.attempts, max((task.attempt for task in review.standing), default=0))

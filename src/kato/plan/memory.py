@@ -1,0 +1,99 @@
+"""What one decision found goes in, to be used by the next where nothing that it looked at has changed.
+
+A mapping of a World that did not change is the same object in the next World, so `is` tells. Whatever is
+remembered is only ever what would be found again: with and without a Memory a Plan is the same.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from kato.model.app import App
+from kato.model.deployment import Deployment
+from kato.model.frontend import Service
+from kato.model.world import World
+from kato.plan.columns import Columns, Free, Ledger
+from kato.plan.deployment import Step, goal, steps
+from kato.plan.review import Review, Subject, review
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A quiet review (nothing to do), what it looked at and when."""
+
+    subject: Subject
+    review: Review
+    at: float
+
+
+class Memory:
+    """One planner's. It belongs to one thread at a time and may be thrown away at any moment."""
+
+    def __init__(self) -> None:
+        self._reviews: dict[str, Known] = {}
+        self._ledger: Ledger | None = None
+        self._steps: dict[str, tuple[Deployment, Mapping[str, App], object, tuple[Step, ...]]] = {}
+        self._empty: dict[str, App] = {}
+        self.services: dict[str, tuple[tuple[object, ...], tuple[Service, ...]]] = {}
+
+    def review(self, subject: Subject, now: float) -> Review:
+        """The review of an app, made anew only where something that it looks at has changed."""
+        known = self._reviews.get(subject.id)
+        if known is not None and _stands(known, subject, now):
+            return known.review
+        found = review(subject, now)
+        if found.actions or found.reason:
+            self._reviews.pop(subject.id, None)
+        else:
+            self._reviews[subject.id] = Known(subject, found, now)
+        return found
+
+    def steps(self, deployment: Deployment, world: World) -> tuple[Step, ...]:
+        """The steps of a deployment."""
+        known = self._steps.get(deployment.id)
+        if known and known[0] is deployment and known[1] is world.apps and known[2] is world.groups:
+            return known[3]
+        found = steps(deployment, world)
+        self._steps[deployment.id] = (deployment, world.apps, world.groups, found)
+        return found
+
+    def goal(self, deployment: Deployment, id: str, reached: bool, world: World) -> App | None:
+        """What an app of a deployment should be; the same object while it is the same."""
+        found = goal(deployment, id, reached, world)
+        if found is None or found.instances:
+            return found
+        known = self._empty.get(id)
+        if known is None or known != found:
+            known = self._empty[id] = found
+        return known
+
+    def free(self, world: World) -> Free:
+        """What is free on the nodes, for one decision to change."""
+        if self._ledger is None or self._ledger.free.columns.source is not world.nodes:
+            self._ledger = Ledger(Columns(world.nodes))
+        self._ledger.follow(world.tasks)
+        return self._ledger.free.fork()
+
+    def forget(self, world: World) -> None:
+        """Lets go of deployments and apps that are no more."""
+        for id in self._steps.keys() - world.deployments.keys():
+            del self._steps[id]
+        for id in self._reviews.keys() - world.apps.keys() - world.tasks.keys():
+            del self._reviews[id]
+            self._empty.pop(id, None)
+
+
+def _stands(known: Known, now_is: Subject, now: float) -> bool:
+    """Whether nothing that the review looked at has changed."""
+    was, found = known.subject, known.review
+    return (
+        was.tasks is now_is.tasks
+        and was.statuses is now_is.statuses
+        and was.app is now_is.app
+        and was.launches is now_is.launches
+        and was.nudge is now_is.nudge
+        and was.dark == now_is.dark
+        and was.kills == now_is.kills
+        and (not found.drains or was.borders is now_is.borders)
+        and known.at <= now
+        and (found.wake_at is None or now < found.wake_at)
+    )

@@ -1,0 +1,252 @@
+"""An app's missing tasks and what is free on the nodes go in; tasks with a node and ports, and refusals, come out.
+
+Identical tasks are placed together, in rounds that give a node at most one: filters that explain say where a
+task may go; among those nodes the ones with the fewest tasks of the app come first, then the ones with the most
+free, then a stable hash decides.
+"""
+
+from collections.abc import Collection, Iterator
+from zlib import crc32
+
+import msgspec
+import numpy as np
+
+from kato.model.action import Refusal
+from kato.model.app import App
+from kato.model.ids import task_id
+from kato.model.node import Resources
+from kato.model.task import Task
+from kato.plan.columns import KINDS, Free, Ints, Mask, thousandths
+from kato.plan.constraints import Rule, room, rules, scalar
+from kato.plan.ports import choose
+
+UNITS = {"cpus": " cpus", "mem": " MiB of memory", "disk": " MiB of disk", "gpus": " gpus"}
+_SPREAD = 0x9E3779B1  # odd, so that multiplying by it permutes 32-bit numbers
+
+
+class Request(msgspec.Struct, frozen=True):
+    """`count` more tasks of `app`, numbered after `attempts`. standing: its tasks that have not ended."""
+
+    app: App
+    count: int
+    attempts: int
+    standing: Collection[Task]
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Where they go; and, if some found no place, which filter refuses how many nodes."""
+
+    tasks: tuple[Task, ...]
+    refusals: tuple[Refusal, ...]
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """One filter's answer: the nodes that pass, and what it asks for."""
+
+    filter: str
+    phrase: str
+    mask: Mask
+
+
+def place(request: Request, free: Free, alive: Mask, now: float) -> Placed:
+    """Places what fits and takes it from `free`. alive: the nodes that are not dark; now: epoch seconds."""
+    seats = Seats(request, free, alive)
+    tasks: list[Task] = []
+    while len(tasks) < request.count:
+        chosen = seats.choose(request.count - len(tasks))
+        if not chosen.size:
+            break
+        seats.fill(chosen)
+        attempt = request.attempts + len(tasks) + 1
+        tasks.extend(
+            _task(request.app, attempt + n, free, int(at), seats.need, now) for n, at in enumerate(chosen)
+        )
+    return Placed(tuple(tasks), () if len(tasks) == request.count else seats.refusals())
+
+
+def _task(app: App, attempt: int, free: Free, at: int, need: Resources, now: float) -> Task:
+    id = task_id(app.id, app.config_version, attempt)
+    node = free.columns.nodes[at]
+    ports = choose(id, app.ports, node, free.used(at))
+    if ports:
+        free.book(at, ports)
+    return Task(
+        id=id,
+        app=app.id,
+        version=app.version,
+        config=app.config_version,
+        node=node.id,
+        attempt=attempt,
+        created=now,
+        goal_since=now,
+        resources=need,
+        ports=ports,
+    )
+
+
+class Counter:
+    """A rule that counts: how many tasks of the app stand at each value of its field."""
+
+    def __init__(self, rule: Rule, codes: Ints, values: int) -> None:
+        self.rule = rule
+        self.codes = codes
+        self.placed: Ints = np.zeros(values, dtype=np.int64)
+
+    def room(self, nodes: Ints, wished: int, step: bool = False) -> Ints:
+        """How many more may come to each value, where these nodes are open."""
+        open = np.bincount(self.codes[nodes], minlength=self.placed.size)
+        return room(self.rule, self.placed, open, wished, step)
+
+    def add(self, nodes: Ints) -> None:
+        np.add.at(self.placed, self.codes[nodes], 1)
+
+
+class Seats:
+    """The nodes as one app sees them: which could take one more of its tasks, and in which order."""
+
+    def __init__(self, request: Request, free: Free, alive: Mask) -> None:
+        app, columns = request.app, free.columns
+        self.free = free
+        self.need = Resources(cpus=app.cpus, mem=app.mem, disk=app.disk, gpus=app.gpus)
+        self.amount = np.array(thousandths(self.need), dtype=np.int64)
+        self.ports = app.ports
+        self.fixed = [port.host for port in self.ports if port.host]
+        self.wished = max(app.instances, len(request.standing) + request.count)
+        self.seed = crc32(app.id.encode())
+        self.static = [Gate("runtime", f"needs the {app.runtime} runtime", columns.runs(app.runtime))]
+        self.static.append(Gate("dark", "does not answer", alive))
+        self.counters: list[Counter] = []
+        for rule in rules(app):
+            self.static.append(Gate("constraint", rule.phrase, columns.admits(rule)))
+            if rule.counts:
+                field = columns.field(rule.field)
+                self.counters.append(Counter(rule, field.codes, len(field.values)))
+        self.counters.sort(key=lambda each: each.rule.operator == "GROUP_BY")
+        self.even = [each for each in self.counters if each.rule.operator == "GROUP_BY"]
+        self.own: Ints = np.zeros(columns.size, dtype=np.int64)
+        standing = [columns.index[task.node] for task in request.standing if task.node in columns.index]
+        self._settle(np.array(standing, dtype=np.int64))
+        self.open: Mask = np.ones(columns.size, dtype=np.bool_)
+        for gate in (*self.static, *self._resources()):
+            self.open &= gate.mask
+
+    def choose(self, wanted: int) -> Ints:
+        """Up to `wanted` different nodes for the next tasks, in an order of which any first part is allowed."""
+        nodes = np.flatnonzero(self.open)
+        step = len(self.even) > 1
+        for counter in self.counters:
+            nodes = nodes[counter.room(nodes, self.wished, step)[counter.codes[nodes]] > 0]
+        if not nodes.size:
+            return nodes
+        nodes = self._pinned(self._fewest(nodes))
+        nodes = nodes[self._best(nodes, None if self.counters else wanted)]
+        for counter in self.counters:
+            codes = counter.codes[nodes]
+            ranks = _ranks(codes)
+            quota = counter.room(nodes, self.wished, step)[codes]
+            kept = ranks < quota
+            nodes, ranks, codes = nodes[kept], ranks[kept], codes[kept]
+            if counter.rule.operator == "GROUP_BY":
+                nodes = nodes[np.argsort(counter.placed[codes] + ranks, kind="stable")]
+        return nodes[:wanted]
+
+    def fill(self, chosen: Ints) -> None:
+        """Takes the room of one task on each of the chosen nodes (ports by number are booked with the task)."""
+        self.free.amounts[:, chosen] -= self.amount[:, None]
+        self.free.tasks[chosen] += 1
+        self.free.ports[chosen] -= len(self.ports)
+        self._settle(chosen)
+        fits = self.free.ports[chosen] >= len(self.ports)
+        for row in np.flatnonzero(self.amount):
+            fits &= self.free.amounts[row, chosen] >= self.amount[row]
+        self.open[chosen] = False if self.fixed else fits
+
+    def refusals(self) -> tuple[Refusal, ...]:
+        """Which filter refuses how many nodes, each node counted at the first that does; commonest first."""
+        left: Mask = np.ones(self.open.size, dtype=np.bool_)
+        found: list[Refusal] = []
+        for gate in self._gates():
+            refused = int(np.count_nonzero(left & ~gate.mask))
+            if refused:
+                found.append(Refusal(refused, gate.filter, gate.phrase))
+            left &= gate.mask
+        return tuple(sorted(found, key=lambda each: -each.nodes))
+
+    def _gates(self) -> Iterator[Gate]:
+        yield from self.static
+        resources = list(self._resources())
+        nodes = np.flatnonzero(np.logical_and.reduce([gate.mask for gate in (*self.static, *resources)]))
+        for counter in self.counters:
+            allowed = counter.room(nodes, self.wished)
+            if counter.rule.operator == "GROUP_BY":
+                allowed = np.maximum(allowed, counter.room(np.arange(self.open.size), self.wished))
+            yield Gate("constraint", counter.rule.phrase, (allowed > 0)[counter.codes])
+        yield from resources
+
+    def _resources(self) -> Iterator[Gate]:
+        for row in np.flatnonzero(self.amount):
+            kind = KINDS[row]
+            phrase = f"needs {scalar(self.amount[row] / 1000)}{UNITS[kind]}"
+            yield Gate(kind, phrase, self.free.amounts[row] >= self.amount[row])
+        for port in self.fixed:
+            mask = self.free.columns.has_port(port).copy()
+            mask[self.free.holders(port)] = False
+            yield Gate("ports", f"needs host port {port}", mask)
+        if self.ports:
+            phrase = f"needs {len(self.ports)} free port{'' if len(self.ports) == 1 else 's'}"
+            yield Gate("ports", phrase, self.free.ports >= len(self.ports))
+
+    def _settle(self, nodes: Ints) -> None:
+        np.add.at(self.own, nodes, 1)
+        for counter in self.counters:
+            counter.add(nodes)
+
+    def _fewest(self, nodes: Ints) -> Ints:
+        """Those with the fewest tasks of the app; in each group apart, where groups are kept even."""
+        own = self.own[nodes]
+        if not own.any() or len(self.even) > 1:
+            return nodes
+        if not self.even:
+            return nodes[own == own.min()]
+        codes = self.even[0].codes[nodes]
+        fewest = np.full(self.even[0].placed.size, np.iinfo(np.int64).max)
+        np.minimum.at(fewest, codes, own)
+        return nodes[own == fewest[codes]]
+
+    def _pinned(self, nodes: Ints) -> Ints:
+        """Where all must share a value and none stands yet: the nodes of the value with room for the most."""
+        for counter in self.counters:
+            if counter.rule.operator == "CLUSTER" and not counter.placed.any() and nodes.size:
+                codes = counter.codes[nodes]
+                best = int(np.bincount(codes, weights=self._fits(nodes)).argmax())
+                nodes = nodes[codes == best]
+        return nodes
+
+    def _fits(self, nodes: Ints) -> Ints:
+        """How many tasks fit on each of the nodes, at most those that are wished for."""
+        fits: Ints = np.full(nodes.size, 1 if self.fixed else self.wished, dtype=np.int64)
+        for row in np.flatnonzero(self.amount):
+            fits = np.minimum(fits, self.free.amounts[row, nodes] // self.amount[row])
+        return np.minimum(fits, self.free.ports[nodes] // len(self.ports)) if self.ports else fits
+
+    def _best(self, nodes: Ints, wanted: int | None) -> Ints:
+        """The order of preference, as positions in `nodes`; only the first `wanted` of it where that is given."""
+        amounts, weight = self.free.amounts, self.free.columns.weight
+        share = amounts[0, nodes] * weight[0, nodes] + amounts[1, nodes] * weight[1, nodes]
+        chance = (((self.free.columns.hash[nodes] ^ self.seed) * _SPREAD) >> 8) & 0xFFFFF
+        key = (self.own[nodes] << 42) + (((2.0 - share) * (1 << 20)).astype(np.int64) << 20) + chance
+        if wanted is None or wanted >= nodes.size:
+            return np.argsort(key, kind="stable")
+        first = np.argpartition(key, wanted - 1)[:wanted]
+        return first[np.argsort(key[first], kind="stable")]
+
+
+def _ranks(codes: Ints) -> Ints:
+    """For each place its number among the places with the same code, from 0."""
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if codes.size else order
+    lengths = np.diff(np.r_[starts, codes.size])
+    ranks = np.empty_like(codes)
+    ranks[order] = np.arange(codes.size) - np.repeat(starts, lengths)
+    return ranks

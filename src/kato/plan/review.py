@@ -1,0 +1,265 @@
+"""All that is known of one app goes in; what happens to its tasks comes out: the ends, the moves, the places.
+
+A review looks at one app alone. Where the new tasks go is for `place`, which sees all apps and all nodes.
+"""
+
+from collections.abc import Callable, Mapping, Set
+
+import msgspec
+
+from kato.model.action import Action, Clear, Drain, Forget, Stop
+from kato.model.app import App
+from kato.model.deployment import Failure, Kill, Launches, Nudge
+from kato.model.frontend import BorderAck
+from kato.model.node import Node
+from kato.model.task import Status, Task, TaskState
+from kato.plan import backoff
+from kato.plan.drain import drained, drained_at_last
+from kato.plan.health import ailment
+from kato.plan.rollout import Move, Runner, roll_out
+from kato.plan.state import balanced, serves
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """What a review looks at. app: its goal, with the instances of now; None where it is to go."""
+
+    id: str
+    app: App | None
+    tasks: Mapping[str, Task]
+    statuses: Mapping[str, Status]
+    launches: Launches | None
+    kills: Mapping[str, Kill]
+    nudge: Nudge | None
+    nodes: Mapping[str, Node]
+    borders: Mapping[str, BorderAck]
+    dark: Set[str]
+    spec: Callable[[str, str], App | None]
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. actions: in order, without Count and Place. record: how launching has gone, with what ended
+    now; reason: why it is another record than before, empty where it is not. standing: tasks that have not ended.
+
+    place: how many tasks to launch; missing: how many are wished for and not there; settled: exactly the goal
+    is there and serves. until: epoch seconds before which nothing is launched. wake_at: epoch seconds at which
+    the answer changes by itself. drains: whether it hangs on what the borders say.
+    """
+
+    actions: tuple[Action, ...] = ()
+    record: Launches
+    reason: str = ""
+    standing: tuple[Task, ...] = ()
+    place: int = 0
+    missing: int = 0
+    settled: bool = False
+    until: float | None = None
+    wake_at: float | None = None
+    drains: bool = False
+
+
+def review(subject: Subject, now: float) -> Review:
+    """What happens to the tasks of one app at `now` (epoch seconds)."""
+    return _Desk(subject, now).review()
+
+
+class _Desk:
+    """The work on one review: piles of tasks that each step sorts further."""
+
+    def __init__(self, subject: Subject, now: float) -> None:
+        self.subject = subject
+        self.app = subject.app
+        self.now = now
+        self.record = subject.launches or Launches(app=subject.id)
+        self.reasons: list[str] = []
+        self.forgets: list[Action] = []
+        self.moves: list[Action] = []
+        self.standing: list[Task] = []
+        self.runners: list[Runner] = []
+        self.draining: list[Task] = []
+        self.wakes: list[float] = []
+
+    def review(self) -> Review:
+        clears = self._nudged()
+        self._sort()
+        self._drains()
+        move = self._compare()
+        self._forgive(move)
+        clears += self._moot_kills()
+        until = self._until()
+        self.wakes += [until] if until is not None and move.place else []
+        return Review(
+            actions=(*self.forgets, *self.moves, *clears),
+            record=self.record,
+            reason="; ".join(self.reasons),
+            standing=tuple(self.standing),
+            place=move.place if until is None else 0,
+            missing=move.missing,
+            settled=self._settled(),
+            until=until if move.place else None,
+            wake_at=min(self.wakes, default=None),
+            drains=bool(self.draining),
+        )
+
+    def _nudged(self) -> list[Action]:
+        """A user's wish that the launch delay be forgotten."""
+        if self.subject.nudge is None:
+            return []
+        self._count(backoff.forgiven(self.record), "its delay is reset by request")
+        return [Clear("nudge", self.subject.id, "its delay is reset")]
+
+    def _sort(self) -> None:
+        """Puts each task on its pile: ended, leaving, sick, wished away, or running.
+
+        A task of a dark or vanished node stays on its pile: nobody knows what became of it. It is no capacity
+        while its node is dark. (Replacing what is lost with a machine starts here, once there are many.)
+        """
+        ended: list[tuple[Task, Status]] = []
+        tasks, statuses = self.subject.tasks, self.subject.statuses
+        kills, dark = self.subject.kills, self.subject.dark
+        for id in sorted(tasks):
+            task = tasks[id]
+            status = statuses.get(task.id)
+            if status is not None and status.state.ended:
+                ended.append((task, status))
+                continue
+            self.standing.append(task)
+            if task.goal == "drain":
+                self.draining.append(task)
+            elif task.goal == "run":
+                answers = task.node not in dark
+                sick = ailment(self._version(task), status) if status is not None and answers else None
+                if task.id in kills:
+                    self._retire(task, "killed by request")
+                elif sick is not None and status is not None:
+                    self._dismiss(task, status, sick)
+                else:
+                    runs = status is not None and status.state is TaskState.RUNNING
+                    self.runners.append(Runner(task, answers and serves(task, status), runs))
+        for task, status in sorted(ended, key=lambda pair: (pair[1].ended or 0.0, pair[0].id)):
+            self._forget(task, status)
+
+    def _version(self, task: Task) -> App | None:
+        """The app as the task was launched from it; its checks are those that its status lists."""
+        if self.app is not None and task.config == self.app.config_version:
+            return self.app
+        return self.subject.spec(task.app, task.version)
+
+    def _forget(self, task: Task, status: Status) -> None:
+        """A task whose end is known. Only an end that nobody asked for counts."""
+        how = _end(status)
+        self.forgets.append(Forget(task, how))
+        if task.goal == "run" and task.id not in self.subject.kills:
+            self._failed(task, status, status.state, status.message or how, status.ended or self.now)
+
+    def _dismiss(self, task: Task, status: Status, ailment: str) -> None:
+        """A task that its health check has given up: it goes at once, and that is a failure."""
+        self.moves.append(Stop(task, ailment, expected=False))
+        self._failed(task, status, TaskState.KILLED, f"Task was killed: {ailment}", self.now)
+
+    def _failed(self, task: Task, status: Status, state: TaskState, message: str, time: float) -> None:
+        last = self.record.last_failure
+        if self.app is None or (last is not None and last.task == task.id):
+            return
+        node = self.subject.nodes.get(task.node)
+        failure = Failure(
+            task=task.id,
+            app=task.app,
+            version=task.version,
+            node=task.node,
+            host=node.hostname if node else task.node,
+            state=state,
+            message=message,
+            time=time,
+        )
+        ran = time - status.started if status.started is not None else 0.0
+        self._count(backoff.failed(self.app, self.record, task.config, failure, ran), f"{task.id}: {message}")
+
+    def _drains(self) -> None:
+        """Stops what has drained."""
+        for task in self.draining:
+            status = self.subject.statuses.get(task.id)
+            if status is None or not status.healthy:
+                self.moves.append(Stop(task, f"{task.reason}; it serves no more"))
+            elif drained(task, self.subject.borders, self.subject.dark, self.now, self.app is None):
+                self.moves.append(Stop(task, f"{task.reason}; it has drained"))
+            else:
+                self.wakes.append(drained_at_last(task, self.app is None))
+
+    def _compare(self) -> Move:
+        """The goal against what runs."""
+        if self.app is None:
+            for runner in self.runners:
+                self._retire(runner.task, "its app is removed")
+            return Move(0, 0)
+        leaving = len(self.standing) - len(self.runners)
+        move = roll_out(self.app, self.runners, leaving, self.subject.nodes)
+        config = self.app.config_version
+        for task in move.victims:
+            scaled = task.config == config or not self.app.instances
+            self._retire(task, "the app is scaled down" if scaled else "a newer version takes its place")
+        return move
+
+    def _retire(self, task: Task, reason: str) -> None:
+        """Takes a task out of service: out of the balancers first, where it serves and one of them lives."""
+        status = self.subject.statuses.get(task.id)
+        watched = not self.subject.borders.keys() <= self.subject.dark
+        if watched and serves(task, status) and balanced(self._version(task)):
+            self.moves.append(Drain(task, reason))
+        else:
+            self.moves.append(Stop(task, reason))
+
+    def _forgive(self, move: Move) -> None:
+        """An app that is whole and stays up is forgiven its failures."""
+        if self.app is None or not self.record.failures or self.record.config != self.app.config_version:
+            return
+        if move.missing or move.victims or not self.runners or not all(runner.runs for runner in self.runners):
+            return
+        steady = max(self._started(runner.task) for runner in self.runners) + backoff.STEADY
+        if self.now >= steady:
+            self._count(backoff.forgiven(self.record), f"it has stayed up for {backoff.STEADY:.0f} seconds")
+        else:
+            self.wakes.append(steady)
+
+    def _started(self, task: Task) -> float:
+        started = self.subject.statuses[task.id].started
+        return task.created if started is None else started
+
+    def _moot_kills(self) -> list[Action]:
+        """Kills of tasks that are gone (a task that is forgotten now takes its kill along)."""
+        moot = [kill for kill in self.subject.kills.values() if kill.task not in self.subject.tasks]
+        return [Clear("kill", kill.task, "the task is gone") for kill in moot]
+
+    def _until(self) -> float | None:
+        """When the launch delay is over, where there is one."""
+        if self.app is None or self.record.config != self.app.config_version or self.record.until <= self.now:
+            return None
+        return self.record.until
+
+    def _settled(self) -> bool:
+        if self.app is None:
+            return not self.standing
+        config = self.app.config_version
+        return (
+            not self.moves
+            and len(self.standing) == len(self.runners) == self.app.instances
+            and all(runner.serves and runner.task.config == config for runner in self.runners)
+        )
+
+    def _count(self, record: Launches, reason: str) -> None:
+        if record != self.record:
+            self.record = record
+            self.reasons.append(reason)
+
+
+def _end(status: Status) -> str:
+    """How a task ended, as words."""
+    match status.state:
+        case TaskState.LOST:
+            return "it was lost"
+        case TaskState.ERROR:
+            return f"it could not start: {status.message}" if status.message else "it could not start"
+    if status.signal is not None:
+        return f"it ended by signal {status.signal}"
+    if status.exit_code is not None:
+        return f"it ended with exit code {status.exit_code}"
+    return "it ended, nobody knows how"
