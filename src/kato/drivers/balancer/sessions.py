@@ -1,4 +1,4 @@
-"""Counts what is still open: the servers that drain go in, how many sessions each worker has for them comes out."""
+"""Counts what is still open: servers that drain go in, how many sessions each worker has for them comes out."""
 
 from collections import Counter
 from collections.abc import Mapping
