@@ -95,6 +95,6 @@ endef
 .stamp-demo: .stamp-venv
 	@touch $@
 
-.stamp-test: .stamp-venv .stamp-packages-test requirements/test.txt
+.stamp-test: .stamp-packages-test .stamp-venv requirements/test.txt
 	@$(pip) install -q --require-hashes -r requirements/test.txt
 	@touch $@
