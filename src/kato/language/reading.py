@@ -64,7 +64,7 @@ def interpolated(value: object, path: Path, findings: Findings, lookup: Lookup) 
         return interpolate(value, lookup, lambda name: findings.warn(path, f"{name} is not set; it is left blank"))
     except InvalidInput as error:
         findings.fault(path, f"{error}.")
-        return ""
+        return value
 
 
 def text_of(value: object) -> str | None:

@@ -12,8 +12,10 @@ from kato.model.app import App
 
 Json = dict[str, Any]
 
-_KEPT_EMPTY = frozenset({"volumes", "parameters", "portMappings"})
-"""Lists below the app itself that clients expect though they are empty."""
+_LEFT_OUT_EMPTY = frozenset({"labels", "options", "constraints"})
+"""What clients do not expect where it is empty, below the app itself."""
+_AS_IT_IS = frozenset({"check", "linuxInfo", "residency"})
+"""Objects that Káto hands through."""
 
 
 def app_document(app: App) -> Json:
@@ -24,17 +26,12 @@ def app_document(app: App) -> Json:
     return document
 
 
-def document(value: object) -> object:
-    """Any other struct or plain data by the same rules, but with its empty lists and objects kept."""
-    return _clean(msgspec.to_builtins(value), top=True)
-
-
 def _clean(value: object, *, top: bool = False) -> object:
     if isinstance(value, dict):
         return {
-            key: _clean(each)
+            key: each if key in _AS_IT_IS else _clean(each)
             for key, each in value.items()
-            if each is not None and (top or key in _KEPT_EMPTY or each not in ({}, [], ()))
+            if each is not None and (top or each or key not in _LEFT_OUT_EMPTY)
         }
     if isinstance(value, (list, tuple)):
         return [_clean(each) for each in value]
