@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from kato.agent.probe import Prober
 
@@ -132,3 +133,12 @@ async def test_https_to_what_does_not_speak_tls_says_so() -> None:
     async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
         with pytest.raises(ConnectionError, match="no TLS there"):
             await Prober().http("127.0.0.1", server.sockets[0].getsockname()[1], "/", tls=True)
+
+
+def test_uvloop_serves_as_well() -> None:
+    async def scenario() -> int:
+        async with serving(b"HTTP/1.1 200 OK\r\n\r\n") as (port, _):
+            await Prober().tcp("127.0.0.1", port)
+            return await Prober().http("127.0.0.1", port, "/", tls=False)
+
+    assert uvloop.run(scenario()) == 200

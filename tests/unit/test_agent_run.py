@@ -246,9 +246,29 @@ def test_a_stop_that_fails_is_tried_again() -> None:
             await passes(10)
             assert scene.link.states(of.id)[-1] is KILLING
             scene.runtime.broken = None
-            await passes(3)
+            await passes(40)
 
         assert scene.link.states(of.id)[-1] is KILLED
+
+    run(scenario())
+
+
+def test_a_removal_that_fails_is_tried_again() -> None:
+    async def scenario() -> None:
+        scene, web = Scene(), app()
+        of = task(web)
+        async with scene.running():
+            scene.send((web, of))
+            await passes(1)
+            scene.runtime.end(of.id, Exit(code=0))
+            scene.runtime.broken = DriverError("busy")
+            scene.send()
+            await passes(20)
+            assert of.id in scene.runtime.tasks
+            scene.runtime.broken = None
+            await passes(40)
+
+        assert scene.runtime.removed == [of.id]
 
     run(scenario())
 

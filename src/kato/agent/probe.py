@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from contextlib import suppress
 from functools import cache
+from typing import cast
 from urllib.parse import quote
 
 LINGER = 0.2
@@ -56,8 +57,7 @@ class _Answer(asyncio.Protocol):
         self._head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(self._request)
+        cast(asyncio.WriteTransport, transport).write(self._request)
 
     def data_received(self, data: bytes) -> None:
         if self.status.done():

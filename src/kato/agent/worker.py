@@ -17,8 +17,9 @@ from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
 from kato.model.task import Health, Status, TaskState
 
-RETRY = 1.0
-"""Seconds before a deed that its runtime could not do is tried again."""
+SHORTEST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+"""Seconds before a deed that its runtime could not do is tried again; doubled each time it fails in a row."""
 ORPHAN_GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL for a task of which no app is known (Mesos' default)."""
 
@@ -60,6 +61,7 @@ class Worker:
         self._adopted = found is not None
         self._error: DriverError | None = None
         self._asked = False
+        self._pause = SHORTEST_PAUSE
         self._grace = ORPHAN_GRACE
         self._health: tuple[Health, ...] = ()
         self._ready = False
@@ -143,20 +145,25 @@ class Worker:
         self._let_be()
         try:
             await self.runtime.stop(self.task, self._grace)
+            self._asked = True
+            self._pause = SHORTEST_PAUSE
         except DriverError as error:
-            log.warning("a task could not be stopped; trying again", task=self.task, why=str(error))
-            await asyncio.sleep(RETRY)
-            return
-        self._asked = True
+            await self._bear(error)
 
     async def _remove(self) -> None:
         self._let_be()
-        if self.runtime is not None:
-            try:
+        try:
+            if self.runtime is not None:
                 await self.runtime.remove(self.task)
-            except DriverError as error:
-                log.warning("a task's record stays until the agent starts again", task=self.task, why=str(error))
-        self._found = self._error = None
+            self._found = self._error = None
+        except DriverError as error:
+            await self._bear(error)
+
+    async def _bear(self, error: DriverError) -> None:
+        """A runtime's trouble is its own: said, waited for, and then the step decides what to try again."""
+        log.warning("a runtime failed; trying again", task=self.task, why=str(error), again_in=self._pause)
+        await asyncio.sleep(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -196,8 +203,7 @@ class Worker:
                 exit = await runtime.wait(self.task)
                 break
             except DriverError as error:
-                log.warning("waiting for a task failed; trying again", task=self.task, why=str(error))
-                await asyncio.sleep(RETRY)
+                await self._bear(error)
         self._found = msgspec.structs.replace(found, exit=exit)
         self._let_be()
         self._changed.set()
