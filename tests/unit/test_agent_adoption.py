@@ -165,6 +165,26 @@ def test_a_task_that_was_being_stopped_when_the_agent_ended_is_stopped_by_the_ne
     run(scenario())
 
 
+def test_a_list_that_cannot_be_remembered_is_not_obeyed_until_it_can(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        scene, web = Scene(tmp_path / "data"), app()
+        (tmp_path / "data").mkdir()
+        of = task(web)
+        async with scene.running():
+            (tmp_path / "data").rename(tmp_path / "gone")
+            scene.send((web, of))
+            await passes(10)
+            assert scene.runtime.starts == []
+            (tmp_path / "gone").rename(tmp_path / "data")
+            scene.send((web, of))
+            await passes(10)
+
+        assert scene.runtime.starts == [of.id]
+        assert len(scene.link.dials) == 2
+
+    run(scenario())
+
+
 def test_readiness_is_latched_for_life_also_for_the_next_agent(tmp_path: Path) -> None:
     async def scenario() -> None:
         scene = Scene(tmp_path)

@@ -5,7 +5,7 @@ the store. Tasks outlive it: when it ends they go on, and the next agent adopts 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -107,12 +107,16 @@ class Agent:
         pause = SHORTEST_PAUSE
         while True:
             why = "it ended"
+            lists = self._link.assignments(self._node, self)
             try:
-                async for assignments in self._link.assignments(self._node, self):
-                    pause = SHORTEST_PAUSE
+                async for assignments in lists:
                     await self._obey(assignments)
+                    pause = SHORTEST_PAUSE
             except (Unavailable, OSError) as error:
                 why = str(error)
+            finally:
+                if isinstance(lists, AsyncGenerator):
+                    await lists.aclose()  # a link that is left lets go now, not after the next one has begun
             log.warning("the link to the master broke; tasks go on", why=why, again_in=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
