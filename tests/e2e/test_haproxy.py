@@ -1,0 +1,174 @@
+"""Real traffic through the real HAProxy while servers come, go and die: how many requests fail."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kato.drivers.balancer import Options
+from kato.drivers.balancer.haproxy import Driver
+from kato.drivers.balancer.runtime_socket import RuntimeSocket
+from kato.model.frontend import Frontends, Server, Service
+from load import Answering, ask, free_port, once, pressing, until, until_answers
+
+HOST = "vote.localhost"
+
+
+class Scene:
+    """A driver, and one service of which a test says the servers."""
+
+    def __init__(self, driver: Driver, folder: Path, ingress: int) -> None:
+        self.driver = driver
+        self.socket = RuntimeSocket(folder)
+        self.ingress = ingress
+        self.port = free_port()
+        self.seq = 0
+
+    async def serve(self, ready: list[Answering], drain: list[Answering] | None = None, more: int = 0) -> int:
+        """Applies; the open sessions of all that drain. more: further services, each with a port of its own."""
+        self.seq += 1
+        servers = [Server(each.name, "127.0.0.1", each.port) for each in ready]
+        servers += [Server(each.name, "127.0.0.1", each.port, "drain") for each in drain or []]
+        others = [Service(f"/other{n}", 0, port) for n, port in enumerate(self.others(more))]
+        service = Service("/voting/vote", 0, self.port, (HOST,), "/", tuple(servers))
+        ack = await self.driver.apply(Frontends(self.seq, (service, *others)))
+        assert ack.seq == self.seq and ack.problems == ()
+        return sum(ack.sessions.values())
+
+    def others(self, count: int) -> list[int]:
+        """Ports of the further services, the same ones every time."""
+        known: list[int] = self.__dict__.setdefault("_others", [])
+        while len(known) < count:
+            known.append(free_port())
+        return known[:count]
+
+    async def drained(self, ready: list[Answering], drain: list[Answering], more: int = 0) -> None:
+        """Returns once nothing is open for what drains, as the planner sees it."""
+
+        async def over() -> bool:
+            return await self.serve(ready, drain, more) == 0
+
+        await until(over)
+
+    async def workers(self) -> tuple[int, ...]:
+        return (await self.socket.processes()).workers
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    ingress = free_port()
+    options = Options(folder=tmp_path / "balancer", node="n1", ingress=f"127.0.0.1:{ingress}")
+    driver = await Driver.open(options)
+    try:
+        yield Scene(driver, options.folder, ingress)
+    finally:
+        await driver.close(stop=True)
+
+
+@contextlib.asynccontextmanager
+async def answering(*names: str) -> AsyncIterator[list[Answering]]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(Answering(name)) for name in names]
+
+
+@pytest.mark.parametrize(("http", "keep_alive"), [(True, True), (True, False), (False, False)])
+async def test_an_upgrade_under_load_fails_no_request(scene: Scene, http: bool, keep_alive: bool) -> None:
+    async with answering("a1", "a2", "a3") as old, answering("b1", "b2", "b3") as new:
+        await scene.serve(old)
+        workers = await scene.workers()
+        port = scene.ingress if http else scene.port
+        async with pressing(port, HOST, keep_alive=keep_alive) as tally:
+            await until_answers(tally, 200)
+            for n in range(3):
+                await scene.serve(new[: n + 1] + old[n:])
+                await until_answers(tally, 10, new[n].name)
+                await scene.drained(new[: n + 1] + old[n + 1 :], [old[n]])
+                old[n].die()
+                await scene.serve(new[: n + 1] + old[n + 1 :])
+                await until_answers(tally, 50)
+        assert tally.failures == []
+        assert await scene.workers() == workers
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_reloads_under_load_fail_no_request(scene: Scene, keep_alive: bool) -> None:
+    async with answering("a1", "a2") as servers:
+        await scene.serve(servers)
+        first = await scene.workers()
+        async with pressing(scene.ingress, HOST, keep_alive=keep_alive) as tally:
+            for more in (1, 2, 3, 0):
+                await scene.serve(servers, more=more)
+                await until_answers(tally, 100)
+        assert tally.failures == []
+        assert not set(first) & set(await scene.workers())
+
+
+async def test_a_server_added_at_run_time_survives_a_reload(scene: Scene) -> None:
+    async with answering("a1", "a2") as (one, two):
+        await scene.serve([one])
+        await scene.serve([one, two])
+        await scene.serve([one, two], more=1)
+        async with pressing(scene.ingress, HOST, keep_alive=False, clients=2) as tally:
+            await until_answers(tally, 5, "a1")
+            await until_answers(tally, 5, "a2")
+        assert tally.failures == []
+
+
+async def test_an_upgrade_just_after_a_reload_waits_for_the_clients_of_before(scene: Scene) -> None:
+    """A worker of before the reload cannot drain; a client that idles there may still come with one request."""
+    async with answering("old") as (old,), answering("new") as (new,):
+        await scene.serve([old])
+        reader, writer = await asyncio.open_connection("127.0.0.1", scene.ingress)
+        assert (await ask(reader, writer, HOST)).body == "old"
+        await scene.serve([old], more=1)
+        assert await scene.serve([new], [old], more=1) > 0
+        last = await ask(reader, writer, HOST)
+        assert (last.status, last.closes) == (200, True)
+        writer.close()
+        await scene.drained([new], [old], more=1)
+
+
+@pytest.mark.parametrize("http", [True, False])
+async def test_a_killed_server_is_passed_by_before_kato_knows(scene: Scene, http: bool) -> None:
+    async with answering("a1", "a2", "a3") as servers:
+        await scene.serve(servers)
+        port = scene.ingress if http else scene.port
+        async with pressing(port, HOST, keep_alive=http) as tally:
+            await until_answers(tally, 200)
+            servers[1].die()
+            await until_answers(tally, 500)
+        # TCP cannot ask again: what was under way on the dead server is lost, one request of each client at most.
+        assert len(tally.failures) <= (0 if http else 8)
+
+
+async def test_a_slow_request_holds_its_session_and_is_answered(scene: Scene) -> None:
+    async with answering("slow", "b") as (slow, other):
+        slow.delay = 0.5
+        await scene.serve([slow])
+        asking = asyncio.create_task(once(scene.ingress, HOST))
+        await until(lambda: bool(slow.heads))
+        assert await scene.serve([other], [slow]) == 1
+        assert (await once(scene.ingress, HOST)).body == "b"
+        await scene.drained([other], [slow])
+        assert asking.done() and (await asking).body == "slow"
+
+
+async def test_a_tcp_session_drains_over_a_reload(scene: Scene) -> None:
+    async with answering("a", "b") as (one, two):
+        await scene.serve([one])
+        reader, writer = await asyncio.open_connection("127.0.0.1", scene.port)
+        assert (await ask(reader, writer, "x")).body == "a"
+        assert await scene.serve([two], [one], more=1) == 1
+        assert (await ask(reader, writer, "x")).body == "a"
+        assert (await once(scene.port)).body == "b"
+        writer.close()
+        await scene.drained([two], [one], more=1)
+
+
+async def test_requests_say_for_whom_they_come(scene: Scene) -> None:
+    async with answering("a") as (server,):
+        await scene.serve([server])
+        await once(scene.ingress, HOST)
+        assert b"x-forwarded-for: 127.0.0.1" in server.heads[-1].lower()
