@@ -30,7 +30,7 @@ class KatoError(Exception):
 class Fault(msgspec.Struct, frozen=True, order=True):
     """One thing wrong with a document.
 
-    path: where, in Marathon's manner (`/apps/0/cpus`; `/` for the whole).
+    path: where, in Marathon's manner (`/apps(0)/cpus`; `/` for the whole), or file:line:column.
     message: what is wrong and what would be right.
     """
 
