@@ -102,18 +102,9 @@ class Native:
         """What an app is missing, and which refusal of which node it meets."""
         world, parts = self._parts.world, self._parts
         app = changes.find(world, app_id(request))
-        plan = await parts.plan(world)
-        statuses = world.statuses.get(app.id, {})
-        wait = plan.waits.get(app.id)
-        return answer(
-            {
-                "app": app.id,
-                "wished": app.instances,
-                "healthy": sum(id in statuses and statuses[id].healthy for id in world.tasks.get(app.id, {})),
-                "sentences": why(world, app.id, plan, parts.clock()),
-                "wait": _wait(wait) if wait else None,
-            }
-        )
+        said = why(world, await parts.plan(world), app.id)
+        wait = _wait(said.wait) if said.wait else None
+        return answer({**msgspec.structs.asdict(said), "wait": wait})
 
     async def services(self, request: Request) -> Response:
         """The services, with their ports, hosts, servers and URLs."""

@@ -121,15 +121,10 @@ class Apps:
         parts = self._parts
         done = await parts.committer.commit(lambda world: changes.create(world, body), force=_force(request))
         parts.tell_posted(request, done)
-        id = read_app(body).id
         world = parts.world
-        app = world.spec(id, done.version)
-        if app is None:
-            raise NotFound(f"App '{id}' does not exist")
-        embed = ALWAYS | {"tasks"}
-        document = parts.documents.info(world, app, embed, parts.clock())
-        headers = {"Location": f"/v2/apps{id}", "Marathon-Deployment-Id": done.id}
-        return answer(document, 201, headers)
+        app = changes.find_version(world, read_app(body).id, done.version)
+        document = parts.documents.fresh(world, app, ALWAYS | {"tasks"}, [done.id], parts.clock())
+        return answer(document, 201, {"Location": f"/v2/apps{app.id}", "Marathon-Deployment-Id": done.id})
 
     async def put(self, request: Request) -> Response:
         """An app as the body says; what it does not say stays, unless `partialUpdate=false`."""

@@ -56,11 +56,15 @@ class Documents:
         known = self._full.get((app.id, embed))
         if known is not None and all(a is b for a, b in zip(known[0], made_from, strict=True)):
             return known[1]
-        more = encode(extras(world, app, embed, held, now))
-        document = self.app(app)[:-1] + (b"," + more[1:] if len(more) > 2 else b"}")
+        document = self.fresh(world, app, embed, held, now)
         if "taskStats" not in embed:
             self._full[app.id, embed] = (made_from, document)
         return document
+
+    def fresh(self, world: World, app: App, embed: frozenset[str], held: Iterable[str], now: float) -> bytes:
+        """As `info`, but held by the deployments `held`, and not remembered."""
+        more = encode(extras(world, app, embed, held, now))
+        return self.app(app)[:-1] + (b"," + more[1:] if len(more) > 2 else b"}")
 
     def forget(self, apps: Set[str]) -> None:
         """Drops what is remembered of apps that are not among `apps`."""

@@ -1,7 +1,7 @@
 """`/v2/queue`: what the planner waits with comes out, in the words of Marathon's launch queue."""
 
-from collections.abc import Iterable
-from datetime import datetime
+import math
+from collections.abc import Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -12,11 +12,12 @@ from kato.api import changes
 from kato.api.answers import answer
 from kato.api.body import many
 from kato.api.parts import Parts, app_id
-from kato.model.action import Refusal, Wait
+from kato.model.action import Refusal
 from kato.model.app import App
 from kato.model.errors import NotFound
-from kato.model.ids import timestamp
 from kato.model.world import World
+from kato.plan import queue
+from kato.plan.why import Queued
 
 REASONS = {
     "role": "UnfulfilledRole",
@@ -47,10 +48,9 @@ class Queue:
     async def index(self, request: Request) -> Response:
         """Every app that misses tasks, and why."""
         world, now = self._parts.world, self._parts.clock()
-        waits = (await self._parts.plan(world)).waits
+        waiting = queue(world, await self._parts.plan(world), now)
         offers = "lastUnusedOffers" in many(request, "embed")
-        items = [self._item(world, wait, now, offers) for wait in waits.values() if wait.app in world.apps]
-        return answer({"queue": items})
+        return answer({"queue": [self._item(world, each, offers) for each in waiting]})
 
     async def reset(self, request: Request) -> Response:
         """Forgets the delay after failures, so that the next launch is tried at once."""
@@ -60,15 +60,13 @@ class Queue:
         await self._parts.committer.nudge(id)
         return Response(status_code=204)
 
-    def _item(self, world: World, wait: Wait, now: float, offers: bool) -> dict[str, object]:
-        app = world.apps[wait.app]
-        left = max((wait.until or now) - now, 0.0)
+    def _item(self, world: World, waiting: Queued, offers: bool) -> dict[str, object]:
         item: dict[str, object] = {
-            "app": msgspec.Raw(self._parts.documents.app(app)),
-            "count": wait.count,
-            "delay": {"timeLeftSeconds": round(left), "overdue": left <= 0},
-            "since": timestamp(since(world, app)),
-            "processedOffersSummary": summary(world, wait.refusals),
+            "app": msgspec.Raw(self._parts.documents.app(waiting.app)),
+            "count": waiting.count,
+            "delay": {"timeLeftSeconds": math.ceil(waiting.left), "overdue": waiting.overdue},
+            "since": waiting.since,
+            "processedOffersSummary": summary(world, waiting.refusals),
         }
         if offers:
             item["lastUnusedOffers"] = []
@@ -80,15 +78,7 @@ def missing(world: World, app: App) -> int:
     return max(app.instances - len(changes.chosen_tasks(world, app.id, None)), 0)
 
 
-def since(world: World, app: App) -> float:
-    """Epoch seconds since when tasks of an app are missing, as far as it is known."""
-    scaled = app.version_info.last_scaling_at if app.version_info else app.version
-    launches = world.launches.get(app.id)
-    failed = launches.last_failure.time if launches and launches.last_failure else 0.0
-    return max(datetime.fromisoformat(scaled).timestamp(), failed)
-
-
-def summary(world: World, refusals: Iterable[Refusal]) -> dict[str, object]:
+def summary(world: World, refusals: Sequence[Refusal]) -> dict[str, object]:
     """Refusals as declined offers: each node makes one."""
     nodes = len(world.nodes)
     declined = [

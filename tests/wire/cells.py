@@ -1,0 +1,179 @@
+"""A cell for wire tests: the real store in memory, mirror, master and api on loopback; only the machine is made up."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import msgspec
+from builders import node
+
+from kato.model.errors import NotFound
+from kato.model.frontend import BorderAck
+from kato.model.link import Output
+from kato.model.task import Health, Status, Task, TaskState
+from kato.store import Put, keys
+from kato.store.memory import MemoryStore
+from kato.store.mirror import Mirror
+
+DEADLINE = 10.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.text)
+
+    @property
+    def deployment(self) -> str:
+        return str(self.json["deploymentId"])
+
+
+@dataclass
+class Machine:
+    """A node that runs what it is told to, at once. sick: apps whose tasks fail their health checks.
+
+    idle: apps whose tasks stay in staging. It speaks through the store, as the links' server end would.
+    """
+
+    store: MemoryStore
+    mirror: Mirror
+    sick: set[str] = field(default_factory=set)
+    idle: set[str] = field(default_factory=set)
+    seqs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    async def run(self) -> None:
+        await self.store.txn(
+            [], [Put(keys.node("n1"), keys.encode(node("n1", hostname="one.example", cpus=64.0)))]
+        )
+        await self.store.txn([], [Put(keys.border("n1"), keys.encode(BorderAck(node="n1", seq=1 << 40)))])
+        with self.mirror.changes() as changes:
+            async for step in changes:
+                for change in step.items:
+                    if isinstance(change.now, Task):
+                        await self.obey(change.now)
+
+    async def obey(self, task: Task) -> None:
+        known = self.mirror.world().statuses.get(task.app, {}).get(task.id)
+        if task.goal == "stop":
+            await self.say(task, TaskState.KILLED, ended=time.time())
+        elif known is None and task.app not in self.idle:
+            await self.say(task, TaskState.RUNNING, started=time.time())
+
+    async def say(self, task: Task, state: TaskState, **more: Any) -> None:
+        app = self.mirror.world().spec(task.app, task.version)
+        now = time.time()
+        well = Health(alive=True, first_success=now, last_success=now)
+        ill = Health(alive=False, consecutive_failures=1, last_failure=now, cause="refused")
+        health = tuple(ill if task.app in self.sick else well for _ in (app.health_checks if app else ()))
+        status = Status(
+            task=task.id,
+            app=task.app,
+            node=task.node,
+            state=state,
+            seq=next(self.seqs),
+            ready=True,
+            health=health,
+            **more,
+        )
+        await self.store.txn([], [Put(keys.status(task.node, task.id), keys.encode(status))])
+
+    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+        """What every task of this machine has written."""
+        if stream == "stderr":
+            raise NotFound(f"Task {task} wrote nothing to stderr.")
+        yield Output(task, stream, 0, f"hello from {task}, tail {tail}\n".encode() + b"\xff")
+
+
+@dataclass
+class Cell:
+    """A running cell and a client of it."""
+
+    base: str
+    store: MemoryStore
+    mirror: Mirror
+    machine: Machine
+    session: aiohttp.ClientSession
+    stopped: asyncio.Event
+
+    async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        """One request; headers as keywords, with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        data = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
+        if data is not None:
+            named.setdefault("Content-Type", "application/json")
+        async with self.session.request(method, self.base + path, data=data, headers=named) as response:
+            return Answer(response.status, response.headers, await response.text())
+
+    async def get(self, path: str, **headers: str) -> Any:
+        answer = await self.call("GET", path, **headers)
+        assert answer.status == 200, answer
+        return answer.json
+
+    async def deploy(self, *apps: Mapping[str, object]) -> None:
+        """Creates apps and waits until they are."""
+        answer = await self.call("PUT", "/v2/apps", list(apps))
+        assert answer.status == 200, answer
+        await self.over(answer.deployment)
+
+    async def over(self, deployment: str) -> None:
+        """Returns when a deployment has ended and the leader has nothing left to do about it."""
+        await self.until(lambda: deployment not in self.mirror.world().deployments)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Returns when something holds of the mirror."""
+        async with asyncio.timeout(DEADLINE):
+            with self.mirror.changes() as changes:
+                while not holds():
+                    await anext(changes)
+
+
+Start = Callable[..., Awaitable[Cell]]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Background:
+    """Coroutines that run until the end of a test; one that fails, fails the test."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def __aenter__(self) -> "Background":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in reversed(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def answering(cell: Cell) -> None:
+    """Returns when the api answers."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            try:
+                assert (await cell.call("GET", "/ping")).text == "pong"
+                return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.005)

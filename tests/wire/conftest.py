@@ -1,0 +1,71 @@
+"""Cells to talk to: an engine of real parts, started for one test and ended with it."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cells import Background, Cell, Machine, Start, answering, free_port
+
+from kato.api import Api
+from kato.config import Config
+from kato.master import Master, decide_inline
+from kato.store import Put, keys
+from kato.store.memory import Faults, MemoryStore
+from kato.store.mirror import Mirror, follow
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts cells, with or without a leader and a machine; ends them all."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def starting(
+            *, leads: bool = True, faults: Faults | None = None, store: MemoryStore | None = None
+        ) -> Cell:
+            store = store or MemoryStore()
+            mirror = Mirror()
+            await store.txn([], [Put(keys.CELL, keys.encode(keys.Cell(id="test-cell")))])
+            api_store = MemoryStore(store.engine, faults)
+            machine = Machine(store, mirror)
+            config = Config(data=tmp_path, api=f"127.0.0.1:{free_port()}", ingress="127.0.0.1:8181")
+            ids = (f"00000000-0000-4000-8000-{n:012}" for n in itertools.count(1))
+            stopped = asyncio.Event()
+            api = Api(
+                config=config,
+                store=api_store,
+                mirror=mirror,
+                calls=machine,
+                clock=time.time,
+                leader=lambda: mirror.leader.address if mirror.leader else None,
+                stop=stopped.set,
+                uuid=lambda: next(ids),
+            )
+            tasks = await stack.enter_async_context(Background())
+            tasks.start(follow(store, mirror))
+            await mirror.reached(1)
+            if leads:
+                master = Master(
+                    store=store, mirror=mirror, id="m1", address=config.api, clock=time.time, decide=decide_inline
+                )
+                tasks.start(master.run())
+                tasks.start(machine.run())
+            tasks.start(api.run())
+            session = await stack.enter_async_context(aiohttp.ClientSession())
+            cell = Cell(f"http://{config.api}", store, mirror, machine, session, stopped)
+            if leads:
+                await cell.until(lambda: bool(mirror.leader and mirror.world().nodes))
+            await answering(cell)
+            return cell
+
+        yield starting
+
+
+@pytest.fixture
+async def cell(start: Start) -> Cell:
+    """A cell with a leader and a machine."""
+    return await start()
