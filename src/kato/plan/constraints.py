@@ -124,8 +124,9 @@ def room(rule: Rule, placed: Counts, open: Counts, instances: int, step: bool = 
             allowed = _shares(rule.number, placed, open, instances)
         case "GROUP_BY":
             allowed = _level(placed, open)
-        case _:
-            allowed = np.where(placed > 0, open, 0) if placed.any() else open
+        case _:  # CLUSTER: pinned to where most are
+            pinned = np.arange(placed.size) == placed.argmax() if placed.any() else True
+            allowed = np.where(pinned, open, 0)
     return np.clip(allowed, 0, 1 if step else None)
 
 

@@ -59,8 +59,9 @@ class Goals:
     def ids(self) -> list[str]:
         """All apps that there is something to say of, in order; not those of which a version is missing."""
         world = self._world
-        ids = world.apps.keys() | world.tasks.keys() | world.launches.keys() | world.nudges.keys() | self._goals.keys()
-        return sorted((ids | {kill.app for kill in world.kills.values()}) - self._unknown)
+        records = (world.apps, world.tasks, world.launches, world.nudges, self._goals)
+        ids = {id for each in records for id in each} | {kill.app for kill in world.kills.values()}
+        return sorted(ids - self._unknown)
 
     def of(self, id: str) -> App | None:
         """What an app should be; None where it is to go."""

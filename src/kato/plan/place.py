@@ -124,11 +124,22 @@ class Seats:
         self.counters.sort(key=lambda each: each.rule.operator == "GROUP_BY")
         self.even = [each for each in self.counters if each.rule.operator == "GROUP_BY"]
         self.own: Ints = np.zeros(columns.size, dtype=np.int64)
-        standing = [columns.index[task.node] for task in request.standing if task.node in columns.index]
-        self._settle(np.array(standing, dtype=np.int64))
+        self._look_around(request)
         self.open: Mask = np.ones(columns.size, dtype=np.bool_)
         for gate in (*self.static, *self._resources()):
             self.open &= gate.mask
+
+    def _look_around(self, request: Request) -> None:
+        """Counts the tasks that stand, of whatever version. Only CLUSTER goes by the newest configuration, once
+        it has tasks: what was elsewhere before must not pin it to two places.
+        """
+        index = self.free.columns.index
+        standing = [(index[task.node], task.config) for task in request.standing if task.node in index]
+        everything = np.array([at for at, _ in standing], dtype=np.int64)
+        newest = np.array([at for at, config in standing if config == request.app.config_version], dtype=np.int64)
+        np.add.at(self.own, everything, 1)
+        for counter in self.counters:
+            counter.add(newest if counter.rule.operator == "CLUSTER" and newest.size else everything)
 
     def choose(self, wanted: int) -> Ints:
         """Up to `wanted` different nodes for the next tasks, in an order of which any first part is allowed."""
@@ -203,15 +214,15 @@ class Seats:
 
     def _fewest(self, nodes: Ints) -> Ints:
         """Those with the fewest tasks of the app; in each group apart, where groups are kept even."""
-        own = self.own[nodes]
+        own: Ints = self.own[nodes]
         if not own.any() or len(self.even) > 1:
             return nodes
         if not self.even:
-            return nodes[own == own.min()]
+            return np.compress(own == own.min(), nodes)
         codes = self.even[0].codes[nodes]
         fewest = np.full(self.even[0].placed.size, np.iinfo(np.int64).max)
         np.minimum.at(fewest, codes, own)
-        return nodes[own == fewest[codes]]
+        return np.compress(own == fewest[codes], nodes)
 
     def _pinned(self, nodes: Ints) -> Ints:
         """Where all must share a value and none stands yet: the nodes of the value with room for the most."""

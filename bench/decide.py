@@ -1,0 +1,187 @@
+"""How long a decision takes: 50,000 tasks from nothing, and one change among 100,000. One JSON line each.
+
+PYTHONPATH=src python bench/decide.py [--seed N] [--profile]
+"""
+
+import argparse
+import cProfile
+import gc
+import json
+import platform
+import pstats
+import random
+import resource
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+
+from kato.model.action import Place, Plan
+from kato.model.app import App, PortDefinition, VersionInfo
+from kato.model.node import Node, Resources
+from kato.model.task import Status, Task, TaskState
+from kato.model.world import World
+from kato.plan import Memory, decide, frontends
+
+NOW = 1_800_000_000.0
+VERSION = "2026-01-01T00:00:00.000Z"
+NODES, SHAPES, APPS = 10_000, 300, 1_000
+ZONES = [f"{region}-{zone}" for region in ("eu", "us", "ap") for zone in "abcd"]
+
+
+def make_nodes(chance: random.Random) -> dict[str, Node]:
+    """Nodes of `SHAPES` shapes: size, place, attributes, runtimes, and a price."""
+    shapes = []
+    for n in range(SHAPES):
+        cpus = chance.choice([4, 8, 16, 32, 64])
+        zone = chance.choice(ZONES)
+        shapes.append(
+            {
+                "resources": Resources(cpus=cpus, mem=cpus * chance.choice([2048, 4096, 8192]), disk=200_000.0),
+                "region": zone[:2],
+                "zone": zone,
+                "attributes": {"rack": f"r{n % 40}", "disk": chance.choice(["ssd", "hdd"]), "generation": n % 5},
+                "runtimes": chance.choice([("process",), ("process", "docker"), ("process", "docker", "oci")]),
+                "price": cpus * 0.05,
+            }
+        )
+    nodes = {}
+    for n in range(NODES):
+        id = f"node-{n:05}"
+        nodes[id] = Node(id=id, hostname=id, **shapes[n % SHAPES])
+    return nodes
+
+
+def make_apps(chance: random.Random, tasks: int) -> dict[str, App]:
+    """Apps with `tasks` instances together, sizes apart; a third of them constrained, each in its own way."""
+    weights = [chance.paretovariate(1.5) for _ in range(APPS)]
+    counts = [max(1, round(weight / sum(weights) * tasks)) for weight in weights]
+    counts[0] += tasks - sum(counts)
+    apps = {}
+    for n, count in enumerate(counts):
+        id = f"/team{n % 50}/app{n}"
+        apps[id] = App(
+            id=id,
+            cmd="serve",
+            instances=count,
+            cpus=chance.choice([0.05, 0.1, 0.25, 0.5, 1.0]),
+            mem=float(chance.choice([32, 64, 128, 256, 512])),
+            constraints=_constraints(chance, count) if n % 3 == 0 else (),
+            port_definitions=tuple(PortDefinition(port=10_000 + n) for _ in range(chance.choice([0, 1, 1, 2]))),
+            version=VERSION,
+            version_info=VersionInfo(last_scaling_at=VERSION, last_config_change_at=VERSION),
+        )
+    return apps
+
+
+def _constraints(chance: random.Random, count: int) -> tuple[tuple[str, ...], ...]:
+    region = chance.choice(["eu", "us", "ap"])
+    return chance.choice(
+        [
+            (("hostname", "UNIQUE"),),
+            (("@zone", "GROUP_BY"),),
+            (("@zone", "GROUP_BY", "12"), ("hostname", "UNIQUE")),
+            (("rack", "MAX_PER", str(count // 10 + 1)),),
+            (("rack", "LIKE", "r[12].?"), ("disk", "UNLIKE", "hdd")),
+            (("@region", "IS", region),),
+            (("@region", "CLUSTER"),),
+            (("generation", "IS", "3"), ("@hostname", "MAX_PER", "2")),
+        ]
+    )
+
+
+def timed(work: Callable[[], Plan], profile: bool) -> tuple[float, Plan]:
+    """Seconds of this process's CPU-bound work on the wall clock, and its result."""
+    gc.collect()
+    profiler = cProfile.Profile()
+    if profile:
+        profiler.enable()
+    began = time.perf_counter()
+    result = work()
+    seconds = time.perf_counter() - began
+    if profile:
+        profiler.disable()
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(22)
+    return seconds, result
+
+
+def placed(world: World, plan: Plan) -> World:
+    """The world once the plan is carried out and all of it runs."""
+    tasks: dict[str, dict[str, Task]] = {}
+    for action in plan.actions:
+        if isinstance(action, Place):
+            tasks.setdefault(action.task.app, {})[action.task.id] = action.task
+    return replace(
+        world,
+        tasks=tasks,
+        statuses={app: {t.id: running(t) for t in mine.values()} for app, mine in tasks.items()},
+    )
+
+
+def running(task: Task) -> Status:
+    return Status(
+        task=task.id, app=task.app, node=task.node, state=TaskState.RUNNING, seq=1, started=NOW - 500, ready=True
+    )
+
+
+def one_change(world: World, app: str) -> World:
+    """The same world after one task of `app` has failed."""
+    mine = dict(world.statuses[app])
+    first = min(mine)
+    mine[first] = msgspec.structs.replace(mine[first], state=TaskState.FAILED, exit_code=1, ended=NOW)
+    return replace(world, statuses={**world.statuses, app: mine})
+
+
+def say(**figure: object) -> None:
+    print(json.dumps(figure), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    say(
+        machine=platform.platform(),
+        python=platform.python_version(),
+        commit=commit.stdout.strip(),
+        seed=options.seed,
+    )
+    chance = random.Random(options.seed)
+    nodes = make_nodes(chance)
+
+    world = World(nodes=nodes, apps=make_apps(chance, 50_000))
+    seconds, plan = timed(lambda: decide(world, NOW), options.profile)
+    waits = sum(wait.count for wait in plan.waits.values())
+    places = sum(isinstance(action, Place) for action in plan.actions)
+    say(figure="decide_50k", seconds=round(seconds, 3), limit=3, placed=places, waiting=waits, nodes=NODES)
+
+    world = World(nodes=nodes, apps=make_apps(chance, 100_000))
+    world = placed(world, decide(world, NOW))
+    memory = Memory()
+    whole, _ = timed(lambda: decide(world, NOW, memory), False)
+    say(figure="decide_100k_first_look", seconds=round(whole, 3), tasks=sum(map(len, world.tasks.values())))
+    app = sorted(world.tasks)[500]
+    changed = one_change(world, app)
+    seconds, plan = timed(lambda: decide(changed, NOW, memory), options.profile)
+    say(figure="decide_100k_one_change", seconds=round(seconds, 4), limit=0.1, actions=len(plan.actions))
+    say(
+        figure="frontends_100k_one_change",
+        seconds=round(_frontends(world, changed), 4),
+        max_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    )
+
+
+def _frontends(world: World, changed: World) -> float:
+    memory = Memory()
+    frontends(world, memory)
+    began = time.perf_counter()
+    frontends(changed, memory)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A World and actions go in; the World as a committer would leave it comes out. And what agents would report."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import msgspec
+
+from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Place, Stop
+from kato.model.app import App
+from kato.model.frontend import BorderAck
+from kato.model.task import Health, Status, Task, TaskState
+from kato.model.world import World
+from kato.plan.frontends import frontends
+
+V = TypeVar("V")
+
+
+def apply(world: World, actions: Iterable[Action], now: float) -> World:
+    """The World after these actions. What did not change stays the same object. Asserts that no key is
+    written twice, since a transaction may not.
+    """
+    actions = list(actions)
+    written: set[tuple[str, str]] = set()
+    for action in actions:
+        key = _key(action)
+        assert key not in written, f"{action} writes what another action of the plan writes"
+        written.add(key)
+    world = replace(world, seq=world.seq + 1) if actions else world
+    for action in actions:
+        world = _applied(world, action, now)
+    return world
+
+
+def _key(action: Action) -> tuple[str, str]:
+    match action:
+        case Place(task=task) | Drain(task=task) | Stop(task=task) | Forget(task=task):
+            return ("task", task.id)
+        case Count(app=app):
+            return ("launches", app)
+        case Advance(progress=progress):
+            return ("progress", progress.deployment)
+        case Finish(deployment=id):
+            return ("progress", id)
+        case Clear(what=what, id=id):
+            return (what, id)
+
+
+def _applied(world: World, action: Action, now: float) -> World:
+    match action:
+        case Place(task=task):
+            assert task.id not in world.tasks.get(task.app, {})
+            return replace(world, tasks=within(world.tasks, task.app, task.id, task))
+        case Drain(task=task, reason=reason):
+            assert task.goal == "run"
+            return _goal(world, task, goal="drain", reason=reason, expected=True, now=now)
+        case Stop(task=task, reason=reason, expected=expected):
+            assert task.goal != "stop"
+            return _goal(world, task, goal="stop", reason=reason, expected=expected, now=now)
+        case Forget(task=task):
+            return replace(
+                world,
+                tasks=within(world.tasks, task.app, task.id, None),
+                statuses=within(world.statuses, task.app, task.id, None),
+                kills=without(world.kills, task.id),
+            )
+        case Count(app=app, launches=launches):
+            rest = without(world.launches, app)
+            return replace(world, launches=rest if launches is None else {**rest, app: launches})
+        case Advance(progress=progress):
+            return replace(world, progress={**world.progress, progress.deployment: progress})
+        case Finish(deployment=id):
+            return replace(
+                world,
+                deployments=without(world.deployments, id),
+                progress=without(world.progress, id),
+                locks={app: held for app, held in world.locks.items() if held != id},
+            )
+        case Clear(what=what, id=id):
+            if what == "kill":
+                return replace(world, kills=without(world.kills, id))
+            return replace(world, nudges=without(world.nudges, id))
+
+
+def _goal(world: World, task: Task, *, now: float, **more: Any) -> World:
+    assert world.tasks[task.app][task.id] == task
+    changed = msgspec.structs.replace(task, goal_since=now, goal_seq=world.seq, **more)
+    return replace(world, tasks=within(world.tasks, task.app, task.id, changed))
+
+
+def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
+    return {k: v for k, v in mapping.items() if k != key} if key in mapping else mapping
+
+
+def within(
+    mapping: Mapping[str, Mapping[str, V]], app: str, id: str, value: V | None
+) -> Mapping[str, Mapping[str, V]]:
+    """The two-storey mapping with one entry changed; an app without entries goes."""
+    inner = {k: v for k, v in mapping.get(app, {}).items() if k != id}
+    if value is not None:
+        inner[id] = value
+    rest = {k: v for k, v in mapping.items() if k != app}
+    return {**rest, app: inner} if inner else rest
+
+
+def tasks_of(world: World) -> list[Task]:
+    return [mine[id] for app, mine in sorted(world.tasks.items()) for id in sorted(mine)]
+
+
+def standing(world: World, app: str) -> list[Task]:
+    """The tasks of an app that have not ended."""
+    statuses = world.statuses.get(app, {})
+    return [
+        task for id, task in world.tasks.get(app, {}).items() if id not in statuses or not statuses[id].state.ended
+    ]
+
+
+def report(world: World, task: Task, state: TaskState, now: float, *, alive: bool = True, **more: Any) -> World:
+    """The World after the task's node has said this."""
+    before = world.statuses.get(task.app, {}).get(task.id)
+    app: App | None = world.spec(task.app, task.version) or world.apps.get(task.app)
+    checks = app.health_checks if app is not None else ()
+    given: dict[str, Any] = {
+        "task": task.id,
+        "app": task.app,
+        "node": task.node,
+        "state": state,
+        "seq": before.seq + 1 if before else 1,
+        "started": before.started if before and before.started is not None else now,
+        "ended": now if state.ended else None,
+        "health": tuple(Health(alive=alive, consecutive_failures=0 if alive else 99) for _ in checks),
+        "ready": True,
+    }
+    return replace(world, statuses=within(world.statuses, task.app, task.id, Status(**(given | more))))
+
+
+def acknowledge(world: World, sessions: Mapping[str, int]) -> World:
+    """The World after every border has applied the view of now."""
+    seq = frontends(world).seq
+    borders = {id: BorderAck(node=id, seq=seq, sessions=sessions) for id in world.borders}
+    return replace(world, borders=borders)
+
+
+def obey(world: World, now: float) -> World:
+    """The World after every agent has done what it was told, and all that runs is well."""
+    for task in tasks_of(world):
+        status = world.statuses.get(task.app, {}).get(task.id)
+        if status is not None and status.state.ended:
+            continue
+        if task.goal == "stop":
+            world = report(world, task, TaskState.KILLED, now)
+        elif status is None or not (status.healthy and status.ready):
+            world = report(world, task, TaskState.RUNNING, now)
+    return acknowledge(world, {})

@@ -1,0 +1,328 @@
+"""A cell that lives: wishes, kills, ends, sickness, darkness and time in any order; what must hold, holds.
+
+Surge counts every task that has not ended, draining and stopping ones included. Minimum health counts tasks that
+are meant to run, healthy and ready, on a node that answers.
+"""
+
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from apply import acknowledge, apply, obey, report, standing, tasks_of
+from builders import app, node, world
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from kato.model.action import Drain, Place, Plan, Stop
+from kato.model.app import App, UpgradeStrategy, VersionInfo
+from kato.model.app import HealthCheck as Check
+from kato.model.deployment import Deployment, Kill, Nudge
+from kato.model.frontend import BorderAck
+from kato.model.ids import timestamp
+from kato.model.node import Resources
+from kato.model.task import Task, TaskState
+from kato.model.world import World
+from kato.plan import Memory, decide
+from kato.plan.constraints import value
+from kato.plan.state import serves
+
+CONSTRAINTS: list[tuple[tuple[str, ...], ...]] = [
+    (),
+    (("hostname", "UNIQUE"),),
+    (("@hostname", "MAX_PER", "2"),),
+    (("@zone", "GROUP_BY"),),
+    (("@zone", "GROUP_BY", "2"),),
+    (("@zone", "CLUSTER"),),
+    (("rack", "LIKE", "r[12]"), ("@zone", "GROUP_BY")),
+    (("rack", "UNLIKE", "r1"),),
+    (("size", "IS", "2"),),
+]
+ZONES = ("a", "b", None)
+IDS = ("/g/a", "/g/b", "/c")
+
+
+class Cell(RuleBasedStateMachine):
+    world: World
+    specs: dict[tuple[str, str], App]
+
+    @initialize(
+        shapes=st.lists(
+            st.tuples(st.integers(1, 6), st.integers(0, 2), st.integers(1, 3), st.integers(3, 12)),
+            min_size=1,
+            max_size=4,
+        ),
+        borders=st.integers(0, 2),
+    )
+    def start(self, shapes: list[tuple[int, int, int, int]], borders: int) -> None:
+        self.now = 1_000_000.0
+        self.memory = Memory()
+        self.specs = {}
+        self.count = 0
+        nodes = [
+            node(
+                f"n{n}",
+                cpus=float(cpus),
+                zone=ZONES[zone],
+                attributes={"rack": f"r{rack}", "size": float(rack)},
+                ports=((31000, 31000 + width),),
+                price=0.5 * rack,
+            )
+            for n, (cpus, zone, rack, width) in enumerate(shapes)
+        ]
+        specs = self.specs
+        self.world = replace(
+            world(nodes=nodes, borders=[BorderAck(node=f"n{n}", seq=0) for n in range(min(borders, len(nodes)))]),
+            spec=lambda id, version: specs.get((id, version)),
+        )
+
+    def version(self) -> str:
+        self.count += 1
+        return timestamp(self.now + self.count / 1000)
+
+    def deploy(self, *wishes: tuple[str, App | None]) -> None:
+        """As the api does: a deployment takes over those that hold its apps."""
+        ids = {id for id, _ in wishes}
+        original = {id: now.version if (now := self.world.apps.get(id)) else None for id in ids}
+        apps = dict(self.world.apps)
+        for id, wish in wishes:
+            apps.pop(id, None)
+            if wish is not None:
+                apps[id] = wish
+                self.specs[(id, wish.version)] = wish
+        held = {
+            id: msgspec.structs.replace(each, cancelled=True) if ids & each.target.keys() else each
+            for id, each in self.world.deployments.items()
+        }
+        target = {id: wish.version if wish else None for id, wish in wishes}
+        version = self.version()
+        new = Deployment(id=f"d{self.count}", version=version, original=original, target=target, started=self.now)
+        self.world = replace(self.world, apps=apps, deployments={**held, new.id: new})
+
+    @rule(
+        id=st.sampled_from(IDS),
+        instances=st.integers(0, 5),
+        constraints=st.sampled_from(CONSTRAINTS),
+        capacities=st.tuples(st.sampled_from([0.0, 0.5, 0.8, 1.0]), st.sampled_from([0.0, 0.2, 1.0])),
+        cpus=st.sampled_from([0.1, 0.5, 1.0]),
+        ports=st.integers(0, 2),
+        more=st.sampled_from(
+            [{}, {"health_checks": (Check(),)}, {"kill_selection": "OLDEST_FIRST"}, {"dependencies": ("/c",)}]
+        ),
+    )
+    def wish(
+        self,
+        id: str,
+        instances: int,
+        constraints: tuple[tuple[str, ...], ...],
+        capacities: tuple[float, float],
+        cpus: float,
+        ports: int,
+        more: dict[str, Any],
+    ) -> None:
+        strategy = UpgradeStrategy(minimum_health_capacity=capacities[0], maximum_over_capacity=capacities[1])
+        given = {"instances": instances, "constraints": constraints, "cpus": cpus, "upgrade_strategy": strategy}
+        if id == "/c":
+            more = {}
+        self.deploy((id, app(id, ports=ports, version=self.version(), **(given | more))))
+
+    @precondition(lambda self: self.world.apps)
+    @rule(data=st.data(), instances=st.integers(0, 6))
+    def scale(self, data: st.DataObject, instances: int) -> None:
+        before = self.world.apps[data.draw(st.sampled_from(sorted(self.world.apps)))]
+        version = self.version()
+        info = VersionInfo(last_scaling_at=version, last_config_change_at=before.config_version)
+        self.deploy(
+            (before.id, msgspec.structs.replace(before, instances=instances, version=version, version_info=info))
+        )
+
+    @precondition(lambda self: self.world.apps)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        self.deploy((data.draw(st.sampled_from(sorted(self.world.apps))), None))
+
+    @rule(instances=st.integers(1, 3))
+    def group(self, instances: int) -> None:
+        more: dict[str, Any] = {"version": self.version(), "instances": instances}
+        self.deploy(
+            ("/g/a", app("/g/a", ports=1, dependencies=("/g/b",), **more)),
+            ("/g/b", app("/g/b", ports=1, dependencies=("/c",), **more)),
+            ("/c", app("/c", **more)),
+        )
+
+    @precondition(lambda self: tasks_of(self.world))
+    @rule(
+        data=st.data(),
+        state=st.sampled_from(
+            [TaskState.STARTING, TaskState.RUNNING, TaskState.RUNNING, TaskState.FAILED, TaskState.LOST]
+        ),
+        alive=st.booleans(),
+        ready=st.booleans(),
+    )
+    def happen(self, data: st.DataObject, state: TaskState, alive: bool, ready: bool) -> None:
+        task = data.draw(st.sampled_from(tasks_of(self.world)))
+        status = self.world.statuses.get(task.app, {}).get(task.id)
+        if status is None or not status.state.ended:
+            self.world = report(self.world, task, state, self.now, alive=alive, ready=ready)
+
+    @precondition(lambda self: tasks_of(self.world))
+    @rule(data=st.data(), known=st.booleans())
+    def kill(self, data: st.DataObject, known: bool) -> None:
+        task = data.draw(st.sampled_from(tasks_of(self.world)))
+        id = task.id if known else "nobody"
+        self.world = replace(self.world, kills={**self.world.kills, id: Kill(task=id, app=task.app)})
+
+    @rule(id=st.sampled_from(IDS))
+    def nudge(self, id: str) -> None:
+        self.world = replace(self.world, nudges={**self.world.nudges, id: Nudge(app=id)})
+
+    @rule(data=st.data())
+    def darken(self, data: st.DataObject) -> None:
+        dark = data.draw(st.sets(st.sampled_from(sorted(self.world.nodes)), max_size=1))
+        self.world = replace(self.world, dark=frozenset(dark))
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, 31.0, 61.0, 400.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(open=st.booleans())
+    def agents(self, open: bool) -> None:
+        self.world = obey(self.world, self.now)
+        if open:
+            self.world = acknowledge(self.world, {task.id: 1 for task in tasks_of(self.world)})
+
+    @rule(share=st.floats(0.0, 1.0))
+    def plan(self, share: float) -> None:
+        plan = self.decided()
+        part = plan.actions[: math.ceil(share * len(plan.actions))]
+        self.world = apply(self.world, part, self.now)
+
+    def decided(self) -> Plan:
+        plan = decide(self.world, self.now, self.memory)
+        assert plan == decide(self.world, self.now), "a memory changes the plan"
+        assert plan.wake_at is None or plan.wake_at > self.now
+        self.check(plan)
+        again = decide(apply(self.world, plan.actions, self.now), self.now)
+        assert not again.actions, f"deciding again yields {[str(each) for each in again.actions]}"
+        return plan
+
+    def check(self, plan: Plan) -> None:
+        here = self.world
+        for action in plan.actions:
+            if isinstance(action, Place):
+                self.check_place(here, action.task)
+            here = apply(here, [action], self.now)
+        for id, wish in self.world.apps.items():
+            self.check_capacity(id, wish, plan, here)
+
+    def check_place(self, here: World, task: Task) -> None:
+        """Naively, as Marathon states each operator."""
+        wish = self.specs[(task.app, task.version)]
+        assert task.node not in here.dark
+        others = standing(here, task.app)
+        for field, operator, *rest in wish.constraints:
+            mine = value(here.nodes[task.node], field)
+            counts = Counter(value(here.nodes[other.node], field) for other in others)
+            match operator:
+                case "UNIQUE":
+                    assert mine is not None and not counts[mine]
+                case "MAX_PER":
+                    assert mine is not None and counts[mine] < int(rest[0])
+                case "CLUSTER":
+                    newest = [other for other in others if other.config == task.config] or others
+                    values = Counter(value(here.nodes[other.node], field) for other in newest)
+                    assert mine is not None and values[mine] == max(values.values(), default=0)
+                    assert len(values) <= 1 or newest is others
+                case "GROUP_BY" if not rest:
+                    known = [count for each, count in counts.items() if each is not None]
+                    assert mine is not None and (not counts[mine] or counts[mine] == min(known))
+                case "GROUP_BY":
+                    most = max(wish.instances * 2 + 1, len(others) + 1)
+                    assert mine is not None and counts[mine] < math.ceil(most / int(rest[0]))
+                case "LIKE":
+                    assert mine in ("r1", "r2")
+                case "UNLIKE":
+                    assert mine != "r1"
+                case "IS":
+                    assert mine == "2"
+
+    def check_capacity(self, id: str, wish: App, plan: Plan, after: World) -> None:
+        """Where no step holds it back: surge after placing, and those who serve after what leaves by plan."""
+        if any(id in each.target and len(each.target) > 1 for each in self.world.deployments.values()):
+            return
+        least = math.ceil(round(wish.instances * wish.upgrade_strategy.minimum_health_capacity, 9))
+        most = int(round(wish.instances * (1 + wish.upgrade_strategy.maximum_over_capacity), 9))
+        mine = [each for each in plan.actions if getattr(each, "task", None) and each.task.app == id]  # type: ignore[union-attr]
+        if any(isinstance(each, Place) for each in mine):
+            there = standing(after, id)
+            old = any(task.config != wish.config_version for task in there)
+            assert len(there) <= most + (1 if least == most and old else 0), "more tasks than may be at once"
+        left = [each for each in mine if isinstance(each, Drain | Stop) and each.reason != "killed by request"]
+        taken = sum(self.serves(self.world, each.task) for each in left)
+        serving = sum(self.serves(self.world, task) for task in standing(self.world, id))
+        killed = sum(self.serves(self.world, each.task) for each in mine if isinstance(each, Drain | Stop)) - taken
+        if taken:
+            assert serving - killed - taken >= min(least, wish.instances), "fewer serve than must"
+
+    @staticmethod
+    def serves(here: World, task: Task) -> bool:
+        return task.node not in here.dark and serves(task, here.statuses.get(task.app, {}).get(task.id))
+
+    @invariant()
+    def nothing_is_oversubscribed(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for id, machine in self.world.nodes.items():
+            mine = [task for task in tasks_of(self.world) if task.node == id]
+            ports = [port for task in mine for port in task.ports]
+            assert len(ports) == len(set(ports)), "a port is given twice"
+            assert all(low <= port <= high for port in ports for low, high in machine.ports)
+            for kind in ("cpus", "mem", "disk", "gpus"):
+                used = sum(getattr(task.resources, kind) for task in mine)
+                assert used <= getattr(machine.resources, kind) + 1e-6, f"{kind} of {id} is oversubscribed"
+
+    def teardown(self) -> None:
+        """Once all goes well, all deployments end and everything wished for is there, or it is said why not."""
+        if not hasattr(self, "world"):
+            return
+        self.world = replace(self.world, dark=frozenset())
+        roomy = {
+            id: msgspec.structs.replace(
+                each, resources=Resources(cpus=99.0, mem=99_000.0, disk=99_000.0), ports=((30000, 32000),)
+            )
+            for id, each in self.world.nodes.items()
+        }
+        self.world = replace(self.world, nodes=roomy)
+        for _ in range(150):
+            self.now += 20.0
+            plan = self.decided()
+            if not plan.actions and not self.moves():
+                break
+            self.world = obey(apply(self.world, plan.actions, self.now), self.now)
+        else:
+            raise AssertionError("it does not come to rest")
+        stuck = {
+            id for id, wait in plan.waits.items() if any(each.filter == "constraint" for each in wait.refusals)
+        }
+        if stuck:
+            return
+        assert not self.world.deployments and not plan.waits and not self.world.kills and not self.world.nudges
+        assert self.world.launches.keys() <= self.world.apps.keys()
+        for id, wish in self.world.apps.items():
+            found = standing(self.world, id)
+            assert len(found) == wish.instances and {task.config for task in found} <= {wish.config_version}
+        assert self.world.tasks.keys() <= self.world.apps.keys()
+
+    def moves(self) -> bool:
+        """Whether an agent would still report something."""
+        return obey(self.world, self.now).statuses != self.world.statuses or any(
+            task.goal == "drain" for task in tasks_of(self.world)
+        )
+
+
+TestCell = Cell.TestCase
+TestCell.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
