@@ -1,4 +1,4 @@
-"""What a keeper costs: real tasks go in; times to start and to see an end, output carried, CPU and memory come out.
+"""What a keeper costs: real tasks go in; times to start and to see an end, output carried, CPU, memory come out.
 
 python -m bench.keeper [TASKS] [MIB]
 """

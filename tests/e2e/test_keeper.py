@@ -69,6 +69,15 @@ async def driver(options: Options) -> AsyncIterator[Driver]:
         yield driver
 
 
+@pytest.fixture(params=["cgroups", "no cgroups"])
+async def either(request: pytest.FixtureRequest, options: Options) -> AsyncIterator[Driver]:
+    """A driver as the machine permits, and one as on a machine that permits no cgroups."""
+    limits = None if request.param == "cgroups" else Limits({}, ())
+    driver = await Driver.open(options, limits=limits)
+    async with ending_all(driver):
+        yield driver
+
+
 def command(*words: str) -> None:
     subprocess.run(words, check=True)
 
@@ -124,8 +133,9 @@ async def test_a_killed_cell_finds_every_task_again(options: Options) -> None:
 
 
 async def test_a_stop_is_carried_out_though_the_cell_is_killed(options: Options) -> None:
-    killed_cell(options, "trap '' TERM; while :; do sleep 0.02; done")
+    killed_cell(options, "trap '' TERM; echo ready; while :; do sleep 0.02; done")
     task = "web.instance-0"
+    await until(lambda: (options.folder / task / "stdout.0").read_bytes() == b"ready\n")
     driver = await Driver.open(options)
     await driver.stop(task, 0.2)
     await driver.close()
@@ -142,22 +152,22 @@ async def test_code_137_is_not_signal_9(driver: Driver) -> None:
     assert sign.message == "It was ended by signal 9 (SIGKILL)."
 
 
-async def test_a_stop_ends_daemons_in_sessions_of_their_own(driver: Driver) -> None:
+async def test_a_stop_ends_daemons_in_sessions_of_their_own(either: Driver) -> None:
     daemon = "setsid sh -c 'trap \"\" TERM HUP; echo daemon $$; while :; do sleep 0.05; done'"
-    await driver.start(launch(f"trap '' TERM; ({daemon} &); sleep 1000 & echo child $!; wait; sleep 1000"))
-    text = await hears(driver, "daemon")
-    text = text if "child" in text else await hears(driver, "child")
+    await either.start(launch(f"trap '' TERM; ({daemon} &); sleep 1000 & echo child $!; wait; sleep 1000"))
+    text = await hears(either, "daemon")
+    text = text if "child" in text else await hears(either, "child")
     pids = [int(pid) for pid in re.findall(r"\d+", text)]
     assert len(pids) == 2
-    await driver.stop(TASK, 0.2)
-    assert (await ended(driver)).signal == signal.SIGKILL
+    await either.stop(TASK, 0.2)
+    assert (await ended(either)).signal == signal.SIGKILL
     assert not any(map(alive, pids))
 
 
-async def test_what_a_task_leaves_behind_ends_with_it(driver: Driver) -> None:
-    exit = await run(driver, "setsid sleep 1000 & echo $!; exit 2")
+async def test_what_a_task_leaves_behind_ends_with_it(either: Driver) -> None:
+    exit = await run(either, "setsid sleep 1000 & echo $!; exit 2")
     assert exit.code == 2
-    assert not alive(int(await said(driver)))
+    assert not alive(int(await said(either)))
 
 
 async def test_a_server_behind_a_shell_has_its_whole_grace(driver: Driver) -> None:
@@ -182,15 +192,33 @@ async def test_a_keeper_asked_to_end_stops_its_task(driver: Driver, options: Opt
     assert (await ended(driver)).signal == signal.SIGTERM
 
 
-async def test_a_killed_keeper_is_an_honest_unknown(driver: Driver, options: Options) -> None:
+async def test_a_killed_keeper_is_an_honest_unknown(either: Driver, options: Options) -> None:
     daemon = "setsid sh -c 'trap \"\" TERM HUP PIPE; while :; do sleep 0.05; done' & echo $!"
-    await driver.start(launch(f"{daemon}; exec sleep 1000"))
-    pids = [int(await hears(driver, "\n")), started(options).pid]
+    await either.start(launch(f"{daemon}; exec sleep 1000"))
+    pids = [int(await hears(either, "\n")), started(options).pid]
     os.kill(started(options).keeper, signal.SIGKILL)
-    exit = await ended(driver)
+    exit = await ended(either)
     assert (exit.code, exit.signal, exit.ended, exit.rebooted) == (None, None, None, False)
     assert "Nobody knows" in exit.message
     assert not any(map(alive, pids))
+
+
+@as_root
+async def test_a_killed_keeper_leaves_no_daemon_that_hides(driver: Driver, options: Options) -> None:
+    await driver.start(launch("env -i setsid sleep 1000 & echo $!; exec sleep 1000"))
+    daemon = int(await hears(driver, "\n"))
+    await until(lambda: Path(f"/proc/{daemon}/environ").read_bytes() == b"")
+    os.kill(started(options).keeper, signal.SIGKILL)
+    await ended(driver)
+    assert not alive(daemon)
+
+
+@as_root
+async def test_a_check_is_under_the_task_s_limits(driver: Driver, options: Options) -> None:
+    await driver.start(launch("sleep 1000"))
+    assert await driver.execute(TASK, ("/bin/sh", "-c", "cat /proc/self/cgroup > check"), 10) == 0
+    memberships = (options.folder / TASK / "sandbox" / "check").read_text().splitlines()
+    assert sum(line.endswith(f"/kato/{room(options.folder)}/{TASK}") for line in memberships) >= 1
 
 
 async def test_a_keeper_killed_while_no_cell_ran(options: Options) -> None:
@@ -295,7 +323,9 @@ async def test_secrets_are_on_no_command_line(driver: Driver, options: Options) 
 
 
 async def test_the_keeper_is_detached(driver: Driver, options: Options) -> None:
-    await driver.start(launch("sleep 1000"))
+    with open("/dev/zero") as strange:
+        os.set_inheritable(strange.fileno(), True)
+        await driver.start(launch("sleep 1000"))
     start = started(options)
     assert os.getsid(start.keeper) == start.keeper
     assert os.getsid(start.pid) == os.getpgid(start.pid) == start.pid
@@ -393,11 +423,16 @@ async def test_a_folder_that_is_not_there_is_named(driver: Driver, options: Opti
 
 @as_root
 async def test_a_task_runs_as_its_user_in_its_own_sandbox(driver: Driver, options: Options) -> None:
-    exit = await run(driver, "id -un; id -G; pwd; touch mine; echo $HOME; cat ../spec", user="nobody")
+    groups = os.getgroups()
+    os.setgroups([*groups, 4])  # which it must not be given
+    try:
+        exit = await run(driver, "id -un; id -G; pwd; touch mine; echo $HOME; cat ../spec", user="nobody")
+    finally:
+        os.setgroups(groups)
     assert exit.code != 0
     who = identity("nobody")
-    name, groups, where, home = (await said(driver)).splitlines()
-    assert (name, groups) == ("nobody", " ".join(map(str, who.groups)))
+    name, its_groups, where, home = (await said(driver)).splitlines()
+    assert (name, its_groups) == ("nobody", " ".join(map(str, who.groups)))
     assert (where, home) == (str(options.folder / TASK / "sandbox"), who.home)
     sandbox = (options.folder / TASK / "sandbox").stat()
     assert (sandbox.st_uid, sandbox.st_mode & 0o777) == (who.uid, 0o700)
@@ -447,7 +482,7 @@ async def test_a_hostile_task_reaches_no_one_else(driver: Driver, options: Optio
 
 @as_root
 async def test_a_fork_bomb_stays_in_its_room_and_ends(options: Options) -> None:
-    async with ending_all(await Driver.open(options, pids=40)) as driver:
+    async with ending_all(await Driver.open(options, limits=Limits.open(options.folder, pids=40))) as driver:
         await driver.start(launch(args=(sys.executable, "-c", BOMB), mem=256.0))
         folder = cgroup(options, "pids")
         await until(lambda: len((folder / "cgroup.procs").read_text().split()) >= 40)

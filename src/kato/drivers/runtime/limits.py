@@ -104,7 +104,7 @@ class Limits:
     notes: which limits cannot be set here, and why, as sentences.
     """
 
-    def __init__(self, parents: Mapping[str, Hierarchy], notes: tuple[str, ...], pids: int) -> None:
+    def __init__(self, parents: Mapping[str, Hierarchy], notes: tuple[str, ...], pids: int = MAX_PIDS) -> None:
         self._parents = parents
         self._pids = pids
         self.notes = notes
@@ -196,7 +196,7 @@ def _parent(hierarchy: Hierarchy, controller: str, name: str) -> Hierarchy:
         if hierarchy.version == 2:
             (path / "cgroup.subtree_control").write_text(f"+{controller}")
         path = path / part
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     if hierarchy.version == 2:
         (path / "cgroup.subtree_control").write_text(f"+{controller}")
     if not os.access(path, os.W_OK):

@@ -26,7 +26,7 @@ import msgspec
 
 from kato.drivers.runtime import Exit, Found, Launch, Options
 from kato.drivers.runtime.leftovers import end_all
-from kato.drivers.runtime.limits import MAX_PIDS, Limits
+from kato.drivers.runtime.limits import Limits
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of, start_time, surplus
 from kato.drivers.runtime.sandbox import (
     Identity,
@@ -81,11 +81,11 @@ class Driver:
 
     @classmethod
     async def open(
-        cls, options: Options, *, rotate: int = ROTATE, pids: int = MAX_PIDS, keeper: Path = KEEPER
+        cls, options: Options, *, rotate: int = ROTATE, limits: Limits | None = None, keeper: Path = KEEPER
     ) -> "Driver":
         """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it.
 
-        rotate: bytes of a full output file. pids: processes and threads of one task.
+        rotate: bytes of a full output file. limits: by default what this machine permits.
         """
         if not os.access(keeper, os.X_OK):
             raise DriverMissing(f"{keeper} is missing: it is compiled when Káto is built. Run: pip install -e .")
@@ -106,7 +106,12 @@ class Driver:
             ) from None
         # What a task has from the cell is this process's own, and a driver is where a process comes from.
         return cls(
-            options, Limits.open(options.folder, pids), lock, cell=dict(os.environ), rotate=rotate, keeper=keeper
+            options,
+            limits or Limits.open(options.folder),
+            lock,
+            cell=dict(os.environ),
+            rotate=rotate,
+            keeper=keeper,
         )
 
     async def close(self) -> None:
@@ -317,7 +322,6 @@ class Driver:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={},
-            cwd="/",
             close_fds=False,  # the keeper closes all that it did not ask for
         ) as process:
             said = process.stdout.read() if process.stdout else b""
