@@ -323,9 +323,11 @@ async def test_secrets_are_on_no_command_line(driver: Driver, options: Options) 
 
 
 async def test_the_keeper_is_detached(driver: Driver, options: Options) -> None:
-    with open("/dev/zero") as strange:
-        os.set_inheritable(strange.fileno(), True)
+    strange = os.dup2(0, 90, inheritable=True)
+    try:
         await driver.start(launch("sleep 1000"))
+    finally:
+        os.close(strange)
     start = started(options)
     assert os.getsid(start.keeper) == start.keeper
     assert os.getsid(start.pid) == os.getpgid(start.pid) == start.pid

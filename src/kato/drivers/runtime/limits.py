@@ -139,7 +139,7 @@ class Limits:
         """Makes the task's cgroups with its limits; their folders. OSError leaves some, which `remove` takes."""
         for controller, parent in self._parents.items():
             folder = parent.path / task
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for file, value in settings(app, controller, parent.version, self._pids):
                 if file in OPTIONAL and not (folder / file).exists():
                     continue
