@@ -16,5 +16,6 @@ settings = {
     "appendfsync": "always",
     "save": "",
     "maxmemory": "64mb",
+    "loglevel": "warning",
 }
 os.execv(server, [server, *(word for name, value in settings.items() for word in (f"--{name}", value))])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from kato.cli.live import changes, rows
+from kato.cli.live import changes, failures, rows
 from kato.cli.logs import Lines
 from kato.cli.show import cell, listing
 from kato.cli.state import app_row, app_state, good_tasks, settled, task_state
@@ -102,13 +102,24 @@ def test_the_view_has_a_row_a_task_and_says_why_one_misses() -> None:
 def test_without_a_terminal_the_view_says_only_what_changed() -> None:
     before = rows([an_app(a_task(1, UNKNOWN), instances=2)], {})
     after = rows([an_app(a_task(1, ALIVE), a_task(2, UNKNOWN), instances=2)], {})
-    lines = changes({row.key: row for row in before}, after)
+    lines = changes({row.key: row for row in before}, after, {})
     assert [line.split() for line in lines] == [
         ["/voting/vote.1", "healthy", ":31001"],
         ["/voting/vote.2", "running", ":31002"],
     ]
-    assert changes({row.key: row for row in after}, after) == []
-    assert [line.split()[-1] for line in changes({row.key: row for row in after}, [])] == ["gone", "gone"]
+    assert changes({row.key: row for row in after}, after, {}) == []
+
+
+def test_a_task_that_has_gone_says_how() -> None:
+    app = an_app(a_task(1, ALIVE), a_task(2, ALIVE), instances=2)
+    ends = failures(
+        [{**app, "lastTaskFailure": {"taskId": app["tasks"][1]["id"], "message": "killed by SIGKILL"}}]
+    )
+    lines = changes({row.key: row for row in rows([app], {})}, [], ends)
+    assert [" ".join(line.split()) for line in lines] == [
+        "/voting/vote.1 gone",
+        "/voting/vote.2 gone killed by SIGKILL",
+    ]
 
 
 APP = an_app(a_task(1, ALIVE), cpus=0.5, mem=64.0, version=V2, portDefinitions=[{"port": 10001}])

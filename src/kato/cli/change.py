@@ -38,10 +38,9 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
         return 0
     for change in changes:
         print(change["sentence"])
-    for action in found.get("actions") or ():
-        print(f"  {action}")
     for wait in found.get("waits") or ():
-        print(f"  {wait if isinstance(wait, str) else wait.get('sentence') or wait}")
+        if wait.get("refusals"):
+            print(f"But {wait['sentence']}.")
     before, after = found.get("price_before"), found.get("price_after")
     if before is not None and after is not None:
         print(f"${before:.4f} an hour before, ${after:.4f} after.")

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kato.cli.live import View, rows
+from kato.cli.live import View, failures, rows
 from kato.cli.names import short_task
 from kato.cli.place import TIMEOUT
-from kato.cli.state import good_tasks, settled
+from kato.cli.state import good_tasks, is_old, settled
 from kato.model.errors import KatoError, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def _watch(client: "Client", names: Collection[str], view: View, deploymen
         waiting = [id for id, app in apps.items() if good_tasks(app) < app.get("instances", 1)]
         if waiting and loop.time() - asked > ASK_WHY:
             reasons, asked = await _ask_why(client, waiting), loop.time()
-        view.update(rows(list(apps.values()), reasons))
+        view.update(rows(list(apps.values()), reasons), failures(list(apps.values())))
         if deployment not in running and all(map(settled, apps.values())):
             removed = set(names) - apps.keys()
             if not removed or not any(each.get("appId") in removed for each in await client.tasks()):
@@ -79,9 +79,11 @@ async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
     found = {}
     for app in apps:
         try:
-            found[app] = next(iter((await client.why(app)).get("sentences") or ()), "")
+            sentence = next(iter((await client.why(app)).get("sentences") or ()), "")
         except NotFound:
             continue
+        # The row says already which app it is that waits.
+        found[app] = sentence.partition(": ")[2] if sentence.startswith(f"{app} waits for ") else sentence
     return found
 
 
@@ -101,8 +103,8 @@ async def _reasons(client: "Client", names: Collection[str], timeout: float) -> 
 
 async def _last_words(client: "Client", app: Mapping[str, Any]) -> list[str]:
     failure = app.get("lastTaskFailure") or {}
-    tasks = sorted((each["id"] for each in app.get("tasks") or ()), key=lambda id: (len(id), id))
-    task = tasks[-1] if tasks else failure.get("taskId")
+    fresh = [each["id"] for each in app.get("tasks") or () if not is_old(each, app)]
+    task = max(fresh, key=lambda id: (len(id), id)) if fresh else failure.get("taskId")
     if not task:
         return []
     text: dict[str, str] = {}

@@ -94,5 +94,6 @@ def node_row(node: dict[str, Any]) -> dict[str, Any]:
         "hostname": node.get("hostname"),
         "cpus": f"{used.get('cpus', 0):g}/{has.get('cpus', 0):g}",
         "mem": f"{used.get('mem', 0):.0f}/{has.get('mem', 0):.0f}",
+        "tasks": used.get("tasks", 0),
         **{key: value for key, value in node.items() if key not in ("id", "hostname")},
     }

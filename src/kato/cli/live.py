@@ -79,26 +79,32 @@ class View:
         if self._live is not None:
             self._live.stop()
 
-    def update(self, fresh: Sequence[Row]) -> None:
-        """Shows these rows."""
+    def update(self, fresh: Sequence[Row], ends: Mapping[str, str]) -> None:
+        """Shows these rows; `ends` as for `changes`."""
         if self._live is not None:
             self._live.update(_painted(fresh))
         else:
-            for line in changes(self._shown, fresh):
+            for line in changes(self._shown, fresh, ends):
                 print(line, flush=True)
         self._shown = {row.key: row for row in fresh}
 
 
-def changes(before: Mapping[str, Row], after: Sequence[Row]) -> list[str]:
-    """What is new or different, and what has gone, a line each. `before` is by key."""
-    found = [
-        "  ".join((label(row).ljust(24), row.state.ljust(9), row.note)).rstrip()
-        for row in after
-        if before.get(row.key) != row
-    ]
+def failures(apps: Sequence[Json]) -> dict[str, str]:
+    """How the last task of each app that failed ended, by task."""
+    found = (app.get("lastTaskFailure") or {} for app in apps)
+    return {str(each.get("taskId")): str(each.get("message", "")) for each in found}
+
+
+def changes(before: Mapping[str, Row], after: Sequence[Row], ends: Mapping[str, str]) -> list[str]:
+    """What has gone, and what is new or different, a line each. `before` is by key, `ends` as from `failures`."""
     kept = {row.key for row in after}
-    found += [f"{label(row).ljust(24)}  gone" for row in before.values() if row.key not in kept and row.task]
-    return found
+    gone = [row for row in before.values() if row.key not in kept and row.task]
+    found = [_line(row, "gone", ends.get(row.key, "")) for row in gone]
+    return found + [_line(row, row.state, row.note) for row in after if before.get(row.key) != row]
+
+
+def _line(row: Row, state: str, note: str) -> str:
+    return "  ".join((label(row).ljust(24), state.ljust(9), note)).rstrip()
 
 
 def label(row: Row) -> str:

@@ -84,7 +84,7 @@ def task_row(task: Json, app: Json | None) -> dict[str, Any]:
     return {
         "task": short_task(task["id"]),
         "state": task_state(task, app),
-        "node": task.get("host"),
+        "node": task.get("slaveId") or task.get("host"),
         "ports": task.get("ports") or [],
         "started": task.get("startedAt"),
         "version": task.get("version"),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
-from kato.cli.live import Row, changes, rows
+from kato.cli.live import Row, changes, failures, rows
 from kato.cli.logs import Lines
 from kato.cli.show import say
 from kato.model.errors import KatoError, Unavailable
@@ -29,7 +29,7 @@ async def stay(client: "Client", apps: Collection[str], revive: Callable[[], Awa
                 fresh = {row.key: row for row in rows(found, {})}
                 if not answering:
                     say("The cell answers again.")
-                for line in changes(shown, list(fresh.values())) if not first else ():
+                for line in changes(shown, list(fresh.values()), failures(found)) if not first else ():
                     say(line)
                 shown, answering = fresh, True
             except Unavailable:
@@ -37,7 +37,7 @@ async def stay(client: "Client", apps: Collection[str], revive: Callable[[], Awa
                     say("The cell does not answer.")
                 answering = False
                 await revive()
-            _listen(client, lines, shown, streams, tail=0 if first else None)
+            _listen(client, lines, shown, streams, first)
             first = False
             await asyncio.sleep(PAUSE)
     finally:
@@ -47,12 +47,17 @@ async def stay(client: "Client", apps: Collection[str], revive: Callable[[], Awa
 
 
 def _listen(
-    client: "Client", lines: Lines, shown: dict[str, Row], streams: dict[str, asyncio.Task[bool]], tail: int | None
+    client: "Client", lines: Lines, shown: dict[str, Row], streams: dict[str, asyncio.Task[bool]], first: bool
 ) -> None:
-    """Follows the output of tasks that are new."""
+    """Follows the output of tasks: whole of those that are new, from now on of those that were there before."""
     for task, row in shown.items():
-        if row.task and (task not in streams or (streams[task].done() and not streams[task].result())):
-            streams[task] = asyncio.create_task(_copy(client, lines, task, tail))
+        if not row.task:
+            continue
+        known = streams.get(task)
+        if known is None:
+            streams[task] = asyncio.create_task(_copy(client, lines, task, 0 if first else None))
+        elif known.done() and not known.result():
+            streams[task] = asyncio.create_task(_copy(client, lines, task, 0))
 
 
 async def _copy(client: "Client", lines: Lines, task: str, tail: int | None) -> bool:
