@@ -1,4 +1,4 @@
-"""A cell for wire tests: the real store in memory, mirror, master and api on loopback; only the machine is made up."""
+"""A cell for wire tests: the real store in memory, mirror, master and api; only the machine is made up."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from builders import node
 
+from builders import node
 from kato.model.errors import NotFound
 from kato.model.frontend import BorderAck
 from kato.model.link import Output
@@ -107,6 +107,8 @@ class Cell:
     machine: Machine
     session: aiohttp.ClientSession
     stopped: asyncio.Event
+    running: list[asyncio.Task[None]]
+    """What runs behind it; the api is the last."""
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """One request; headers as keywords, with _ for -."""
@@ -153,16 +155,16 @@ class Background:
     """Coroutines that run until the end of a test; one that fails, fails the test."""
 
     def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
+        self.running: list[asyncio.Task[None]] = []
 
     def start(self, work: Any) -> None:
-        self._tasks.append(asyncio.create_task(work))
+        self.running.append(asyncio.create_task(work))
 
     async def __aenter__(self) -> "Background":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in reversed(self._tasks):
+        for task in reversed(self.running):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task

@@ -2,6 +2,9 @@
 
 from cells import Cell, Start
 
+from kato.model.task import TaskState
+from kato.store import keys
+
 SLEEP = {"id": "/shop/web", "cmd": "sleep 1000", "cpus": 0.1, "mem": 32}
 
 
@@ -111,24 +114,23 @@ async def test_versions_are_kept_and_gone_back_to(cell: Cell) -> None:
 
 
 async def test_at_most_25_versions_are_kept(cell: Cell) -> None:
+    made: list[str] = []
     for n in range(28):
         changed = await cell.call("PUT", "/v2/apps/many", {"cmd": "sleep 1", "instances": 0, "env": {"N": str(n)}})
         await cell.over(changed.deployment)
-
-    def kept() -> int:
-        return sum(key.startswith("versions/many@") for key in cell.mirror._held)
-
-    await cell.until(lambda: kept() == 25)
-    assert len((await cell.get("/v2/apps/many/versions"))["versions"]) == 25
+        made.append(changed.json["version"])
+    await cell.until(lambda: not any(cell.mirror.modified(keys.version("/many", old)) for old in made[:3]))
+    assert (await cell.get("/v2/apps/many/versions"))["versions"] == made[:2:-1]
 
 
 async def test_a_deleted_app_is_gone_with_its_versions(cell: Cell) -> None:
     await cell.deploy(SLEEP)
+    version = (await cell.get("/v2/apps/shop/web"))["app"]["version"]
     deleted = await cell.call("DELETE", "/v2/apps/shop/web")
     assert deleted.status == 200 and set(deleted.json) == {"version", "deploymentId"}
     await cell.over(deleted.deployment)
     assert (await cell.call("GET", "/v2/apps/shop/web")).json == {"message": "App '/shop/web' does not exist"}
-    await cell.until(lambda: not any(key.startswith("versions/shop") for key in cell.mirror._held))
+    await cell.until(lambda: not cell.mirror.modified(keys.version("/shop/web", version)))
 
 
 async def test_lists_are_filtered(cell: Cell) -> None:
@@ -166,8 +168,6 @@ async def test_embeds_with_and_without_prefixes(cell: Cell) -> None:
 
 
 async def test_a_failure_is_remembered(cell: Cell) -> None:
-    from kato.model.task import TaskState
-
     await cell.deploy({**SLEEP, "backoffSeconds": 100})
     (task,) = cell.mirror.world().tasks["/shop/web"].values()
     await cell.machine.say(task, TaskState.FAILED, message="it broke", exit_code=3)

@@ -21,9 +21,7 @@ async def test_a_deployment_shows_its_steps(cell: Cell) -> None:
     assert first == {"actions": [{"action": "ScaleApplication", "app": "/g/db"}]}
     assert second == {"actions": [{"action": "ScaleApplication", "app": "/g/web"}]}
     assert shown["currentStep"] == 2 and shown["totalSteps"] == 3
-    assert shown["currentActions"] == [
-        {"action": "ScaleApplication", "app": "/g/db", "readinessCheckResults": []}
-    ]
+    assert shown["currentActions"] == [{"action": "ScaleApplication", "app": "/g/db", "readinessCheckResults": []}]
 
 
 async def test_delete_takes_everything_back(cell: Cell) -> None:

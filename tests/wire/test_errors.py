@@ -8,7 +8,17 @@ SLEEP = {"id": "/web", "cmd": "sleep 1000", "cpus": 0.1, "mem": 32}
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"", b"   ", b'{"id": "\xff"}', b'{"id": "\\ud800"}', b"[" * 100_000, b'{"a":' * 5_000, b"nonsense", b"{}x"],
+    [
+        b"{",
+        b"",
+        b"   ",
+        b'{"id": "\xff"}',
+        b'{"id": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"a":' * 5_000,
+        b"nonsense",
+        b"{}x",
+    ],
     ids=["cut", "empty", "blank", "no-utf8", "lone-surrogate", "deep-list", "deep-object", "word", "more"],
 )
 async def test_malformed_json(cell: Cell, body: bytes) -> None:
@@ -36,7 +46,13 @@ async def test_a_list_for_an_object_and_an_object_for_a_list(cell: Cell, method:
 
 
 async def test_every_broken_rule_is_listed_with_its_path(cell: Cell) -> None:
-    body = {"id": "/Bad_Name", "cmd": "x", "args": ["y"], "mem": -1, "upgradeStrategy": {"minimumHealthCapacity": 2}}
+    body = {
+        "id": "/Bad_Name",
+        "cmd": "x",
+        "args": ["y"],
+        "mem": -1,
+        "upgradeStrategy": {"minimumHealthCapacity": 2},
+    }
     answer = await cell.call("POST", "/v2/apps", body)
     assert answer.status == 422 and answer.json["message"] == "Object is not valid"
     paths = {each["path"] for each in answer.json["details"]}
@@ -116,7 +132,9 @@ async def test_a_task_and_a_version_that_do_not_exist(cell: Cell) -> None:
         await cell.call("GET", f"/v2/apps/web/versions/{version}"),
         await cell.call("PUT", "/v2/apps/web", {"version": version}),
     ):
-        assert answer.status == 404 and answer.json == {"message": f"App '/web' does not exist in version {version}"}
+        assert answer.status == 404 and answer.json == {
+            "message": f"App '/web' does not exist in version {version}"
+        }
 
 
 async def test_version_goes_only_with_id(cell: Cell) -> None:
@@ -171,7 +189,11 @@ async def test_groups_that_exist(cell: Cell) -> None:
 
 
 async def test_faults_in_groups_have_their_path(cell: Cell) -> None:
-    body = {"id": "/g", "apps": [SLEEP | {"id": "a"}], "groups": [{"id": "h", "apps": [{"id": "/elsewhere", "cmd": "x"}]}]}
+    body = {
+        "id": "/g",
+        "apps": [SLEEP | {"id": "a"}],
+        "groups": [{"id": "h", "apps": [{"id": "/elsewhere", "cmd": "x"}]}],
+    }
     answer = await cell.call("POST", "/v2/groups", body)
     assert answer.status == 422 and answer.json["details"][0]["path"] == "/groups(0)/apps(0)/id"
     answer = await cell.call("PUT", "/v2/groups/g", {"apps": [{"id": "a", "cmd": 3}]})

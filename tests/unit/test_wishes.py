@@ -1,0 +1,224 @@
+"""What a change comes to: versions, ports, locks, pieces, the flip, what settles it, what is forgotten."""
+
+import msgspec
+import pytest
+
+from builders import V1, V2, app, node, task, world
+from kato.api.ports import assign
+from kato.api.wishes import Batch, Change, Wish, batches, flip, in_use, outdated, prepare, settling, wish
+from kato.model.app import App, Container, Network, PortMapping
+from kato.model.deployment import Deployment, GroupRecord, Kill
+from kato.model.errors import InvalidApp, InvalidInput, Locked
+from kato.model.ids import timestamp
+from kato.model.world import World
+from kato.store import MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Put, keys
+
+NOW = 1_800_000_000.0
+
+
+def fresh(of: App) -> App:
+    """An app as a front door hands it in."""
+    return msgspec.structs.replace(of, version="", version_info=None)
+
+
+def asked(look: World, *apps: App, force: bool = False, **more: object) -> Wish:
+    change = Change(apps={each.id: each for each in apps}, **more)  # type: ignore[arg-type]
+    return wish(look, change, NOW, id="d2", force=force)
+
+
+def holding(*apps: str, id: str = "d1", **more: object) -> Deployment:
+    given: dict[str, object] = {"original": dict.fromkeys(apps), "target": dict.fromkeys(apps, V1)}
+    return Deployment(id=id, version=V1, started=0, **(given | more))  # type: ignore[arg-type]
+
+
+def test_a_new_app_has_one_version_for_all() -> None:
+    found = asked(world(), fresh(app()))
+    (piece,) = found.pieces
+    assert found.version == piece.version == piece.config_version == timestamp(NOW)
+    assert found.deployment is not None
+    assert found.deployment.original == {"/web": None} and found.deployment.target == {"/web": found.version}
+
+
+def test_the_same_again_is_nothing() -> None:
+    found = asked(world(apps=[app()]), fresh(app()))
+    assert found.deployment is None and not found.pieces and not found.writes and found.id == "d2"
+
+
+def test_instances_alone_keep_the_configuration() -> None:
+    (piece,) = asked(world(apps=[app()]), fresh(app(instances=5))).pieces
+    assert piece.version_info is not None
+    assert piece.version_info.last_scaling_at == piece.version and piece.config_version == V1
+
+
+def test_anything_else_is_a_new_configuration() -> None:
+    (piece,) = asked(world(apps=[app()]), fresh(app(instances=5, cpus=0.2))).pieces
+    assert piece.config_version == piece.version
+
+
+def test_a_restart_is_a_new_configuration_of_the_same() -> None:
+    (piece,) = asked(world(apps=[app()]), fresh(app()), restart=frozenset({"/web"})).pieces
+    assert piece.config_version == piece.version > V1
+
+
+def test_going_back_keeps_the_old_configuration() -> None:
+    look = world(apps=[app(version=V2, cpus=0.2)])
+    (piece,) = asked(look, app(version=V1)).pieces
+    assert piece.version > V2 and piece.config_version == V1
+    assert not asked(look, app(version=V2, cpus=0.2)).writes
+
+
+def test_versions_rise_though_the_clock_stands() -> None:
+    late = timestamp(NOW + 500)
+    found = asked(world(apps=[app(version=late)]), fresh(app(cpus=0.2)))
+    assert found.version > late
+
+
+def test_a_held_app_is_locked_and_force_takes_over() -> None:
+    look = world(apps=[app(), app("/other")], deployments=[holding("/web"), holding("/other", id="d9")])
+    with pytest.raises(Locked) as locked:
+        asked(look, fresh(app(cpus=0.2)))
+    assert locked.value.deployments == ("d1",) and locked.value.app == "/web"
+    found = asked(look, fresh(app(cpus=0.2)), force=True)
+    assert [each.id for each in found.cancelled] == ["d1"]
+
+
+def test_an_unchanged_app_is_not_locked_and_a_cancelled_deployment_holds_nothing() -> None:
+    look = world(apps=[app()], deployments=[holding("/web")])
+    assert not asked(look, fresh(app())).writes
+    over = world(apps=[app()], deployments=[holding("/web", cancelled=True)])
+    assert asked(over, fresh(app(cpus=0.2))).cancelled == ()
+
+
+def test_one_path_is_not_two_things_and_circles_are_refused() -> None:
+    look = world(apps=[app("/shop/web"), app("/a"), app("/b", dependencies=("/a",))])
+    for id in ("/shop", "/shop/web/x"):
+        with pytest.raises(InvalidApp, match="both an app and a group"):
+            asked(look, fresh(app(id)))
+    with pytest.raises(InvalidApp, match="circle"):
+        asked(look, fresh(app("/a", dependencies=("/b",))))
+
+
+def test_service_ports_are_given_kept_and_never_shared() -> None:
+    looks = world(
+        apps=[app("/old", ports=1, port_definitions=app(ports=1).port_definitions)],
+        nodes=[node(taken=tuple(range(10001, 20000)))],
+    )
+    given = assign({"/new": ported("/new", 0)}, looks, "salt", ())["/new"].ports[0].service
+    assert given == 20000
+    with pytest.raises(InvalidInput, match="Every service port"):
+        assign({"/new": ported("/new", 0, 0)}, looks, "salt", ())
+    with pytest.raises(InvalidInput):
+        assign({"/new": ported("/new", 0)}, looks, "salt", (20000,))
+
+
+def test_a_port_stays_with_its_index_and_a_written_one_wins() -> None:
+    look = world(apps=[ported("/web", 10500, 10600)])
+    kept = assign({"/web": ported("/web", 0, 0)}, look, "", ())["/web"]
+    assert [port.service for port in kept.ports] == [10500, 10600]
+    moved = assign({"/web": ported("/web", 10600, 0)}, look, "", ())["/web"]
+    first, second = (port.service for port in moved.ports)
+    assert first == 10600 and second not in (10500, 10600) and 10000 <= second <= 20000
+
+
+def test_ports_are_the_same_every_time_and_others_in_another_cell() -> None:
+    wanted = {f"/a{n}": ported(f"/a{n}", 0) for n in range(30)}
+    one, again, other = (assign(wanted, world(), salt, ()) for salt in ("x", "x", "y"))
+    assert one == again and one != other
+    assert len({each.ports[0].service for each in one.values()}) == 30
+
+
+def test_mappings_of_containers_get_service_ports_too() -> None:
+    mapped = app("/c", networks=(Network(mode="container/bridge"),), port_definitions=None)
+    container = Container(port_mappings=(PortMapping(container_port=80),))
+    found = assign({"/c": msgspec.structs.replace(mapped, container=container)}, world(), "", ())["/c"]
+    assert found.ports[0].service >= 10000 and found.ports[0].container == 80
+
+
+def test_a_small_wish_is_one_transaction() -> None:
+    found = asked(world(), fresh(app()), groups={"/g": GroupRecord(id="/g", version="")})
+    (piece,) = prepare(found, {})
+    assert piece.compares[0].to == 0
+    head, rest = flip(found, {})
+    assert rest == () and found.deployment is not None
+    written = {op.key: op.value for op in head.ops if isinstance(op, Put)}
+    assert set(written) == {"deployments/d2", "apps/web", "locks/web", "groups/g"}
+    assert keys.decode("deployments/d2", written["deployments/d2"]).settled
+    assert keys.decode("groups/g", written["groups/g"]).version == found.version
+
+
+def test_a_large_wish_is_in_force_with_its_flip_and_settles_after() -> None:
+    found = asked(world(), *(fresh(app(f"/a{n}")) for n in range(500)))
+    head, rest = flip(found, {})
+    (only,) = head.ops
+    assert only.key == "deployments/d2" and isinstance(only, Put)
+    assert not keys.decode(only.key, only.value).settled
+    pointers = {op.key for batch in rest for op in batch.ops}
+    assert pointers == {f"{room}/a{n}" for n in range(500) for room in ("apps", "locks")} | {"deployments/d2"}
+    last = rest[-1].ops[0]
+    assert isinstance(last, Put) and keys.decode(last.key, last.value).settled
+    assert found.deployment is not None and settling(found.deployment) == rest
+
+
+def test_every_transaction_fits_the_port() -> None:
+    found = asked(world(), *(fresh(app(f"/a{n}", env={"X": "y" * 9000})) for n in range(500)))
+    head, rest = flip(found, {})
+    for batch in (*prepare(found, {}), head, *rest):
+        assert len(batch.compares) + len(batch.ops) + 2 <= MAX_TXN_OPERATIONS
+        assert sum(len(op.key) + len(op.value) for op in batch.ops if isinstance(op, Put)) < MAX_TXN_BYTES
+        assert len({op.key for op in batch.ops}) == len(batch.ops)
+
+
+def test_many_deployments_taken_over_end_before_the_flip_or_with_it() -> None:
+    held = [holding(f"/a{n}", id=f"x{n}") for n in range(100)]
+    look = world(apps=[app(f"/a{n}") for n in range(100)], deployments=held)
+    found = asked(look, *(fresh(app(f"/a{n}", cpus=0.2)) for n in range(100)), force=True)
+    modified = {keys.deployment(each.id): 7 for each in held}
+    before = list(prepare(found, modified))
+    head, rest = flip(found, modified)
+    ended = [op.key for batch in (*before, head) for op in batch.ops if op.key.startswith("deployments/x")]
+    assert len(ended) == len(set(ended)) == 100
+    assert not [op for batch in rest for op in batch.ops if op.key.startswith("deployments/x")]
+    assert any(compare.key.startswith("deployments/x") and compare.to == 7 for compare in head.compares)
+
+
+def test_kills_and_removals_go_with_the_flip() -> None:
+    found = asked(world(apps=[app()]), fresh(app(instances=0)), kills=(Kill(task="t", app="/web", scale=True),))
+    assert "kills/t" in {op.key for op in flip(found, {})[0].ops}
+    gone = wish(world(apps=[app()]), Change(apps={"/web": None}), NOW, id="d2")
+    assert gone.deployment is not None and gone.deployment.target == {"/web": None}
+
+
+def test_an_overlay_is_the_world_as_wished() -> None:
+    look = world(apps=[app(), app("/gone")], deployments=[holding("/web")])
+    found = wish(look, Change(apps={"/web": fresh(app(cpus=0.2)), "/gone": None}), NOW, id="d2", force=True)
+    after = found.overlay(look)
+    assert set(after.apps) == {"/web"} and after.apps["/web"].cpus == 0.2
+    assert set(after.deployments) == {"d2"} and after.locks == {"/web": "d2", "/gone": "d2"}
+    assert after.spec("/web", found.version) is after.apps["/web"] and after.spec("/web", V1) == app()
+
+
+def test_versions_in_use_are_never_forgotten() -> None:
+    old = [f"2025-01-{n:02}T00:00:00.000Z" for n in range(1, 31)]
+    look = world(
+        apps=[app(version=old[29])],
+        tasks=[task(app(version=old[0]))],
+        deployments=[
+            Deployment(id="d", version=V1, started=0, original={"/web": old[1]}, target={"/web": old[2]})
+        ],
+    )
+    assert outdated(old, in_use(look, "/web"), True) == [old[3], old[4]]
+    assert outdated(old, in_use(look, "/web"), False) == old[3:29]
+    assert outdated(old, in_use(world(), "/web"), False) == old
+
+
+def test_batches_keep_order_and_leave_room() -> None:
+    writes = [Batch((), (Put(f"k{n}", b"x"),)) for n in range(300)]
+    made = list(batches(writes, reserve=1))
+    assert [op.key for batch in made for op in batch.ops] == [f"k{n}" for n in range(300)]
+    assert max(len(batch.ops) for batch in made) == MAX_TXN_OPERATIONS - 3
+
+
+def ported(id: str, *ports: int) -> App:
+    from kato.model.app import PortDefinition
+
+    return app(id, port_definitions=tuple(PortDefinition(port=port) for port in ports))

@@ -1,0 +1,139 @@
+"""`/v1`: what Marathon has no word for; and what the cell says of itself in Marathon's words."""
+
+import asyncio
+import socket
+
+import msgspec
+import pytest
+from cells import DEADLINE, Cell
+
+from kato.api.server import listen
+from kato.model.errors import InvalidInput
+
+SLEEP = {"cmd": "sleep 1000", "cpus": 0.1, "mem": 32}
+
+
+async def test_the_cell_says_who_it_is(cell: Cell) -> None:
+    said = await cell.get("/v1/cell")
+    assert (
+        said["id"] == "test-cell" and said["incarnation"] == 1 and said["api"] == cell.base.removeprefix("http://")
+    )
+    assert set(said) == {
+        *("id", "incarnation", "version", "pid", "api", "ingress", "data", "started", "leader"),
+    }
+
+
+async def test_stop_is_answered_and_then_done(cell: Cell) -> None:
+    assert (await cell.call("POST", "/v1/stop")).status == 202
+    async with asyncio.timeout(DEADLINE):
+        await cell.stopped.wait()
+
+
+async def test_nodes_show_what_is_used(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web", "instances": 3})
+    (node,) = (await cell.get("/v1/nodes"))["nodes"]
+    assert node["used"] == {"cpus": 0.3, "mem": 96, "disk": 0, "gpus": 0, "tasks": 3}
+    assert node["resources"]["cpus"] == 64 and node["dark"] is False and node["hostname"] == "one.example"
+
+
+async def test_a_plan_says_what_would_change_and_does_nothing(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/g/web", "env": {"KEY": "old-secret"}}, {**SLEEP, "id": "/g/old"})
+    before = cell.mirror.revision
+    group = {
+        "id": "/g",
+        "apps": [
+            {**SLEEP, "id": "web", "cpus": 0.2, "env": {"KEY": "new-secret"}},
+            {**SLEEP, "id": "new", "instances": 2},
+        ],
+        "groups": [],
+        "dependencies": [],
+    }
+    plan = await cell.call("POST", "/v1/plan", {"group": group})
+    assert plan.status == 200 and cell.mirror.revision == before and "secret" not in plan.text
+    changes = {each["app"]: (each["kind"], each["sentence"]) for each in plan.json["changes"]}
+    assert changes == {
+        "/g/new": ("create", "create /g/new with 2 tasks"),
+        "/g/old": ("remove", "remove /g/old, which has 1 task"),
+        "/g/web": ("update", "update /g/web: cpus 0.1 → 0.2, env.KEY changed"),
+    }
+    assert plan.json["actions"] and plan.json["waits"] is not None and plan.json["price_before"] is None
+    same = await cell.call("POST", "/v1/plan", {"apps": [{**SLEEP, "id": "/g/old"}]})
+    assert same.json["changes"] == [] and same.json["actions"] == []
+    scaled = await cell.call("POST", "/v1/plan", {"apps": [{**SLEEP, "id": "/g/old", "instances": 3}]})
+    assert scaled.json["changes"][0]["sentence"] == "scale /g/old: 1 → 3 tasks"
+    wrong = await cell.call("POST", "/v1/plan", {"app": {}})
+    assert wrong.status == 422
+    huge = await cell.call("POST", "/v1/plan", {"apps": [{**SLEEP, "id": "/huge", "cpus": 1000}]})
+    (wait,) = [each for each in huge.json["waits"] if each["app"] == "/huge"]
+    assert "cpus" in wait["sentence"]
+
+
+async def test_why_names_what_is_missing(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web"})
+    assert (await cell.get("/v1/why/web"))["healthy"] == 1
+    await cell.call("POST", "/v2/apps", {"id": "/huge", "cmd": "x", "cpus": 1000, "instances": 2})
+    said = await cell.get("/v1/why/huge")
+    assert said["app"] == "/huge" and said["wished"] == 2 and said["healthy"] == 0
+    assert "cpus" in said["sentences"][0] and said["wait"]["count"] == 2
+
+
+async def test_services_have_urls(cell: Cell) -> None:
+    labels = {"HAPROXY_0_VHOST": "vote.localhost", "HAPROXY_0_PATH": "/x"}
+    await cell.deploy({**SLEEP, "id": "/vote", "labels": labels}, {**SLEEP, "id": "/db"})
+    services = {each["app"]: each for each in (await cell.get("/v1/services"))["services"]}
+    assert services["/vote"]["urls"] == ["http://vote.localhost:8181/x"]
+    assert services["/db"]["urls"] == [f"tcp://127.0.0.1:{services['/db']['port']}"]
+    assert len(services["/vote"]["servers"]) == 1
+
+
+async def test_output_is_streamed_as_lines(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web", "instances": 2})
+    tasks = set(cell.mirror.world().tasks["/web"])
+    answer = await cell.call("GET", "/v1/logs/web?tail=5")
+    assert answer.headers["Content-Type"].startswith("application/x-ndjson")
+    lines = [msgspec.json.decode(line) for line in answer.text.splitlines()]
+    assert {line["task"] for line in lines} == tasks and {line["stream"] for line in lines} == {"stdout"}
+    task = sorted(tasks)[0]
+    (line,) = (await cell.call("GET", f"/v1/logs/{task}?stream=stdout")).text.splitlines()
+    assert msgspec.json.decode(line) == {
+        "task": task,
+        "stream": "stdout",
+        "offset": 0,
+        "text": f"hello from {task}, tail None\n\ufffd",
+    }
+    for wrong in ("tail=x", "stream=stdin"):
+        assert (await cell.call("GET", f"/v1/logs/web?{wrong}")).status == 400
+
+
+async def test_output_of_an_app_follows_new_tasks(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web"})
+    (first,) = cell.mirror.world().tasks["/web"]
+    async with cell.session.get(f"{cell.base}/v1/logs/web?follow=true") as response, asyncio.timeout(DEADLINE):
+        assert msgspec.json.decode(await response.content.readline())["task"] == first
+        await cell.call("PUT", "/v2/apps/web", {"instances": 2})
+        assert msgspec.json.decode(await response.content.readline())["task"] != first
+
+
+async def test_marathons_description_of_itself(cell: Cell) -> None:
+    info = await cell.get("/v2/info")
+    assert info["name"] == "marathon" and info["version"].startswith("1.") and info["elected"] is True
+    assert info["leader"] == cell.base.removeprefix("http://") and info["frameworkId"] == "test-cell"
+    assert (await cell.get("/"))["name"] == "kato"
+
+
+async def test_figures_as_text_and_as_json(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web", "instances": 2})
+    text = await cell.call("GET", "/metrics")
+    assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert 'kato_tasks{state="TASK_RUNNING"} 2.0' in text.text and "# TYPE kato_apps gauge" in text.text
+    assert 'kato_http_requests_total{method="PUT",status="200"} 1.0' in text.text
+    figures = await cell.get("/metrics", Accept="application/json")
+    assert figures["gauges"]["kato_apps"] == {"value": 1.0}
+    assert figures["counters"]["kato_http_requests_total.PUT.200"] == {"count": 1.0}
+
+
+def test_a_port_in_use_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InvalidInput, match=f"cannot listen on {address}: Address already in use.*--api"):
+            listen(address)

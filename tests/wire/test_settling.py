@@ -1,0 +1,97 @@
+"""Wishes of many transactions: in force from the flip on, finished by whoever comes next, never by halves."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import pytest
+from cells import Cell, Start
+
+from builders import app
+from kato.api.changes import Asked
+from kato.api.commit import Committer
+from kato.api.wishes import Change
+from kato.model.app import App
+from kato.model.errors import StoreUnavailable
+from kato.model.world import World
+from kato.store import Put, keys
+from kato.store.memory import FailAt, MemoryStore
+from kato.store.mirror import Mirror, follow
+
+COUNT = 150
+CUTS: list[tuple[int, Literal["before", "after"]]] = [
+    *((write, "before") for write in range(1, 9)),
+    *((write, "after") for write in range(1, 9)),
+]
+
+
+@contextlib.asynccontextmanager
+async def mirrored(store: MemoryStore) -> AsyncIterator[Mirror]:
+    await store.txn([], [Put(keys.CELL, keys.encode(keys.Cell(id="c")))])
+    mirror = Mirror()
+    following = asyncio.create_task(follow(store, mirror))
+    await mirror.reached(1)
+    yield mirror
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+
+
+def committer(store: MemoryStore, mirror: Mirror) -> Committer:
+    ids = (f"d{n}" for n in itertools.count(1))
+    return Committer(store=store, mirror=mirror, clock=lambda: 1_800_000_000.0, uuid=lambda: next(ids))
+
+
+def many(_world: World) -> Change:
+    apps: dict[str, App | None] = {f"/a{n}": app(f"/a{n}", version="", version_info=None) for n in range(COUNT)}
+    return Change(apps=apps)
+
+
+@pytest.mark.parametrize(("write", "when"), CUTS)
+async def test_a_wish_is_whole_or_not_at_all_wherever_it_is_cut(
+    write: int, when: Literal["before", "after"]
+) -> None:
+    store = MemoryStore()
+    async with mirrored(store) as mirror:
+        cut = MemoryStore(store.engine, FailAt(write, when))
+        with contextlib.suppress(StoreUnavailable):
+            await committer(cut, mirror).commit(many)
+        await mirror.reached(store.engine.ledger.revision)
+        assert len(mirror.world().apps) in (0, COUNT)
+        await committer(store, mirror).settle()
+        world = mirror.world()
+        assert len(world.apps) in (0, COUNT)
+        for deployment in world.deployments.values():
+            assert deployment.settled
+            for id, version in deployment.target.items():
+                assert mirror.get(keys.app(id)).version == version
+                assert mirror.get(keys.lock(id)) == deployment.id
+
+
+async def test_two_apis_at_once_lose_nothing() -> None:
+    store = MemoryStore()
+    async with mirrored(store) as mirror:
+        one, two = committer(store, mirror), committer(store, mirror)
+
+        def add(name: str) -> Asked:
+            return lambda world: Change(apps={name: app(name, version="", version_info=None)})
+
+        done = await asyncio.gather(
+            *(each.commit(add(f"/{who}{n}")) for n in range(20) for who, each in (("x", one), ("y", two)))
+        )
+        assert len(mirror.world().apps) == 40
+        assert len({each.version for each in done}) == 40
+
+
+async def test_a_group_of_many_apps_is_deployed_over_the_wire(start: Start) -> None:
+    cell: Cell = await start()
+    apps = [{"id": f"a{n}", "cmd": "sleep 1", "instances": 0} for n in range(COUNT)]
+    made = await cell.call("PUT", "/v2/groups/big", {"apps": apps})
+    assert made.status == 200
+    await cell.over(made.deployment)
+    assert len((await cell.get("/v2/apps"))["apps"]) == COUNT
+    gone = await cell.call("DELETE", "/v2/groups/big")
+    await cell.over(gone.deployment)
+    assert (await cell.get("/v2/apps"))["apps"] == []
