@@ -18,7 +18,7 @@ import msgspec
 
 from kato.drivers.balancer import Options, process
 from kato.drivers.balancer.ports import why_not
-from kato.drivers.balancer.render import KEEP_ALIVE, Layout, Rendered, Site, held_port, lay_out, render
+from kato.drivers.balancer.render import KEEP_ALIVE, Layout, Site, held_port, lay_out, render
 from kato.drivers.balancer.runtime_socket import Processes, RuntimeSocket, Worker, changes, servers
 from kato.drivers.balancer.sessions import Place, count, draining, questions
 from kato.model.errors import DriverError
@@ -54,7 +54,7 @@ class Driver:
         self._view = Frontends()
         self._taken: dict[int, str] = {}
         self._layout = lay_out(self._view, self._site, self._taken)
-        self._rendered = render(self._layout, self._site)
+        self._digest = render(self._layout, self._site).digest
         self._settled: tuple[Layout, int] | None = None
         self._refused: tuple[str, str] | None = None
         self._reloaded = -math.inf
@@ -102,7 +102,7 @@ class Driver:
         problems = list(self._layout.problems)
         if processes is None:
             await self._start()
-        elif self._worker is None or self._worker.digest != self._rendered.digest:
+        elif self._worker is None or self._worker.digest != self._digest:
             problems += await self._reload()
         problems += await self._update()
         sessions = await self._sessions()
@@ -148,7 +148,7 @@ class Driver:
         return None
 
     async def _lay_out(self, view: Frontends, *, patient: bool) -> None:
-        """Decides what of the view can be served, and renders it if that is something new."""
+        """Decides what of the view can be served, and with which configuration."""
         held = {held_port(name) for name in self._worker.frontends} if self._worker else set()
         wanted = {each.port: self._site.address for each in view.services if 0 < each.port < 65536}
         wanted[self._site.ingress_port] = self._site.ingress.rpartition(":")[0]
@@ -158,8 +158,10 @@ class Driver:
             await asyncio.sleep(0.02)
             taken = self._busy({port: wanted[port] for port in taken})
         if view.services is not self._view.services or taken != self._taken:
-            self._layout = lay_out(view, self._site, taken)
-            self._rendered = render(self._layout, self._site)
+            layout = lay_out(view, self._site, taken)
+            if layout.shape != self._layout.shape:
+                self._digest = render(layout, self._site).digest
+            self._layout = layout
         self._view, self._taken = view, taken
 
     def _busy(self, ports: Mapping[int, str]) -> dict[int, str]:
@@ -169,34 +171,39 @@ class Driver:
 
     # -- act ----------------------------------------------------------------------------------------------------
 
+    def _write(self) -> None:
+        """Files with the servers of now, so that none that came at run time is lost."""
+        rendered = render(self._layout, self._site)
+        process.write(self._folder, rendered.config, rendered.routes)
+
     async def _start(self) -> None:
-        process.write(self._folder, self._rendered.config, self._rendered.routes)
+        self._write()
         await process.start(self._haproxy, self._folder)
-        await self._await_digest(self._rendered)
+        await self._taken_over()
 
     async def _reload(self) -> list[str]:
         """Hands over to a new worker with the current servers. Where that fails the old one goes on: says why."""
         loop = asyncio.get_running_loop()
-        if self._refused and self._refused[0] == self._rendered.digest and loop.time() < self._reloaded + REFUSED:
+        if self._refused and self._refused[0] == self._digest and loop.time() < self._reloaded + REFUSED:
             return [self._refused[1]]
         await asyncio.sleep(max(0.0, self._reloaded + PAUSE - loop.time()))
-        process.write(self._folder, self._rendered.config, self._rendered.routes)
+        self._write()
         answer = await self._socket.ask("reload", timeout=20)
         self._reloaded = loop.time()
-        if not answer.startswith("Success=0") and await self._await_digest(self._rendered):
+        if not answer.startswith("Success=0") and await self._taken_over():
             return []
         if await self._processes() is None or self._worker is None:
             raise DriverError(f"HAProxy ended over a reload: {process.last_words(self._folder)}")
         why = " ".join(answer.split()) or process.last_words(self._folder)
         said = f"HAProxy goes on with its earlier ports and hosts, since a reload failed: {why}"
-        self._refused = (self._rendered.digest, said)
+        self._refused = (self._digest, said)
         return [said]
 
-    async def _await_digest(self, rendered: Rendered) -> bool:
-        """Whether a worker with that configuration takes over within 5 s."""
+    async def _taken_over(self) -> bool:
+        """Whether a worker with the wanted configuration takes over within 5 s."""
         deadline = asyncio.get_running_loop().time() + 5
         while asyncio.get_running_loop().time() < deadline:
-            if await self._processes() is not None and self._worker and self._worker.digest == rendered.digest:
+            if await self._processes() is not None and self._worker and self._worker.digest == self._digest:
                 return True
             await asyncio.sleep(0.01)
         return False
@@ -207,7 +214,7 @@ class Driver:
         if self._settled and self._settled[0] is self._layout and self._settled[1] == worker.pid:
             return []
         wanted = self._layout.backends
-        if worker.digest != self._rendered.digest:
+        if worker.digest != self._digest:
             answer = await self._socket.ask_worker(worker.pid, ["show backend"])
             wanted = {name: each for name, each in wanted.items() if name in answer.split()}
         todo = changes(worker.servers, wanted)
@@ -218,7 +225,10 @@ class Driver:
             seen = servers(await self._socket.ask_worker(worker.pid, look))
             fresh = {name: have for name, have in worker.servers.items() if name not in todo} | seen
             self._worker = worker = msgspec.structs.replace(worker, servers=fresh)
-            left = list(itertools.chain(*changes(fresh, wanted).values()))
+            again = changes(
+                {name: fresh.get(name, {}) for name in todo}, {name: wanted.get(name, ()) for name in todo}
+            )
+            left = list(itertools.chain(*again.values()))
             if refused := [each for each in left if not each.startswith("del server ")]:
                 return [f"HAProxy did not take {refused[0]!r}: {' '.join(answer.split())}"]
         if not worker.leftovers:
@@ -267,7 +277,7 @@ def _site(options: Options) -> Site:
     return Site(
         address=_ip(options.address),
         ingress=f"{_ip(options.ingress.rpartition(':')[0])}:{options.ingress.rpartition(':')[2]}",
-        connections=max(100, min(10_000, room // 2 - 1000)),
+        connections=max(100, min(10_000, room // 2 - 250)),
         threads=min(4, len(os.sched_getaffinity(0))),
         uid=process.drops_to(),
     )

@@ -7,6 +7,7 @@ no label of an app can write a line of configuration.
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import quote
 
@@ -44,6 +45,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
     @property
+    def shape(self) -> tuple[object, ...]:
+        """All of it that only a reload can change: everything but servers."""
+        return (self.ingress, *((s.app, s.index, s.port, s.hosts, s.path) for s in self.services))
+
+    @property
     def backends(self) -> dict[str, tuple[Server, ...]]:
         """Every backend that HAProxy should have, with its servers."""
         tcp = {tcp_name(each): each.servers for each in self.services if each.port}
@@ -58,6 +64,7 @@ class Rendered(msgspec.Struct, frozen=True):
     digest: str
 
 
+@lru_cache(maxsize=100_000)
 def word(text: str) -> str:
     """`text` as one word of HAProxy's alphabet, and a different word for every text.
 
@@ -153,16 +160,23 @@ def _ascii(host: str) -> str | None:
 
 
 def _reachable(server: Server, service: Service, problems: list[str]) -> bool:
-    try:
-        ip_address(server.address)
-    except ValueError:
+    if not _is_ip(server.address):
         fault = f"address {server.address!r} is no IP address"
-    else:
-        if 0 < server.port < 65536:
-            return True
+    elif not 0 < server.port < 65536:
         fault = f"port {server.port} is no port"
+    else:
+        return True
     problems.append(f"task {server.task} of {service.app} gets no traffic: its {fault}.")
     return False
+
+
+@lru_cache(maxsize=10_000)
+def _is_ip(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def endpoint(server: Server) -> str:
