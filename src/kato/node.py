@@ -74,7 +74,7 @@ class Node:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Runs every role until `stop`, or until one fails: then it ends loudly, and its supervisor starts it anew."""
+        """Runs every role until `stop`; when one fails it ends loudly, for its supervisor to start it anew."""
         cell = await found_cell(self._store, self._new_id)
         facts = self._drivers.facts()
         hub = Hub(store=self._store, mirror=self.mirror, id=facts.id, incarnation=cell.incarnation)
@@ -133,7 +133,8 @@ class Node:
         return not world.tasks and not world.apps
 
     def _leader(self) -> str | None:
-        return self.mirror.leader and self.mirror.leader.address
+        leader = self.mirror.leader
+        return leader.address if leader else None
 
 
 async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:

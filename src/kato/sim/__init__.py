@@ -154,11 +154,11 @@ class _Simulation:
             id=id,
             cmd=msgspec.json.encode(rng.choice(behaviours)).decode(),
             instances=rng.randrange(1, 6),
-            cpus=rng.choice((0.1, 0.5, 1.5)),
+            cpus=rng.choice((0.1, 0.5, 0.7)),
             mem=64.0,
             networks=(Network(),),
             port_definitions=(PortDefinition(),),
-            constraints=rng.choice(((), (), (("hostname", "MAX_PER", "3"),), (("hostname", "GROUP_BY"),))),
+            constraints=rng.choice(((), (), (("hostname", "MAX_PER", "5"),), (("hostname", "GROUP_BY"),))),
             health_checks=(check,) if rng.random() < 0.7 else (),
             dependencies=("/shop/db",) if id != "/shop/db" and rng.random() < 0.5 else (),
             backoff_seconds=1.0,
@@ -195,8 +195,8 @@ class _Simulation:
         while True:
             for life in self._cell.lives():
                 life.store.faults = None
-            life = self._rng.choice(self._cell.lives() or [None]) if self._cell.lives() else None
-            if life is not None:
+            if lives := self._cell.lives():
+                life = self._rng.choice(lives)
                 try:
                     async with asyncio.timeout(60):
                         await life.node.mirror.reached(1)

@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--machines", type=int, default=3)
     given = parser.parse_args()
     if given.seed is None:
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     seeds = [given.seed] if given.seed is not None else range(given.first, given.first + given.seeds)
     broken = 0
     began = time.perf_counter()

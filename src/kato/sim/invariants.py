@@ -62,14 +62,18 @@ class Invariants:
 
     def wished(self, app: str) -> App | None:
         """The wish in force for an app: the newest running deployment's target, else its pointer."""
-        version = getattr(self.held.get(keys.app(app)), "version", None)
+        return self._goals(app)[0]
+
+    def _goals(self, app: str) -> list[App | None]:
+        """What an app may be steered to: the wish in force, and, while a step waits for its turn, what was before."""
+        versions = [getattr(self.held.get(keys.app(app)), "version", None)]
         running = [
             each for key, each in self.held.items() if key.startswith("deployments/") and not each.cancelled
         ]
         for each in sorted(running, key=lambda deployment: str(deployment.version)):
-            version = each.target.get(app, version)
-        spec: App | None = self.held.get(keys.version(app, version)) if version else None
-        return spec
+            if app in each.target:
+                versions = [each.target[app], each.original[app]]
+        return [self.held[keys.version(app, version)] if version else None for version in versions]
 
     def _task(self, key: str, before: Task | None, now: Task | None) -> None:
         if before is None and now is not None:
@@ -116,27 +120,26 @@ class Invariants:
 
     def _surge(self, placed: Task) -> None:
         """Never more tasks at once than maximumOverCapacity allows, counted among those meant to run."""
-        app = self.wished(placed.app)
-        if app is None:
-            return
-        meant = [each for each in self.tasks(app.id) if each.goal == "run"]
+        meant = [each for each in self.tasks(placed.app) if each.goal == "run"]
         live = [each for each in meant if (status := self.status(each)) is None or not status.state.ended]
-        most = max(restart_strategy(app, len(live)).capacity, app.instances)
-        self._require(len(live) <= most, f"{app.id} has {len(live)} tasks at once and may have {most}")
+        goals = self._goals(placed.app)
+        most = max(max(restart_strategy(app, len(live)).capacity, app.instances) if app else 0 for app in goals)
+        self._require(len(live) <= most, f"{placed.app} has {len(live)} tasks at once and may have {most}")
 
     def _retired(self, before: Task, now: Task) -> None:
         """A task that served is taken out only when enough others serve, and stopped only when it has drained."""
-        app = self.wished(now.app)
+        goals = self._goals(now.app)
         status = self.status(before)
-        well = status is not None and status.healthy and status.ready
-        if app is None or not well:
+        if status is None or not status.healthy or not status.ready:
             return
         if before.goal == "run" and keys.kill(now.id) not in self.held:
-            serving = sum(serves(each, self.status(each)) for each in self.tasks(app.id))
-            spare = 1 if restart_strategy(app, app.instances).capacity == min_healthy(app) else 0
-            least = min(min_healthy(app) - spare, app.instances)
-            self._require(serving >= least, f"{app.id} has {serving} tasks that serve and needs {least}")
-        if now.goal == "stop" and balanced(app):
+            serving = sum(serves(each, self.status(each)) for each in self.tasks(now.app))
+            least = min(min_healthy(app) if app else 0 for app in goals)
+            self._require(
+                serving >= least,
+                f"{now.app} has {serving} tasks that serve and needs {least} when {now.id} goes: {now.reason}",
+            )
+        if now.goal == "stop" and all(balanced(app) for app in goals):
             self._drained(before, now)
 
     def _drained(self, before: Task, now: Task) -> None:

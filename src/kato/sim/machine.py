@@ -59,6 +59,7 @@ class Machine:
         self.processes: dict[str, Process] = {}
         self.started: list[str] = []
         self.view = Frontends()
+        self.drained_since: dict[str, float] = {}
         self._behave = behave
 
     def launch(self, launch: Launch) -> Process:
@@ -186,7 +187,6 @@ class FakeBalancer:
         self._machine = machine
         self._cut = cut
         self._lingers = lingers
-        self._since: dict[str, float] = {}
 
     @classmethod
     async def open(cls, options: balancer.Options) -> Self:
@@ -197,8 +197,9 @@ class FakeBalancer:
         self._machine.view = view
         now = asyncio.get_running_loop().time()
         draining = {s.task for service in view.services for s in service.servers if s.state == "drain"}
-        self._since = {task: self._since.get(task, now) for task in draining}
-        sessions = {task: int(now - since < self._lingers) for task, since in self._since.items()}
+        since = self._machine.drained_since
+        self._machine.drained_since = since = {task: since.get(task, now) for task in draining}
+        sessions = {task: int(now - began < self._lingers) for task, began in since.items()}
         return BorderAck(node=self._machine.id, seq=view.seq, sessions=sessions)
 
     async def close(self, *, stop: bool) -> None:
