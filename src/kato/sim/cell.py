@@ -99,7 +99,7 @@ class Life:
             id=self._machine.id,
             hostname=self._machine.id,
             machine_id=self._machine.id,
-            resources=Resources(cpus=16.0, mem=16_384.0, disk=100_000.0),
+            resources=Resources(cpus=40.0, mem=16_384.0, disk=100_000.0),
             region="here",
             zone=f"zone-{self._machine.id}",
             runtimes=("process",),
