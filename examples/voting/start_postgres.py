@@ -42,6 +42,8 @@ def unprivileged() -> list[str]:
     if os.geteuid() == 0:
         words += ["--reuid", USER, "--regid", str(pwd.getpwnam(USER).pw_gid), "--clear-groups"]
         words += ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
+        # Without this access(2), by which PostgreSQL looks for its programs, does not count the capability.
+        words += ["--securebits", "+no_setuid_fixup"]
     return words
 
 
