@@ -158,7 +158,7 @@ class _Simulation:
             mem=64.0,
             networks=(Network(),),
             port_definitions=(PortDefinition(),),
-            constraints=rng.choice(((), (), (("hostname", "MAX_PER", "5"),), (("hostname", "GROUP_BY"),))),
+            constraints=rng.choice(((), (), (("hostname", "MAX_PER", "10"),), (("hostname", "GROUP_BY"),))),
             health_checks=(check,) if rng.random() < 0.7 else (),
             dependencies=("/shop/db",) if id != "/shop/db" and rng.random() < 0.5 else (),
             backoff_seconds=1.0,
