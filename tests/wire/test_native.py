@@ -137,3 +137,9 @@ def test_a_port_in_use_is_a_clear_error() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InvalidInput, match=f"cannot listen on {address}: Address already in use.*--api"):
             listen(address)
+
+
+def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
+    """asyncio turns Nagle's delay (40 ms an answer) off only for sockets that are named as TCP."""
+    with listen("127.0.0.1:0") as listener:
+        assert listener.proto == socket.IPPROTO_TCP

@@ -95,3 +95,13 @@ async def test_a_group_of_many_apps_is_deployed_over_the_wire(start: Start) -> N
     gone = await cell.call("DELETE", "/v2/groups/big")
     await cell.over(gone.deployment)
     assert (await cell.get("/v2/apps"))["apps"] == []
+
+
+@pytest.mark.parametrize("write", [5, 6, 7])
+async def test_a_store_that_is_away_while_a_wish_settles_holds_nothing_up(start: Start, write: int) -> None:
+    cell = await start(faults=FailAt(write, "before"))
+    apps = [{"id": f"a{n}", "cmd": "sleep 1", "instances": 0} for n in range(COUNT)]
+    made = await cell.call("PUT", "/v2/groups/big", {"apps": apps})
+    assert made.status == 200
+    await cell.over(made.deployment)
+    assert len((await cell.get("/v2/apps"))["apps"]) == COUNT

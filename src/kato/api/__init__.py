@@ -25,7 +25,7 @@ from kato.api.marathon.groups import Groups
 from kato.api.marathon.queue import Queue
 from kato.api.marathon.tasks import Tasks
 from kato.api.native import Native
-from kato.api.parts import Parts
+from kato.api.parts import Parts, Planner
 from kato.api.server import listen, serve
 from kato.api.stream import Stream
 from kato.config import Config
@@ -73,6 +73,7 @@ class Api:
             stop=stop,
             committer=Committer(store=store, mirror=mirror, clock=clock, uuid=uuid, avoid=own),
             stream=Stream(mirror=mirror, clock=clock),
+            planner=Planner(clock),
             started=clock(),
             pid=os.getpid(),
         )
@@ -101,13 +102,15 @@ class Api:
                         task.cancel()
 
     async def _keep_house(self) -> None:
-        """Settles what an earlier life left half written; from then on removes versions that are not kept."""
-        committer = self._parts.committer
-        await _until_done(committer.settle)
+        """Settles what was left half written, and removes versions that are not kept: at the start, and always."""
+        settle = self._parts.committer.settle
         while True:
             with self._parts.mirror.changes() as changes, contextlib.suppress(Compacted):
+                await _until_done(settle)
                 await _until_done(lambda: self._prune(["/"]))
                 async for step in changes:
+                    if any(isinstance(each.now, Deployment) and not each.now.settled for each in step.items):
+                        await _until_done(settle)
                     if ended := _ended(step):
                         await self._try_prune(ended)
 

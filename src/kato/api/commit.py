@@ -5,7 +5,7 @@ versions when a deployment is over.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -92,7 +92,7 @@ class Committer:
         await self._write([Put(keys.nudge(app), keys.encode(Nudge(app=app)))])
 
     async def settle(self) -> None:
-        """Finishes what an earlier life of the api put in force but did not write out."""
+        """Finishes what was put in force and not written out, by an earlier life or while the store was away."""
         async with self._turn:
             await self._settle()
 
@@ -128,11 +128,17 @@ class Committer:
             raise StoreUnavailable(_unknown(found)) from error
         if not done:
             return False
-        for batch in rest:
-            if not (done := await self._txn(batch, done)):
-                await self._settle()
-                break
+        await self._follow_up(rest, done, found)
         return True
+
+    async def _follow_up(self, rest: Iterable[Batch], seq: int, found: Wish) -> None:
+        """The wish is in force whatever comes of this: what fails here, `settle` finishes."""
+        try:
+            for batch in rest:
+                if not (seq := await self._txn(batch, seq)):
+                    return await self._settle()
+        except Unavailable as error:
+            log.warning("a wish is in force and will be settled later", deployment=found.id, why=str(error))
 
     async def _settle(self) -> None:
         for _ in range(TRIES):

@@ -86,7 +86,7 @@ class Native:
         world, parts = self._parts.world, self._parts
         wish = parts.committer.plan(world, _asked(world, body), force=True)
         wished = wish.overlay(world)
-        before, after = await parts.plan(world), await parts.plan(wished)
+        before, after = await parts.planner.now(world), await parts.planner.instead(wished)
         known = set(map(str, before.actions))
         return answer(
             {
@@ -102,7 +102,7 @@ class Native:
         """What an app is missing, and which refusal of which node it meets."""
         world, parts = self._parts.world, self._parts
         app = changes.find(world, app_id(request))
-        said = why(world, await parts.plan(world), app.id)
+        said = why(world, await parts.planner.now(world), app.id)
         wait = _wait(said.wait) if said.wait else None
         return answer({**msgspec.structs.asdict(said), "wait": wait})
 

@@ -24,6 +24,10 @@ from kato.store import Store, keys
 from kato.store.mirror import Mirror
 
 
+FRESH = 1.0
+"""Seconds for which a plan of one World is shown again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """The api's surroundings. clock: epoch seconds; leader: host:port of who leads; stop: ends the cell."""
@@ -39,6 +43,7 @@ class Parts:
     stream: Stream
     started: float
     pid: int
+    planner: "Planner"
     documents: Documents = field(default_factory=Documents)
     requests: Requests = field(default_factory=Requests)
 
@@ -62,16 +67,35 @@ class Parts:
             if app is not None:
                 self.stream.publish(posted(client, request.url.path, app, self.clock()))
 
-    async def plan(self, world: World) -> Plan:
-        """What the leader would decide now; computed beside the event loop."""
-        return await asyncio.to_thread(decide, world, self.clock(), Memory())
-
     async def versions(self, prefix: str) -> list[tuple[str, str]]:
         """(app, version) of everything kept under a prefix of keys, in key order."""
         room, _, _ = keys.versions("").partition("@")
         found = (await self.store.range(prefix)).items
         pairs = (item.key.removeprefix(room).rpartition("@") for item in found)
         return [(app, version) for app, _, version in pairs]
+
+
+class Planner:
+    """What the leader would decide, for those who ask why. clock: epoch seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._memory = Memory()
+        self._turn = asyncio.Lock()
+        self._last: tuple[World, float, Plan] | None = None
+
+    async def now(self, world: World) -> Plan:
+        """The plan for the mirror's newest World, computed beside the event loop; at most one a second for one."""
+        async with self._turn:
+            now = self._clock()
+            if self._last is None or self._last[0] is not world or now - self._last[1] > FRESH:
+                plan = await asyncio.to_thread(decide, world, now, self._memory)
+                self._last = (world, now, plan)
+            return self._last[2]
+
+    async def instead(self, world: World) -> Plan:
+        """The plan for a World that is not."""
+        return await asyncio.to_thread(decide, world, self._clock(), Memory())
 
 
 def app_id(request: Request) -> str:

@@ -29,9 +29,15 @@ def listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP, for asyncio turns Nagle's delay off only then; else every small answer takes 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, int(port)), family=family, backlog=1024)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, int(port)))
+        listener.listen(1024)
+        return listener
     except OSError as error:
+        listener.close()
         raise InvalidInput(
             f"The API cannot listen on {address}: {error.strerror or error}. Another cell or program may have "
             "that port; choose another one with --api or KATO_API."

@@ -48,7 +48,7 @@ class Queue:
     async def index(self, request: Request) -> Response:
         """Every app that misses tasks, and why."""
         world, now = self._parts.world, self._parts.clock()
-        waiting = queue(world, await self._parts.plan(world), now)
+        waiting = queue(world, await self._parts.planner.now(world), now)
         offers = "lastUnusedOffers" in many(request, "embed")
         return answer({"queue": [self._item(world, each, offers) for each in waiting]})
 
