@@ -13,13 +13,19 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
+_HELD: list[socket.socket] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """So many different ones: all are held until the last is found."""
-    with contextlib.ExitStack() as stack:
-        trials = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in trials:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in trials]
+    """So many different ones. They stay bound, so that the kernel gives them to nobody who asks for any port;
+    whoever asks for one by its number, and reuses addresses as servers do, gets it all the same.
+    """
+    found = [socket.socket() for _ in range(count)]
+    for each in found:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        each.bind(("127.0.0.1", 0))
+    _HELD.extend(found)
+    return [each.getsockname()[1] for each in found]
 
 
 class Answering:

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from kato.drivers.balancer import Balancer, Options, Restless
-from kato.drivers.balancer.process import PID
+from kato.drivers.balancer.runtime_socket import RuntimeSocket
 from kato.drivers.load import load
 from kato.model.errors import DriverMissing
 from kato.model.frontend import Frontends, Server, Service
@@ -59,6 +60,11 @@ async def driver(name: str, options: Options) -> AsyncIterator[Balancer]:
 
 def ingress(options: Options) -> int:
     return int(options.ingress.rpartition(":")[2])
+
+
+async def master(options: Options) -> int:
+    """The balancer's own pid."""
+    return (await RuntimeSocket(options.folder).processes()).master
 
 
 def web(
@@ -220,7 +226,7 @@ async def test_what_a_killed_cell_left_is_adopted(name: str, options: Options) -
         child = await asyncio.create_subprocess_exec(sys.executable, "-c", CHILD, *arguments)
         assert await child.wait() == -signal.SIGKILL
         assert (await once(port)).body == "a"
-        left = (options.folder / PID).read_text()
+        left = await master(options)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         driver: Balancer = await load("balancer", name).open(options)
         try:
@@ -231,7 +237,7 @@ async def test_what_a_killed_cell_left_is_adopted(name: str, options: Options) -
             writer.write(b"GET / HTTP/1.1\r\n\r\n")
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             writer.close()
-            assert (options.folder / PID).read_text() == left
+            assert await master(options) == left
         finally:
             await driver.close(stop=True)
         with pytest.raises(ConnectionRefusedError):
@@ -245,7 +251,7 @@ async def test_a_balancer_that_dies_is_started_with_the_last_view(driver: Balanc
         view = Frontends(1, (web(port, one),))
         await driver.apply(view)
         began = asyncio.get_running_loop().time()
-        os.kill(int((options.folder / PID).read_text()), signal.SIGKILL)
+        os.kill(await master(options), signal.SIGKILL)
         async with asyncio.timeout(5):
             await driver.due()
         ack = await driver.apply(view)
@@ -302,6 +308,22 @@ async def test_five_hundred_services(driver: Balancer) -> None:
         ack = await driver.apply(Frontends(1, services))
         assert ack.problems == ()
         assert [(await once(port)).body for port in sorted(ports)[::100]] == ["a"] * 5
+
+
+def test_uvloop_serves_as_well(name: str, options: Options) -> None:
+    async def scenario() -> None:
+        async with Answering("a") as one:
+            port = free_port()
+            driver: Balancer = await load("balancer", name).open(options)
+            try:
+                for seq, more in ((1, ()), (2, (web(free_port(), app="/other"),))):
+                    ack = await driver.apply(Frontends(seq, (web(port, one), *more)))
+                    assert (ack.seq, ack.problems) == (seq, ())
+                    assert (await once(port)).body == "a"
+            finally:
+                await driver.close(stop=True)
+
+    uvloop.run(scenario())
 
 
 def test_a_missing_binary_names_what_installs_it(name: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from kato.drivers.balancer import Options, process
 from kato.drivers.balancer.ports import why_not
 from kato.drivers.balancer.render import KEEP_ALIVE, Layout, Site, held_port, lay_out, render
-from kato.drivers.balancer.runtime_socket import Processes, RuntimeSocket, Worker, changes, servers
+from kato.drivers.balancer.runtime_socket import ANSWER, Processes, RuntimeSocket, Worker, changes, servers
 from kato.drivers.balancer.sessions import Place, count, draining, questions
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
@@ -28,6 +28,8 @@ AGAIN = 2.0
 """Seconds after which what could not be done is tried again: a port in use, a server with sessions to remove."""
 RELEASE = 1.0
 """Seconds that the workers of a killed HAProxy may take to give their ports back."""
+PARTING = 0.5
+"""Seconds that a worker of before a reload has to answer; one that is just ending never does."""
 REFUSED = 5.0
 """Seconds until a configuration that HAProxy refused is offered to it again."""
 PAUSE = 0.2
@@ -98,7 +100,7 @@ class Driver:
         processes = await self._processes()
         if processes is None and self._master is not None:
             self._forget()
-        await self._lay_out(view, patient=processes is None and (self._folder / process.PID).exists())
+        await self._lay_out(view, patient=processes is None and (self._folder / process.CONFIG).exists())
         problems = list(self._layout.problems)
         if processes is None:
             await self._start()
@@ -243,8 +245,14 @@ class Driver:
         total: Counter[Place] = Counter()
         recent = asyncio.get_running_loop().time() < self._reloaded + KEEP_ALIVE + 1
         for pid in (await self._socket.processes()).workers:
-            answer = await self._socket.ask_worker(pid, questions(places))
-            total += count(answer, old=recent and pid != self._newest.pid)
+            old = pid != self._newest.pid
+            try:
+                answer = await self._socket.ask_worker(pid, questions(places), PARTING if old else ANSWER)
+            except DriverError:
+                if pid in (await self._socket.processes()).workers:
+                    raise
+                continue
+            total += count(answer, old=old and recent)
         return {task: sum(total[place] for place in where) for task, where in places.items()}
 
     # -- remember -----------------------------------------------------------------------------------------------

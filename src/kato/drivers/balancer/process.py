@@ -19,7 +19,6 @@ from kato.model.errors import DriverError, DriverMissing
 CONFIG = "haproxy.cfg"
 ROUTES = "routes.map"
 LOG = "haproxy.log"
-PID = "haproxy.pid"
 NOBODY = 65534
 
 
@@ -80,8 +79,8 @@ async def start(haproxy: Path, folder: Path) -> None:
     try:
         # Relative paths, since a long folder does not fit into a socket's address.
         process = await asyncio.create_subprocess_exec(
-            haproxy, "-W", "-D", "-f", CONFIG, "-p", PID, "-S", f"unix@{SOCKET},mode,600",
-            cwd=folder, env={}, umask=0o077, start_new_session=True,
+            haproxy, "-W", "-D", "-f", CONFIG, "-S", f"unix@{SOCKET},mode,600",
+            cwd=folder, env={}, start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     finally:

@@ -16,6 +16,8 @@ from kato.model.errors import DriverError
 from kato.model.frontend import Server
 
 SOCKET = "master.sock"
+ANSWER = 5.0
+"""Seconds that HAProxy has to answer."""
 LINE = 8000
 """Bytes of commands in one line; HAProxy's buffer has 16 KiB."""
 
@@ -57,7 +59,7 @@ class RuntimeSocket:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def ask(self, command: str, timeout: float = 5.0) -> str:
+    async def ask(self, command: str, timeout: float = ANSWER) -> str:
         """The answer to one line of commands. DriverError where none comes within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
@@ -90,9 +92,9 @@ class RuntimeSocket:
         connection.setblocking(False)
         return connection
 
-    async def ask_worker(self, pid: int, commands: Iterable[str]) -> str:
+    async def ask_worker(self, pid: int, commands: Iterable[str], timeout: float = ANSWER) -> str:
         """The answers of one worker to commands, in as few lines as hold them."""
-        return "".join([await self.ask(f"@!{pid};{line}") for line in lines(commands)])
+        return "".join([await self.ask(f"@!{pid};{line}", timeout) for line in lines(commands)])
 
     async def processes(self) -> Processes:
         """Who lives."""
