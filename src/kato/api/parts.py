@@ -23,7 +23,6 @@ from kato.plan import Memory, decide
 from kato.store import Store, keys
 from kato.store.mirror import Mirror
 
-
 FRESH = 1.0
 """Seconds for which a plan of one World is shown again."""
 
