@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 import uuid
@@ -163,6 +164,7 @@ async def serve(config: Config) -> None:
     from kato.store.opening import open_store
 
     async with contextlib.AsyncExitStack() as stack:
+        os.umask(0o077)
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)

@@ -66,8 +66,18 @@ def test_a_node_keeps_its_id(tmp_path: Path) -> None:
     other.close()
 
     assert first.id == again.id != other.id
-    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == (0o711 if os.geteuid() == 0 else 0o700)
     assert stat.S_IMODE((tmp_path / "data" / "node.json").stat().st_mode) == 0o600
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "letter.txt").write_text("dear")
+
+    with pytest.raises(Refused, match=r"holds letter.txt and no cell. Choose an empty or a new folder with --data"):
+        Identity.claim(tmp_path, "machine-1")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert [each.name for each in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_copied_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:

@@ -38,9 +38,11 @@ class Identity:
         """Locks `folder` (made where it is missing, closed to others) and reads, or makes, `node.json` in it.
 
         machine: the machine's id, the kernel's where None. Raises Conflict where another cell lives in the folder,
-        Refused where the folder was copied from another machine or its `node.json` cannot be understood.
+        Refused where the folder is not a cell's, was copied from another machine, or has a `node.json` that cannot
+        be understood.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close(folder)
         lock = _lock(folder)
         try:
             machine = machine or machine_id()
@@ -68,6 +70,16 @@ def machine_id() -> str:
 def boot_id() -> str:
     """The kernel's id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def _close(folder: Path) -> None:
+    """Closes the folder to others. Root's tasks may run as somebody else, who must reach a sandbox in it."""
+    names = {entry.name for entry in folder.iterdir()}
+    if "node.json" not in names and names - {"cell.log", "node.lock"}:
+        raise Refused(
+            f"{folder} holds {min(names)} and no cell. Choose an empty or a new folder with --data or KATO_DATA."
+        )
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
 
 def _lock(folder: Path) -> int:

@@ -57,7 +57,15 @@ class Hub:
             self._calls.pop(node.id, None)
 
     def _items(self, world: World, node: str) -> tuple[Assignment, ...]:
-        mine = [task for tasks in world.tasks.values() for task in tasks.values() if task.node == node]
+        """What a node is to look after. A task whose end is written down is not: an agent that starts anew, and
+        has no record of it, must not start it again.
+        """
+        mine = [
+            task
+            for app, tasks in world.tasks.items()
+            for task in tasks.values()
+            if task.node == node and not _ended(world, app, task)
+        ]
         known = self._assigned
         self._assigned = {task.id: self._assignment(known.get(task.id), task, world) for task in mine}
         return tuple(self._assigned[task.id] for task in mine)
@@ -126,11 +134,10 @@ class Hub:
 
     async def _write(self, batch: list[tuple[Status, asyncio.Future[None]]]) -> None:
         newest = {status.task: status for status, _ in sorted(batch, key=lambda pair: pair[0].seq)}
-        tasks = {task: self._mirror.modified(keys.task(s.node, task)) for task, s in newest.items()}
-        live = [status for status in newest.values() if tasks[status.task]]
+        news = [status for status in newest.values() if self._is_news(status)]
         try:
-            if live and not await self._commit(live):
-                for status in live:
+            if news and not await self._commit(news):
+                for status in news:
                     await self._commit([status])
         except StoreUnavailable as error:
             log.warning("statuses are kept until the store answers", why=str(error))
@@ -142,11 +149,25 @@ class Hub:
             if not future.done():
                 future.set_result(None)
 
+    def _is_news(self, status: Status) -> bool:
+        """Whether its task still stands and nothing newer, and no end, is written down."""
+        if not self._mirror.modified(keys.task(status.node, status.task)):
+            return False
+        standing: Status | None = self._mirror.get(keys.status(status.node, status.task))
+        return standing is None or (standing.seq < status.seq and not standing.state.ended)
+
     async def _commit(self, statuses: Sequence[Status]) -> bool:
         """One transaction; False where one of the tasks was forgotten meanwhile (a status must not outlive it)."""
         standing = [Compare(keys.task(status.node, status.task), "version", ">", 0) for status in statuses]
         puts = [Put(keys.status(status.node, status.task), keys.encode(status)) for status in statuses]
-        return (await self._store.txn(standing, puts)).done
+        answer = await self._store.txn(standing, puts)
+        await self._mirror.reached(answer.revision)
+        return answer.done
+
+
+def _ended(world: World, app: str, task: Task) -> bool:
+    status = world.statuses.get(app, {}).get(task.id)
+    return status is not None and status.state.ended
 
 
 def _drains(view: Frontends) -> bool:
