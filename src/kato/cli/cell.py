@@ -57,6 +57,9 @@ async def _until_answering(client: "Client", config: Config, process: subprocess
 def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Starts `kato serve` detached: a session of its own, its output in `cell.log` of the data folder."""
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config.user is not None:
+        # Tasks run as the caller, who must pass through root's folder to their sandboxes; nothing can be listed.
+        config.data.chmod(0o711)
     flags = ["--api", config.api, "--ingress", config.ingress, "--data", str(config.data)]
     descriptor = os.open(log_file(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
