@@ -74,7 +74,7 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path)
     tmp_path.chmod(0o755)
     (tmp_path / "letter.txt").write_text("dear")
 
-    with pytest.raises(Refused, match=r"holds letter.txt and no cell. Choose an empty or a new folder with --data"):
+    with pytest.raises(Refused, match=r"holds letter.txt and no cell. Choose an empty or a new folder"):
         Identity.claim(tmp_path, "machine-1")
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
     assert [each.name for each in tmp_path.iterdir()] == ["letter.txt"]
