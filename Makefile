@@ -20,7 +20,7 @@ help:
 	@echo "make check  ruff, mypy --strict, import-linter"
 	@echo "make bench  measure; one JSON line a figure"
 	@echo "make sim    the simulation, 200 seeds"
-	@echo "make chaos  the simulation, seeds without end, until one fails"
+	@echo "make chaos  the simulation on other seeds, until one breaks a promise"
 	@echo "make clean  remove the environment and what was built"
 
 demo: .stamp-demo
@@ -36,13 +36,13 @@ check: .stamp-test
 	lint-imports
 
 bench: .stamp-test
-	@python -m bench
+	@for each in bench/*.py; do python "$$each"; done
 
 sim: .stamp-test
 	@python -m kato.sim --seeds 200
 
 chaos: .stamp-test
-	@python -m kato.sim --seeds 0
+	@first=$$RANDOM; while python -m kato.sim --first $$first --seeds 50; do first=$$((first + 50)); done
 
 clean:
 	rm -rf $(venv) .stamp-* build dist src/kato/drivers/runtime/keeper
