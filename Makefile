@@ -27,7 +27,7 @@ demo: .stamp-demo
 	@exec kato up examples/voting
 
 test: .stamp-test
-	@pytest -n 2 --dist loadgroup
+	@pytest -n 2 --dist loadgroup --promises
 
 check: .stamp-test
 	ruff check

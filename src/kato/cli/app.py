@@ -60,6 +60,8 @@ def run(words: Sequence[str]) -> int:
         complain(sentences(error))
         return 2 if isinstance(error, InvalidInput) or words[:1] == ["plan"] else 1
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal wrote ^C on this line
         return 130
     except BrokenPipeError:
         # Whoever read us has gone (`kato ls | head`); Python would complain once more when it flushes.
