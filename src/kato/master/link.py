@@ -112,7 +112,7 @@ class Hub:
         while True:
             world = self._mirror.world()
             view = frontends(world)
-            if sent is None or view.services != sent.services or (view.seq > sent.seq and _drains(view)):
+            if sent is None or view.services != sent.services or _drained_since(world, sent.seq):
                 sent = view
                 yield view
             await self._mirror.reached(world.revision + 1)
@@ -170,5 +170,10 @@ def _ended(world: World, app: str, task: Task) -> bool:
     return status is not None and status.state.ended
 
 
-def _drains(view: Frontends) -> bool:
-    return any(server.state == "drain" for service in view.services for server in service.servers)
+def _drained_since(world: World, seq: int) -> bool:
+    """Whether a plan later than `seq` drains a task, so that it waits for an acknowledgement at least as late."""
+    if world.seq <= seq:
+        return False
+    return any(
+        task.goal == "drain" and task.goal_seq > seq for tasks in world.tasks.values() for task in tasks.values()
+    )

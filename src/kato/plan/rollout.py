@@ -67,8 +67,13 @@ def max_capacity(app: App) -> int:
 
 
 def resident(app: App) -> bool:
-    """Whether its tasks are bound to where their data is."""
-    return app.container is not None and any(volume.persistent for volume in app.container.volumes)
+    """Whether its tasks have data of their own, which two of them must not use at once.
+
+    Persistent volumes, as in Marathon; and external ones that are not shared, since a database that starts beside
+    its predecessor on the same files never gets healthy.
+    """
+    volumes = app.container.volumes if app.container else ()
+    return any(volume.persistent or (volume.external and not volume.external.shared) for volume in volumes)
 
 
 def roll_out(app: App, runners: Sequence[Runner], leaving: int, nodes: Mapping[str, Node]) -> Move:

@@ -1,0 +1,156 @@
+"""A real cell on this machine for tests: `kato` commands go in, as a user types them; what stands comes out."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from load import free_ports
+
+ROOT = Path(__file__).resolve().parent.parent
+SLOW = 2.0 if os.environ.get("CI") else 1.0
+"""What a time limit is multiplied by: CI's two cores are shared with other tests."""
+
+
+class Machine:
+    """One cell in a folder of its own, on free ports, driven through the command line."""
+
+    def __init__(self) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="kato-e2e-"))
+        self.root.chmod(0o711)
+        self.data = self.root / "data"
+        api, ingress = free_ports(2)
+        self.api, self.ingress = f"127.0.0.1:{api}", f"127.0.0.1:{ingress}"
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.env = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "KATO_API": self.api,
+            "KATO_INGRESS": self.ingress,
+            "KATO_DATA": str(self.data),
+            "NO_COLOR": "1",
+        }
+
+    def kato(self, *args: str, code: int | None = 0, timeout: float = 120) -> str:
+        """One command to its end; its output. code: the exit code it must have, None for any."""
+        done = subprocess.run(
+            ["kato", *args],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=self.root,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert code is None or done.returncode == code, (
+            f"kato {' '.join(args)}: {done.returncode}\n{said}\n{self.log()}"
+        )
+        return said
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Starts the cell in the foreground of a process of its own, and waits until it answers."""
+        with (self.root / "serve.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["kato", "serve"], env=self.env, stdout=log, stderr=log, start_new_session=True
+            )
+        self._started.append(process)
+        self.until(lambda: self.get("/ping") is not None, 15)
+        return process
+
+    def log(self) -> str:
+        """The end of what the cell has said."""
+        logs = [path for path in (self.data / "cell.log", self.root / "serve.log") if path.exists()]
+        return "\n".join("\n".join(path.read_text(errors="replace").splitlines()[-30:]) for path in logs)
+
+    def get(self, path: str) -> Any:
+        """GET of the API: its JSON, text where it is none, None where nothing answers."""
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """One request to the API. None where nothing answers or the answer is an error."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{self.api}{path}", data, {"Content-Type": "application/json"})
+        request.method = method
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return None
+        with suppress(ValueError):
+            return json.loads(text)
+        return text
+
+    def site(self, host: str, path: str = "/", form: dict[str, str] | None = None) -> tuple[int, str]:
+        """One request to a site behind the balancer: status and body; 0 where nothing answers."""
+        data = urllib.parse.urlencode(form).encode() if form else None
+        request = urllib.request.Request(f"http://{self.ingress}{path}", data, {"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode(errors="replace")
+        except OSError as error:
+            return 0, str(error)
+
+    def tasks(self, app: str | None = None) -> list[dict[str, Any]]:
+        """Marathon's tasks, of one app or of all."""
+        found = self.get("/v2/tasks") or {"tasks": []}
+        return [task for task in found["tasks"] if app in (None, task["appId"])]
+
+    def healthy(self, app: str) -> int:
+        """How many tasks of an app pass all checks."""
+        checked = [
+            task.get("healthCheckResults", []) for task in self.tasks(app) if task["state"] == "TASK_RUNNING"
+        ]
+        return sum(all(result["alive"] for result in results) and bool(results) for results in checked)
+
+    def pid(self, task: str) -> int:
+        """The process of a task, as its keeper wrote it down."""
+        started = json.loads((self.data / "tasks" / task / "started").read_text())
+        return int(started["pid"])
+
+    def until(self, holds: Callable[[], bool], seconds: float) -> float:
+        """Waits until something holds; how long it took."""
+        began = time.monotonic()
+        while not holds():
+            assert time.monotonic() - began < seconds, f"not within {seconds} s\n{self.log()}"
+            time.sleep(0.01)  # a poll of another process, with a deadline
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        """Ends everything of this cell, whatever state a test left it in."""
+        with suppress(AssertionError, subprocess.TimeoutExpired):
+            if self.processes():
+                if self.get("/ping") is None:
+                    self.start()
+                self.kato("down", "--all", code=None)
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._started:
+            process.wait()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def processes(self) -> list[int]:
+        """Every process that lives in, or was told of, this cell's folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+                continue
+            with suppress(OSError):
+                words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+                if str(self.data).encode() in words or os.readlink(entry / "cwd").startswith(str(self.data)):
+                    found.append(int(entry.name))
+        return found
