@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -33,7 +34,7 @@ ZONES = [f"{region}-{zone}" for region in ("eu", "us", "ap") for zone in "abcd"]
 
 def make_nodes(chance: random.Random) -> dict[str, Node]:
     """Nodes of `SHAPES` shapes: size, place, attributes, runtimes, and a price."""
-    shapes = []
+    shapes: list[dict[str, Any]] = []
     for n in range(SHAPES):
         cpus = chance.choice([4, 8, 16, 32, 64])
         zone = chance.choice(ZONES)

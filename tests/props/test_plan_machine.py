@@ -6,18 +6,19 @@ are meant to run, healthy and ready, on a node that answers.
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import msgspec
-from apply import acknowledge, apply, obey, report, standing, tasks_of
-from builders import app, node, world
+from apply import apply, obey, report, standing, tasks_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from builders import app, node, world
 from kato.model.action import Drain, Place, Plan, Stop
-from kato.model.app import App, UpgradeStrategy, VersionInfo
+from kato.model.app import App, PortDefinition, UpgradeStrategy, VersionInfo
 from kato.model.app import HealthCheck as Check
 from kato.model.deployment import Deployment, Kill, Nudge
 from kato.model.frontend import BorderAck
@@ -42,6 +43,26 @@ CONSTRAINTS: list[tuple[tuple[str, ...], ...]] = [
 ]
 ZONES = ("a", "b", None)
 IDS = ("/g/a", "/g/b", "/c")
+TURNS = st.lists(st.integers(0, 255), max_size=4)
+FIXED = {"port_definitions": (PortDefinition(port=31001),), "require_ports": True}
+PORTS: list[dict[str, Any]] = [{}, {"ports": 1}, {"ports": 2}, FIXED]
+KINDS: st.SearchStrategy[dict[str, Any]] = st.builds(
+    lambda ports, more: ports | more,
+    st.sampled_from(PORTS),
+    st.fixed_dictionaries(
+        {
+            "constraints": st.sampled_from(CONSTRAINTS),
+            "upgrade_strategy": st.builds(
+                UpgradeStrategy,
+                minimum_health_capacity=st.sampled_from([0.0, 0.5, 0.8, 1.0]),
+                maximum_over_capacity=st.sampled_from([0.0, 0.2, 1.0]),
+            ),
+            "cpus": st.sampled_from([0.1, 0.5, 1.0]),
+            "health_checks": st.sampled_from([(), (Check(),)]),
+        },
+        optional={"kill_selection": st.just("OLDEST_FIRST")},
+    ),
+)
 
 
 class Cell(RuleBasedStateMachine):
@@ -55,8 +76,12 @@ class Cell(RuleBasedStateMachine):
             max_size=4,
         ),
         borders=st.integers(0, 2),
+        instances=st.integers(2, 6),
+        more=KINDS,
     )
-    def start(self, shapes: list[tuple[int, int, int, int]], borders: int) -> None:
+    def start(
+        self, shapes: list[tuple[int, int, int, int]], borders: int, instances: int, more: dict[str, Any]
+    ) -> None:
         self.now = 1_000_000.0
         self.memory = Memory()
         self.specs = {}
@@ -77,6 +102,9 @@ class Cell(RuleBasedStateMachine):
             world(nodes=nodes, borders=[BorderAck(node=f"n{n}", seq=0) for n in range(min(borders, len(nodes)))]),
             spec=lambda id, version: specs.get((id, version)),
         )
+        self.deploy(("/g/a", app("/g/a", instances=instances, version=self.version(), **more)))
+        for _ in range(3):
+            self.turn(255)
 
     def version(self) -> str:
         self.count += 1
@@ -101,58 +129,46 @@ class Cell(RuleBasedStateMachine):
         new = Deployment(id=f"d{self.count}", version=version, original=original, target=target, started=self.now)
         self.world = replace(self.world, apps=apps, deployments={**held, new.id: new})
 
-    @rule(
-        id=st.sampled_from(IDS),
-        instances=st.integers(0, 5),
-        constraints=st.sampled_from(CONSTRAINTS),
-        capacities=st.tuples(st.sampled_from([0.0, 0.5, 0.8, 1.0]), st.sampled_from([0.0, 0.2, 1.0])),
-        cpus=st.sampled_from([0.1, 0.5, 1.0]),
-        ports=st.integers(0, 2),
-        more=st.sampled_from(
-            [{}, {"health_checks": (Check(),)}, {"kill_selection": "OLDEST_FIRST"}, {"dependencies": ("/c",)}]
-        ),
-    )
-    def wish(
-        self,
-        id: str,
-        instances: int,
-        constraints: tuple[tuple[str, ...], ...],
-        capacities: tuple[float, float],
-        cpus: float,
-        ports: int,
-        more: dict[str, Any],
-    ) -> None:
-        strategy = UpgradeStrategy(minimum_health_capacity=capacities[0], maximum_over_capacity=capacities[1])
-        given = {"instances": instances, "constraints": constraints, "cpus": cpus, "upgrade_strategy": strategy}
-        if id == "/c":
-            more = {}
-        self.deploy((id, app(id, ports=ports, version=self.version(), **(given | more))))
+    @rule(id=st.sampled_from(IDS), instances=st.integers(0, 6), more=KINDS, turns=TURNS)
+    def wish(self, id: str, instances: int, more: dict[str, Any], turns: list[int]) -> None:
+        self.deploy((id, app(id, instances=instances, version=self.version(), **more)))
+        self.take(turns)
 
-    @precondition(lambda self: self.world.apps)
-    @rule(data=st.data(), instances=st.integers(0, 6))
-    def scale(self, data: st.DataObject, instances: int) -> None:
+    @rule(more=KINDS, turns=TURNS)
+    def upgrade(self, more: dict[str, Any], turns: list[int]) -> None:
+        before = self.world.apps.get("/g/a")
+        if before is not None and before.instances:
+            self.deploy(("/g/a", app("/g/a", instances=before.instances, version=self.version(), **more)))
+            self.take(turns)
+
+    @precondition(lambda self: bool(self.world.apps))
+    @rule(data=st.data(), instances=st.integers(0, 6), turns=TURNS)
+    def scale(self, data: st.DataObject, instances: int, turns: list[int]) -> None:
         before = self.world.apps[data.draw(st.sampled_from(sorted(self.world.apps)))]
         version = self.version()
         info = VersionInfo(last_scaling_at=version, last_config_change_at=before.config_version)
         self.deploy(
             (before.id, msgspec.structs.replace(before, instances=instances, version=version, version_info=info))
         )
+        self.take(turns)
 
-    @precondition(lambda self: self.world.apps)
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
+    @precondition(lambda self: bool(self.world.apps))
+    @rule(data=st.data(), turns=TURNS)
+    def remove(self, data: st.DataObject, turns: list[int]) -> None:
         self.deploy((data.draw(st.sampled_from(sorted(self.world.apps))), None))
+        self.take(turns)
 
-    @rule(instances=st.integers(1, 3))
-    def group(self, instances: int) -> None:
+    @rule(instances=st.integers(1, 3), turns=TURNS)
+    def group(self, instances: int, turns: list[int]) -> None:
         more: dict[str, Any] = {"version": self.version(), "instances": instances}
         self.deploy(
             ("/g/a", app("/g/a", ports=1, dependencies=("/g/b",), **more)),
             ("/g/b", app("/g/b", ports=1, dependencies=("/c",), **more)),
             ("/c", app("/c", **more)),
         )
+        self.take(turns)
 
-    @precondition(lambda self: tasks_of(self.world))
+    @precondition(lambda self: bool(tasks_of(self.world)))
     @rule(
         data=st.data(),
         state=st.sampled_from(
@@ -160,44 +176,61 @@ class Cell(RuleBasedStateMachine):
         ),
         alive=st.booleans(),
         ready=st.booleans(),
+        turns=TURNS,
     )
-    def happen(self, data: st.DataObject, state: TaskState, alive: bool, ready: bool) -> None:
+    def happen(self, data: st.DataObject, state: TaskState, alive: bool, ready: bool, turns: list[int]) -> None:
         task = data.draw(st.sampled_from(tasks_of(self.world)))
         status = self.world.statuses.get(task.app, {}).get(task.id)
         if status is None or not status.state.ended:
             self.world = report(self.world, task, state, self.now, alive=alive, ready=ready)
+        self.take(turns)
 
-    @precondition(lambda self: tasks_of(self.world))
-    @rule(data=st.data(), known=st.booleans())
-    def kill(self, data: st.DataObject, known: bool) -> None:
+    @precondition(lambda self: bool(tasks_of(self.world)))
+    @rule(data=st.data(), known=st.booleans(), turns=TURNS)
+    def kill(self, data: st.DataObject, known: bool, turns: list[int]) -> None:
         task = data.draw(st.sampled_from(tasks_of(self.world)))
         id = task.id if known else "nobody"
         self.world = replace(self.world, kills={**self.world.kills, id: Kill(task=id, app=task.app)})
+        self.take(turns)
 
-    @rule(id=st.sampled_from(IDS))
-    def nudge(self, id: str) -> None:
+    @rule(id=st.sampled_from(IDS), turns=TURNS)
+    def nudge(self, id: str, turns: list[int]) -> None:
         self.world = replace(self.world, nudges={**self.world.nudges, id: Nudge(app=id)})
+        self.take(turns)
 
-    @rule(data=st.data())
-    def darken(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), turns=TURNS)
+    def darken(self, data: st.DataObject, turns: list[int]) -> None:
         dark = data.draw(st.sets(st.sampled_from(sorted(self.world.nodes)), max_size=1))
         self.world = replace(self.world, dark=frozenset(dark))
+        self.take(turns)
 
-    @rule(seconds=st.sampled_from([0.5, 5.0, 31.0, 61.0, 400.0]))
-    def wait(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0.5, 5.0, 31.0, 61.0, 400.0]), turns=TURNS)
+    def wait(self, seconds: float, turns: list[int]) -> None:
         self.now += seconds
+        self.take(turns)
 
-    @rule(open=st.booleans())
-    def agents(self, open: bool) -> None:
-        self.world = obey(self.world, self.now)
-        if open:
-            self.world = acknowledge(self.world, {task.id: 1 for task in tasks_of(self.world)})
+    @rule(turns=TURNS)
+    def sessions(self, turns: list[int]) -> None:
+        """Whatever drains has open sessions meanwhile."""
+        for mask in turns:
+            self.turn(mask, {task.id: 1 for task in tasks_of(self.world)})
 
     @rule(share=st.floats(0.0, 1.0))
-    def plan(self, share: float) -> None:
+    def crash(self, share: float) -> None:
+        """Only the first part of a plan is committed."""
         plan = self.decided()
         part = plan.actions[: math.ceil(share * len(plan.actions))]
         self.world = apply(self.world, part, self.now)
+
+    def take(self, turns: list[int]) -> None:
+        for mask in turns:
+            self.turn(mask)
+
+    def turn(self, mask: int, sessions: Mapping[str, int] | None = None) -> None:
+        """One plan, carried out; then the agents of the masked tasks report, and the borders acknowledge."""
+        self.world = apply(self.world, self.decided().actions, self.now)
+        self.world = obey(self.world, self.now, mask, sessions or {})
+        self.now += 1.0
 
     def decided(self) -> Plan:
         plan = decide(self.world, self.now, self.memory)
@@ -304,7 +337,9 @@ class Cell(RuleBasedStateMachine):
         else:
             raise AssertionError("it does not come to rest")
         stuck = {
-            id for id, wait in plan.waits.items() if any(each.filter == "constraint" for each in wait.refusals)
+            id
+            for id, wait in plan.waits.items()
+            if any(each.filter in ("constraint", "ports") for each in wait.refusals)
         }
         if stuck:
             return
@@ -324,5 +359,5 @@ class Cell(RuleBasedStateMachine):
 
 TestCell = Cell.TestCase
 TestCell.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
