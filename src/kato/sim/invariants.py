@@ -65,7 +65,7 @@ class Invariants:
         return self._goals(app)[0]
 
     def _goals(self, app: str) -> list[App | None]:
-        """What an app may be steered to: the wish in force, and, while a step waits for its turn, what was before."""
+        """What an app may be steered to: the wish in force, and what was before while its step waits."""
         versions = [getattr(self.held.get(keys.app(app)), "version", None)]
         running = [
             each for key, each in self.held.items() if key.startswith("deployments/") and not each.cancelled
