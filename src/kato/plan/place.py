@@ -20,7 +20,7 @@ from kato.plan.columns import KINDS, Free, Ints, Mask, thousandths
 from kato.plan.constraints import Rule, room, rules, scalar
 from kato.plan.ports import choose
 
-UNITS = {"cpus": " cpus", "mem": " MiB of memory", "disk": " MiB of disk", "gpus": " gpus"}
+UNITS = {"cpus": "cpus", "mem": "MiB of memory", "disk": "MiB of disk", "gpus": "gpus"}
 _SPREAD = 0x9E3779B1  # odd, so that multiplying by it permutes 32-bit numbers
 
 
@@ -197,7 +197,7 @@ class Seats:
     def _resources(self) -> Iterator[Gate]:
         for row in np.flatnonzero(self.amount):
             kind = KINDS[row]
-            phrase = f"needs {scalar(self.amount[row] / 1000)}{UNITS[kind]}"
+            phrase = f"needs {_amount(self.amount[row] / 1000, UNITS[kind])}"
             yield Gate(kind, phrase, self.free.amounts[row] >= self.amount[row])
         for port in self.fixed:
             mask = self.free.columns.has_port(port).copy()
@@ -250,6 +250,10 @@ class Seats:
             return np.argsort(key, kind="stable")
         first = np.argpartition(key, wanted - 1)[:wanted]
         return first[np.argsort(key[first], kind="stable")]
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{scalar(number)} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def _ranks(codes: Ints) -> Ints:

@@ -85,7 +85,7 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int) -> Iterator[str
     if last is not None and (healthy < app.instances or wait is not None):
         yield f"the last failure, {timestamp(last.time)} on {last.host}: {last.message}."
     if healthy >= app.instances:
-        yield f"{healthy} of {app.instances} wished task{'' if app.instances == 1 else 's'} serve."
+        yield f"{healthy} of {app.instances} tasks are healthy."
 
 
 def _ailing(app: App, task: Task, status: Status | None) -> str | None:

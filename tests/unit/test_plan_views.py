@@ -1,0 +1,173 @@
+"""What tasks find in their environment, what balancers serve, and why something is missing."""
+
+import pytest
+
+from builders import V1, V2, app, node, status, task, world
+from kato.model.app import Container, Docker, HealthCheck, PortDefinition, PortMapping, SecretRef, SecretSource
+from kato.model.deployment import Launches
+from kato.model.errors import NotFound
+from kato.model.frontend import BorderAck, Server, Service
+from kato.model.task import Health, TaskState
+from kato.plan import Memory, decide, environment, frontends, queue, why
+
+PORTS = (PortDefinition(port=10_000, name="http-api"), PortDefinition(port=10_001, protocol="udp"))
+
+
+def test_environment_is_marathons() -> None:
+    wish = app(
+        cpus=0.5,
+        mem=64.0,
+        port_definitions=PORTS,
+        labels={"team": "a", "HAPROXY_0_VHOST": "x.localhost", "long": "x" * 512},
+        env={"PORT0": "mine", "PASSWORD": SecretRef(secret="db"), "OTHER": SecretRef(secret="none")},
+        secrets={"db": SecretSource(source="vault/db")},
+    )
+    mine = task(wish, id="web.1", ports=(31010, 31011))
+    found = environment(wish, mine, node(address="10.0.0.1"), world(apps=[wish]))
+    assert found == {
+        "MESOS_TASK_ID": "web.1",
+        "MARATHON_APP_ID": "/web",
+        "MARATHON_APP_VERSION": V1,
+        "MARATHON_APP_RESOURCE_CPUS": "0.5",
+        "MARATHON_APP_RESOURCE_MEM": "64.0",
+        "MARATHON_APP_RESOURCE_DISK": "0.0",
+        "MARATHON_APP_RESOURCE_GPUS": "0",
+        "MARATHON_APP_LABELS": "HAPROXY_0_VHOST TEAM",
+        "MARATHON_APP_LABEL_TEAM": "a",
+        "MARATHON_APP_LABEL_HAPROXY_0_VHOST": "x.localhost",
+        "HOST": "10.0.0.1",
+        "PORT": "31010",
+        "PORTS": "31010,31011",
+        "PORT0": "mine",
+        "PORT1": "31011",
+        "PORT_10000": "31010",
+        "PORT_10001": "31011",
+        "PORT_HTTP_API": "31010",
+    }
+    told = environment(wish, mine, node(), world(apps=[wish]), {"vault/db": "s3cret"})
+    assert told["PASSWORD"] == "s3cret" and "OTHER" not in told
+
+
+def test_environment_of_a_container_names_its_image_and_its_own_ports() -> None:
+    wish = app(
+        port_definitions=None,
+        container=Container(
+            docker=Docker(image="nginx:1"), port_mappings=(PortMapping(container_port=80, service_port=10_000),)
+        ),
+    )
+    found = environment(wish, task(wish, ports=(31010,)), node(), world(apps=[wish]))
+    assert (found["MARATHON_APP_DOCKER_IMAGE"], found["PORT_80"], found["PORT0"]) == ("nginx:1", "31010", "31010")
+
+
+def test_environment_says_where_dependencies_are_reached() -> None:
+    db = app("/g/data/my-db", port_definitions=PORTS)
+    cache = app("/g/data/cache", ports=1)
+    quiet = app("/g/data/quiet")
+    wish = app("/g/web", dependencies=("/g/data",), env={"CACHE_HOST": "own"})
+    cell = world(
+        apps=[db, cache, quiet, wish],
+        borders=[BorderAck(node="n1", seq=0, address="10.0.0.9"), BorderAck(node="n2", seq=0, address="10.0.0.2")],
+    )
+    found = environment(wish, task(wish), node("n2"), cell)
+    assert (found["MY_DB_HOST"], found["MY_DB_PORT"], found["MY_DB_PORT_1"]) == ("10.0.0.2", "10000", "10001")
+    assert (found["CACHE_HOST"], found["CACHE_PORT"]) == ("own", "10000")
+    assert not [name for name in found if name.startswith("QUIET")]
+    assert environment(wish, task(wish), node("n9"), cell)["MY_DB_HOST"] == "10.0.0.9"
+
+
+def test_frontends_show_what_serves_and_what_drains() -> None:
+    wish = app(
+        port_definitions=PORTS, labels={"HAPROXY_0_VHOST": "a.localhost, b.localhost", "HAPROXY_0_PATH": "/x"}
+    )
+    tasks = [
+        task(wish, 1, id="a-serves"),
+        task(wish, 2, id="b-drains", goal="drain"),
+        task(wish, 3, id="c-stops", goal="stop"),
+        task(wish, 4, id="d-not-ready"),
+        task(wish, 5, id="e-ill"),
+        task(wish, 6, id="f-starts"),
+        task(wish, 7, id="g-ended", goal="drain"),
+    ]
+    facts = [
+        status(tasks[0]),
+        status(tasks[1]),
+        status(tasks[2]),
+        status(tasks[3], ready=False),
+        status(tasks[4], alive=False),
+        status(tasks[5], TaskState.STARTING),
+        status(tasks[6], TaskState.FAILED),
+    ]
+    view = frontends(world(apps=[wish], nodes=[node(address="10.0.0.1")], tasks=tasks, statuses=facts, seq=4))
+    assert view.seq == 4
+    assert view.services == (
+        Service(
+            app="/web",
+            index=0,
+            port=10_000,
+            hosts=("a.localhost", "b.localhost"),
+            path="/x",
+            servers=(Server("a-serves", "10.0.0.1", 31010), Server("b-drains", "10.0.0.1", 31020, "drain")),
+        ),
+    )
+
+
+def test_frontends_find_the_port_of_an_older_version_by_its_service_port() -> None:
+    old = app(port_definitions=(PortDefinition(port=7), PortDefinition(port=10_000)))
+    new = app(version=V2, port_definitions=(PortDefinition(port=10_000), PortDefinition(port=8)))
+    mine = task(old, id="old")
+    cell = world(apps=[new], old=[old], nodes=[node()], tasks=[mine], statuses=[status(mine)])
+    assert [(each.port, [s.port for s in each.servers]) for each in frontends(cell).services] == [
+        (10_000, [31011]),
+        (8, []),
+    ]
+
+
+def test_frontends_with_a_memory_are_the_same() -> None:
+    memory, wish = Memory(), app(ports=1)
+    mine = task(wish)
+    for facts in ([], [status(mine)], [status(mine, TaskState.FAILED)]):
+        for apps in ([wish], []):
+            cell = world(apps=apps, nodes=[node()], tasks=[mine], statuses=facts)
+            assert frontends(cell, memory) == frontends(cell)
+
+
+def test_why_names_the_filter_the_task_and_the_last_failure() -> None:
+    wish = app(instances=3, cpus=2.0, ports=1)
+    ill, fine = task(wish, 1, id="ill"), task(wish, 2, id="fine")
+    fact = status(ill, health=(Health(alive=False, cause="connection refused"),))
+    cell = world(
+        apps=[app(instances=3, cpus=2.0, ports=1, health_checks=(HealthCheck(),))],
+        nodes=[node(cpus=4.0)],
+        tasks=[ill, fine],
+        statuses=[fact, status(fine, alive=True)],
+    )
+    found = why(cell, decide(cell, 0.0), "/web")
+    assert (found.wished, found.healthy) == (3, 1)
+    assert found.sentences == (
+        "/web waits for 1 task: needs 2 cpus: 1 node.",
+        "ill on n1 is not healthy: its HTTP check says connection refused.",
+    )
+    with pytest.raises(NotFound, match="App '/x' does not exist"):
+        why(cell, decide(cell, 0.0), "/x")
+
+
+def test_why_of_what_is_well_says_so() -> None:
+    wish = app()
+    mine = task(wish)
+    cell = world(apps=[wish], nodes=[node()], tasks=[mine], statuses=[status(mine)])
+    assert why(cell, decide(cell, 0.0), "/web").sentences == ("1 of 1 tasks are healthy.",)
+
+
+def test_queue_tells_delay_from_lack_of_room() -> None:
+    late, large = app("/late"), app("/large", cpus=99.0, instances=2)
+    cell = world(
+        apps=[late, large, app("/fine")],
+        nodes=[node()],
+        launches=[Launches(app="/late", attempts=1, config=V1, failures=1, until=30.0)],
+    )
+    found = queue(cell, decide(cell, 10.0), 10.0)
+    assert [(each.app.id, each.count, each.left, each.overdue) for each in found] == [
+        ("/large", 2, 0.0, True),
+        ("/late", 1, 20.0, False),
+    ]
+    assert [str(refusal) for refusal in found[0].refusals] == ["needs 99 cpus: 1 node"]
