@@ -40,7 +40,7 @@ def decide(world: World, now: float, memory: Memory | None = None) -> Plan:
     priced = any(node.price is not None for node in world.nodes.values())
     free = memory.free(world) if wanted or priced else None
     price_before = price(free) if free is not None and priced else None
-    launcher = Launcher(world, now)
+    launcher = Launcher(world, now, memory)
     launcher.launch(goals, reviews, free)
     memory.forget(world)
     return Plan(

@@ -110,7 +110,10 @@ class Columns:
 
 
 class Free:
-    """What is free on each node. `fork` gives one that can be changed without changing this."""
+    """What is free on each node. `fork` gives one that can be changed without changing this.
+
+    stamp: another object after every change, so that `is` tells whether anything has changed.
+    """
 
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
@@ -119,6 +122,7 @@ class Free:
         self.ports: Ints = np.array([_width(node) for node in columns.nodes], dtype=np.int64)
         self._used: dict[int, set[int]] = {}
         self._below: dict[int, set[int]] = {}
+        self.stamp = object()
 
     def fork(self) -> "Free":
         """A copy; ports are copied node by node, when they change."""
@@ -126,6 +130,7 @@ class Free:
         twin.columns = self.columns
         twin.amounts, twin.tasks, twin.ports = self.amounts.copy(), self.tasks.copy(), self.ports.copy()
         twin._used, twin._below = {}, self._used
+        twin.stamp = self.stamp
         return twin
 
     def used(self, at: int) -> set[int]:
@@ -155,6 +160,7 @@ class Free:
         found = [(index[task.node], task) for task in tasks if task.node in index]
         if not found:
             return
+        self.stamp = object()
         places = np.array([at for at, _ in found], dtype=np.int64)
         known: dict[Resources, tuple[int, ...]] = {}
         rows = [

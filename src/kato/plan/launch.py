@@ -11,7 +11,8 @@ from kato.model.world import World
 from kato.plan.backoff import of_config
 from kato.plan.columns import Free, Mask
 from kato.plan.goals import Course, Goals
-from kato.plan.place import Placed, Request, place
+from kato.plan.memory import Memory
+from kato.plan.place import Placed
 from kato.plan.review import Review
 from kato.plan.rollout import max_capacity
 
@@ -21,8 +22,9 @@ NOTHING = Placed((), ())
 class Launcher:
     """Places what all apps miss, one app after the other, on what is free once the ended tasks are forgotten."""
 
-    def __init__(self, world: World, now: float) -> None:
+    def __init__(self, world: World, now: float, memory: Memory) -> None:
         self._world = world
+        self._memory = memory
         self._now = now
         self._alive: Mask | None = None
         self.counts: list[Action] = []
@@ -47,8 +49,7 @@ class Launcher:
 
     def _place(self, app: App, review: Review, free: Free) -> Placed:
         assert self._alive is not None
-        request = Request(app, review.place, _attempts(review), review.standing)
-        placed = place(request, free, self._alive, self._now)
+        placed = self._memory.place(app, review, free, self._alive, self._now)
         self.places.extend(Place(task) for task in placed.tasks)
         return placed
 
@@ -57,8 +58,8 @@ class Launcher:
         reasons = [review.reason] if review.reason else []
         record = review.record
         if launched:
-            attempts = _attempts(review) + launched
-            record = msgspec.structs.replace(of_config(record, app.config_version), attempts=attempts)
+            record = of_config(record, app.config_version)
+            record = msgspec.structs.replace(record, attempts=review.attempts + launched)
             reasons.append(f"{launched} more launch{'' if launched == 1 else 'es'}")
         if reasons:
             self.counts.append(Count(app.id, record, "; ".join(reasons)))
@@ -89,8 +90,3 @@ class Launcher:
             f"{there} tasks are there, draining ones included, and at most {max(max_capacity(app), there)} may be"
         )
         return Wait(app=app.id, count=count, reason=reason)
-
-
-def _attempts(review: Review) -> int:
-    """Launches so far; what stands counts too, so that no id is ever given twice."""
-    return max(review.record.attempts, max((task.attempt for task in review.standing), default=0))

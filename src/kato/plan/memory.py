@@ -12,8 +12,9 @@ from kato.model.app import App
 from kato.model.deployment import Deployment
 from kato.model.frontend import Service
 from kato.model.world import World
-from kato.plan.columns import Columns, Free, Ledger
+from kato.plan.columns import Columns, Free, Ledger, Mask
 from kato.plan.deployment import Step, goal, steps
+from kato.plan.place import Placed, Request, place
 from kato.plan.review import Review, Subject, review
 
 
@@ -33,6 +34,7 @@ class Memory:
         self._ledger: Ledger | None = None
         self._steps: dict[str, tuple[Deployment, Mapping[str, App], object, tuple[Step, ...]]] = {}
         self._empty: dict[str, App] = {}
+        self._refused: dict[str, tuple[Review, object, Placed]] = {}
         self.services: dict[str, tuple[tuple[object, ...], tuple[Service, ...]]] = {}
 
     def review(self, subject: Subject, now: float) -> Review:
@@ -73,12 +75,24 @@ class Memory:
         self._ledger.follow(world.tasks)
         return self._ledger.free.fork()
 
+    def place(self, app: App, review: Review, free: Free, alive: Mask, now: float) -> Placed:
+        """Places what a review wants; what was refused is refused again while nothing has changed anywhere."""
+        known = self._refused.get(app.id)
+        if known is not None and known[0] is review and known[1] is free.stamp:
+            return known[2]
+        stamp = free.stamp
+        placed = place(Request(app, review.place, review.attempts, review.standing), free, alive, now)
+        if not placed.tasks:
+            self._refused[app.id] = (review, stamp, placed)
+        return placed
+
     def forget(self, world: World) -> None:
         """Lets go of deployments and apps that are no more."""
         for id in self._steps.keys() - world.deployments.keys():
             del self._steps[id]
         for id in self._reviews.keys() - world.apps.keys() - world.tasks.keys():
             del self._reviews[id]
+            self._refused.pop(id, None)
             self._empty.pop(id, None)
 
 

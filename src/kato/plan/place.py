@@ -163,6 +163,7 @@ class Seats:
 
     def fill(self, chosen: Ints) -> None:
         """Takes the room of one task on each of the chosen nodes (ports by number are booked with the task)."""
+        self.free.stamp = object()
         self.free.amounts[:, chosen] -= self.amount[:, None]
         self.free.tasks[chosen] += 1
         self.free.ports[chosen] -= len(self.ports)

@@ -56,6 +56,11 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     wake_at: float | None = None
     drains: bool = False
 
+    @property
+    def attempts(self) -> int:
+        """Launches so far; what stands counts too, so that no id is ever given twice."""
+        return max(self.record.attempts, max((task.attempt for task in self.standing), default=0))
+
 
 def review(subject: Subject, now: float) -> Review:
     """What happens to the tasks of one app at `now` (epoch seconds)."""
