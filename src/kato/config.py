@@ -18,6 +18,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     data: a folder, closed to others. api, ingress: host:port. store: a URL; None means `local:` in `data`.
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
+    environ: what tasks have for PATH, HOME and LANG where their app does not say.
     """
 
     data: Path
@@ -26,6 +27,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: str | None = None
     roles: tuple[str, ...] = ("master", "agent", "border", "api")
     user: str | None = None
+    environ: Mapping[str, str] = {}
     region: str | None = None
     zone: str | None = None
     latitude: float | None = None
@@ -56,6 +58,7 @@ def configure(
         data=Path(data or env.get("KATO_DATA") or home).absolute(),
         api=address(api or env.get("KATO_API") or API, "--api", "KATO_API"),
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
+        environ={name: env[name] for name in ("PATH", "HOME", "LANG") if name in env},
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
 

@@ -187,7 +187,12 @@ async def _open_runtimes(config: Config, stack: contextlib.AsyncExitStack) -> Ma
     """The runtime drivers of this machine; tasks go on when they are let go."""
     from kato.drivers.runtime import Options
 
-    options = Options(folder=config.data / "tasks", volumes=config.data / "volumes", user=config.user)
+    options = Options(
+        folder=config.data / "tasks",
+        volumes=config.data / "volumes",
+        user=config.user,
+        environ=config.environ,
+    )
     opened: dict[str, Runtime] = {}
     for name in RUNTIMES:
         opened[name] = await load("runtime", name).open(options)

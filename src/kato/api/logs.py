@@ -1,8 +1,9 @@
 """A task's or an app's name comes in; its output, from whichever agents have it, goes out as lines of JSON."""
 
 import asyncio
+import codecs
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from kato.api.answers import encode
 from kato.model.errors import DriverError, NotFound, Unavailable
@@ -33,13 +34,16 @@ class Logs:
         self._tail = tail
         self._follow = follow
         self._ended = ended
-        self._pieces: asyncio.Queue[Output | None] = asyncio.Queue(_WAITING)
+        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
         self._reading: set[str] = set()
 
     def find(self, name: str) -> str:
-        """The task of that id, or the app of that path. NotFound."""
+        """The task of that id, or the app of that path. NotFound. The one that failed last is known, too."""
         world = self._mirror.world()
-        if any(name in tasks for tasks in world.tasks.values()):
+        failed = (each.last_failure for each in world.launches.values())
+        if any(name in tasks for tasks in world.tasks.values()) or any(
+            each and each.task == name for each in failed
+        ):
             return name
         id = absolute("/" + name)
         if id in world.apps or id in world.tasks:
@@ -51,8 +55,8 @@ class Logs:
         reading = asyncio.create_task(self._read(name))
         ending = asyncio.create_task(self._end())
         try:
-            while (piece := await self._pieces.get()) is not None:
-                yield _line(piece)
+            while (line := await self._lines.get()) is not None:
+                yield line
             if reading.done():
                 await reading
         finally:
@@ -61,7 +65,7 @@ class Logs:
 
     async def _end(self) -> None:
         await self._ended.wait()
-        await self._pieces.put(None)
+        await self._lines.put(None)
 
     async def _read(self, name: str) -> None:
         """Reads from every task, and from those that come later where it follows an app."""
@@ -73,23 +77,29 @@ class Logs:
                         await anext(changes)
                         self._start(name, group)
         finally:
-            await self._pieces.put(None)
+            await self._lines.put(None)
 
     def _start(self, name: str, group: asyncio.TaskGroup) -> None:
-        tasks = self._mirror.world().tasks.get(name, {}) if name.startswith("/") else (name,)
-        for task in tasks:
+        for task in self._tasks(name) if name.startswith("/") else (name,):
             if task not in self._reading:
                 self._reading.add(task)
                 for stream in self._streams:
                     group.create_task(self._pump(task, stream))
 
+    def _tasks(self, app: str) -> Collection[str]:
+        """An app's tasks; where it has none at the moment, the one that failed last."""
+        world = self._mirror.world()
+        launches = world.launches.get(app)
+        failure = launches.last_failure if launches else None
+        return world.tasks.get(app) or ((failure.task,) if failure else ())
+
     async def _pump(self, task: str, stream: str) -> None:
         """One stream of one task; an agent that has it no more ends it."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece may end within a character
         with contextlib.suppress(NotFound, Unavailable, DriverError):
             async for piece in self._calls.output(task, stream, tail=self._tail, follow=self._follow):
-                await self._pieces.put(piece)
+                await self._lines.put(_line(piece, decoder.decode(piece.data)))
 
 
-def _line(piece: Output) -> bytes:
-    text = piece.data.decode("utf-8", "replace")
+def _line(piece: Output, text: str) -> bytes:
     return encode({"task": piece.task, "stream": piece.stream, "offset": piece.offset, "text": text}) + b"\n"

@@ -96,13 +96,25 @@ class Hub:
         self._reported.set()
         await asyncio.gather(*(future for _, future in waiting))
 
-    def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
-        """A task's output, from the agent that has it (AgentCalls, for the api)."""
-        world = self._mirror.world()
-        for tasks in world.tasks.values():
-            if task in tasks and (calls := self._calls.get(tasks[task].node)):
-                return calls.output(task, stream, tail=tail, follow=follow)
-        raise NotFound(f"No node that answers has a task {task!r}.")
+    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+        """A task's output, from the agent that has it (AgentCalls, for the api). All agents are asked for one
+        that was forgotten: they keep output for a while.
+        """
+        for calls in self._asked(task):
+            try:
+                async for piece in calls.output(task, stream, tail=tail, follow=follow):
+                    yield piece
+                return
+            except NotFound:
+                continue
+        raise NotFound(f"No node that answers has the output of a task {task!r}.")
+
+    def _asked(self, task: str) -> list[AgentCalls]:
+        for tasks in self._mirror.world().tasks.values():
+            if task in tasks:
+                calls = self._calls.get(tasks[task].node)
+                return [calls] if calls else []
+        return list(self._calls.values())
 
     # -- borders --------------------------------------------------------------------------------------------
 

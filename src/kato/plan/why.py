@@ -70,12 +70,12 @@ def queue(world: World, plan: Plan, now: float) -> tuple[Queued, ...]:
 def _sentences(world: World, plan: Plan, app: App, healthy: int) -> Iterator[str]:
     wait = plan.waits.get(app.id)
     if wait is not None:
-        yield f"{wait}."
+        yield _sentence(str(wait))
     tasks, statuses = world.tasks.get(app.id, {}), world.statuses.get(app.id, {})
     for id in sorted(tasks):
         ailing = _ailing(app, tasks[id], statuses.get(id))
         if ailing:
-            yield f"{id} on {tasks[id].node} {ailing}."
+            yield _sentence(f"{id} on {tasks[id].node} {ailing}")
     for deployment in world.deployments.values():
         if app.id in deployment.target and not deployment.cancelled:
             seen = view(deployment, world)
@@ -83,9 +83,14 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int) -> Iterator[str
     launches = world.launches.get(app.id)
     last = launches.last_failure if launches else None
     if last is not None and (healthy < app.instances or wait is not None):
-        yield f"the last failure, {timestamp(last.time)} on {last.host}: {last.message}."
+        yield _sentence(f"the last failure, {timestamp(last.time)} on {last.host}: {last.message}")
     if healthy >= app.instances:
         yield f"{healthy} of {app.instances} tasks are healthy."
+
+
+def _sentence(words: str) -> str:
+    """With one full stop, though what it quotes may end with one."""
+    return words.rstrip(". ") + "."
 
 
 def _ailing(app: App, task: Task, status: Status | None) -> str | None:

@@ -48,11 +48,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
 
     user: whom tasks run as where the app names no one; None for whoever runs the cell.
+    environ: what a task has for PATH, HOME and LANG where its app does not say.
     """
 
     folder: Path
     volumes: Path
     user: str | None = None
+    environ: Mapping[str, str] = {}
 
 
 class Runtime(Protocol):

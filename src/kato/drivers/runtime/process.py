@@ -59,10 +59,8 @@ class Driver:
     name = "process"
     powers: tuple[str, ...] = ("logs", "execute")
 
-    def __init__(
-        self, options: Options, limits: Limits, lock: int, *, cell: Mapping[str, str], rotate: int, keeper: Path
-    ) -> None:
-        """lock: the descriptor that holds the folder's lock. cell: the environment for PATH, HOME and LANG."""
+    def __init__(self, options: Options, limits: Limits, lock: int, *, rotate: int, keeper: Path) -> None:
+        """lock: the descriptor that holds the folder's lock."""
         self._keeper = keeper
         self.notes: tuple[str, ...] = (
             *limits.notes,
@@ -71,7 +69,7 @@ class Driver:
         self._options = options
         self._limits = limits
         self._lock = lock
-        self._cell = cell
+        self._environ = options.environ
         self._rotate = rotate
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="process-runtime")
@@ -104,12 +102,10 @@ class Driver:
             raise DriverError(
                 f"Another cell runs its tasks in {options.folder}. Stop it, or choose another folder (KATO_DATA)."
             ) from None
-        # What a task has from the cell is this process's own, and a driver is where a process comes from.
         return cls(
             options,
             limits or Limits.open(options.folder),
             lock,
-            cell=dict(os.environ),
             rotate=rotate,
             keeper=keeper,
         )
@@ -301,7 +297,7 @@ class Driver:
         furnish(record.sandbox, volumes, who)
         spec = Spec(
             argv=words,
-            env=environment(launch.env, self._cell, who, record.sandbox),
+            env=environment(launch.env, self._environ, who, record.sandbox),
             cwd=str(working_folder(app, record.sandbox)),
             user=(who.uid, who.gid, who.groups) if os.geteuid() == 0 else None,
             cgroups=self._limits.create(record.task, app),
