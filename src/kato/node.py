@@ -6,28 +6,30 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from kato.agent import Agent
-from kato.agent.checks import Probe
-from kato.api import Api
-from kato.border import Border
 from kato.config import Config
 from kato.drivers.balancer import Balancer
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
-from kato.master import Decide, Master, decide_in_thread
-from kato.master.link import Hub
 from kato.model.errors import StoreRefused
 from kato.model.node import Node as Facts
 from kato.store import Compare, Put, Store, keys
 from kato.store.mirror import Mirror, follow
 
+if TYPE_CHECKING:
+    from kato.agent.checks import Probe
+    from kato.master import Decide
+    from kato.master.link import Hub
+
 log = structlog.get_logger()
+
+Run = Callable[[], Coroutine[Any, Any, None]]
 
 RUNTIMES = ("process",)
 BALANCER = "haproxy"
@@ -39,14 +41,16 @@ class Drivers:
 
     runtimes: Mapping[str, Runtime]
     balancer: Balancer
-    probe: Probe
+    probe: "Probe"
     facts: Callable[[], Facts]
 
 
 class Node:
     """One node of a cell: the roles of its configuration over one store. clock: epoch seconds.
 
-    memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run.
+    memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
+    thread beside the event loop where None. A role is imported when it starts, so that a node is as small as its
+    roles.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class Node:
         clock: Callable[[], float] = time.time,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         memory: Path | None = None,
-        decide: Decide = decide_in_thread,
+        decide: "Decide | None" = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -76,35 +80,41 @@ class Node:
 
     async def run(self) -> None:
         """Runs every role until `stop`; when one fails it ends loudly, for its supervisor to start it anew."""
+        from kato.master.link import Hub
+
         cell = await found_cell(self._store, self._new_id)
         facts = self._drivers.facts()
         hub = Hub(store=self._store, mirror=self.mirror, id=facts.id, incarnation=cell.incarnation)
+        role: dict[str, Callable[[Facts, Hub], Run]] = {
+            "master": self._master,
+            "agent": self._agent,
+            "border": self._border,
+            "api": self._api,
+        }
         async with asyncio.TaskGroup() as group:
-            following = group.create_task(follow(self._store, self.mirror))
+            running = [group.create_task(follow(self._store, self.mirror), name="mirror")]
             await self.mirror.reached(1)
-            roles = {
-                "master": self._master(facts.id).run,
-                "agent": self._agent(facts, hub).run,
-                "border": Border(hub, self._drivers.balancer, facts.id).run,
-                "api": self._api(hub).run,
-            }
-            running = [group.create_task(roles[role](), name=role) for role in self._config.roles]
-            running += [group.create_task(hub.run(), name="hub"), following]
+            running.append(group.create_task(hub.run(), name="hub"))
+            running += [group.create_task(role[name](facts, hub)(), name=name) for name in self._config.roles]
             await self._stopped.wait()
-            for role in running:
-                role.cancel()
+            for task in running:
+                task.cancel()
 
-    def _master(self, id: str) -> Master:
+    def _master(self, facts: Facts, hub: "Hub") -> Run:
+        from kato.master import Master, decide_in_thread
+
         return Master(
             store=self._store,
             mirror=self.mirror,
-            id=id,
+            id=facts.id,
             address=self._config.api,
             clock=self._clock,
-            decide=self._decide,
-        )
+            decide=self._decide or decide_in_thread,
+        ).run
 
-    def _agent(self, facts: Facts, hub: Hub) -> Agent:
+    def _agent(self, facts: Facts, hub: "Hub") -> Run:
+        from kato.agent import Agent
+
         return Agent(
             node=facts,
             link=hub,
@@ -113,9 +123,16 @@ class Node:
             probe=self._drivers.probe,
             clock=self._clock,
             folder=self._memory,
-        )
+        ).run
 
-    def _api(self, hub: Hub) -> Api:
+    def _border(self, facts: Facts, hub: "Hub") -> Run:
+        from kato.border import Border
+
+        return Border(hub, self._drivers.balancer, facts.id).run
+
+    def _api(self, facts: Facts, hub: "Hub") -> Run:
+        from kato.api import Api
+
         return Api(
             config=self._config,
             store=self._store,
@@ -125,13 +142,13 @@ class Node:
             leader=self._leader,
             stop=self.stop,
             uuid=self._new_id,
-        )
+        ).run
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs or is wished for, so that a balancer has nothing to go on serving."""
+        """Whether it is known that nothing runs or is wished for, so that a balancer has nothing to serve."""
         world = self.mirror.world()
-        return not world.tasks and not world.apps
+        return world.revision > 0 and not world.tasks and not world.apps
 
     def _leader(self) -> str | None:
         leader = self.mirror.leader
