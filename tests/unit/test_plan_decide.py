@@ -99,6 +99,16 @@ def test_an_app_that_stays_up_is_forgiven() -> None:
     assert record(decide(steady, NOW + 1).actions) == Launches(app="/web", attempts=1, config=V1)
 
 
+def test_a_late_report_of_an_end_and_scaling_down_forgive_in_one_plan() -> None:
+    wish = app(instances=1)
+    mine = [task(wish, n) for n in (1, 2, 3)]
+    facts = [status(mine[0]), status(mine[1]), status(mine[2], TaskState.FAILED, started=0.0, ended=3.0)]
+    cell = world(apps=[wish], nodes=[node()], tasks=mine, statuses=facts)
+    plan = decide(cell, NOW)
+    assert kinds(plan.actions) == ["Count", "Forget", "Stop"]
+    assert record(plan.actions).failures == 0
+
+
 def test_a_nudge_ends_the_delay() -> None:
     waiting = world(
         apps=[app()],

@@ -214,12 +214,15 @@ class _Desk:
             self.moves.append(Stop(task, reason))
 
     def _forgive(self, move: Move) -> None:
-        """An app that is whole and stays up is forgiven its failures."""
+        """An app that is whole and stays up is forgiven its failures. What goes by this plan does not matter."""
         if self.app is None or not self.record.failures or self.record.config != self.app.config_version:
             return
-        if move.missing or move.victims or not self.runners or not all(runner.runs for runner in self.runners):
+        stays = [runner for runner in self.runners if runner.task not in move.victims]
+        if move.missing or not stays or not all(runner.runs for runner in stays):
             return
-        steady = max(self._started(runner.task) for runner in self.runners) + backoff.STEADY
+        last = self.record.last_failure
+        since = max(self._started(runner.task) for runner in stays)
+        steady = (since if last is None else max(since, last.time)) + backoff.STEADY
         if self.now >= steady:
             self._count(backoff.forgiven(self.record), f"it has stayed up for {backoff.STEADY:.0f} seconds")
         else:
