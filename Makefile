@@ -35,8 +35,8 @@ check: .stamp-test
 	mypy
 	lint-imports
 
-bench: .stamp-test
-	@for each in bench/*.py; do python "$$each"; done
+bench: .stamp-test .stamp-rivals
+	@python -m bench
 
 sim: .stamp-test
 	@python -m kato.sim --seeds 200
@@ -47,6 +47,14 @@ chaos: .stamp-test
 clean:
 	rm -rf $(venv) .stamp-* build dist src/kato/drivers/runtime/keeper
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# What `make bench` compares with. One that cannot be had is missed by the benchmark, which says so.
+
+.stamp-rivals: .stamp-packages-test bench/rivals.txt
+	@packages="runit s6 daemontools"; ( $(install) ) || echo "Some rivals of the keeper are left out." >&2
+	@python3 -m venv --clear build/rivals
+	@if build/rivals/bin/python -m pip install -q --no-deps --require-hashes -r bench/rivals.txt; \
+	  then touch $@; else echo "supervisor is left out: it cannot be installed." >&2; fi
 
 # System packages: those of packages.txt under `# demo`, or all of them, and only where one is missing.
 
