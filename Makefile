@@ -33,6 +33,7 @@ check: .stamp-test
 	ruff check
 	ruff format --check
 	mypy
+	mypy tests/wire/conftest.py
 	lint-imports
 
 bench: .stamp-test .stamp-rivals
@@ -81,7 +82,7 @@ if (( $${#missing[@]} )); then \
     exit 1; \
   fi; \
   echo "Installing $${missing[*]}"; \
-  quiet=("$${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o=Dpkg::Use-Pty=0); \
+  quiet=("$${root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq -o=Dpkg::Use-Pty=0); \
   "$${quiet[@]}" install --no-install-recommends -y "$${missing[@]}" >/dev/null 2>&1 \
     || { "$${quiet[@]}" update && \
          "$${quiet[@]}" install --no-install-recommends -y "$${missing[@]}" >/dev/null; }; \
