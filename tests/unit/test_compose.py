@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kato.language import Wish, read
+from kato.language import Manifest, read
 from kato.model.app import App
 from kato.model.errors import InvalidApp, InvalidInput
 
@@ -18,8 +18,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "compose"
 
 def compose(
     text: str, *, environ: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
-) -> Wish:
-    """The wish of a Compose file in the folder /srv/shop."""
+) -> Manifest:
+    """The manifest of a Compose file in the folder /srv/shop."""
     found = files or {}
     return read(text, path="/srv/shop/compose.yaml", environ=environ or {}, files=found.get)
 
@@ -53,18 +53,18 @@ def test_golden_shop() -> None:
 
     environ = {"INHERITED": "yes", "HOME": "/home/me"}
     text = (folder / "compose.yaml").read_text()
-    wish = read(text, path="/srv/shop/compose.yaml", environ=environ, files=files)
+    manifest = read(text, path="/srv/shop/compose.yaml", environ=environ, files=files)
     expected = json.loads((folder / "expected.json").read_text())
-    assert {"body": wish.body(), "warnings": list(wish.warnings)} == expected
-    assert wish.group == "/shop" and wish.plan_body == {"group": wish.body()}
+    assert {"body": manifest.body(), "warnings": list(manifest.warnings)} == expected
+    assert manifest.group == "/shop" and manifest.plan_body == {"group": manifest.body()}
 
 
-def test_the_wish_of_a_compose_file_is_read_back_from_its_body_unchanged() -> None:
+def test_the_manifest_of_a_compose_file_is_read_back_from_its_body_unchanged() -> None:
     from kato.language.marathon import read_group
 
-    wish = compose((GOLDEN / "shop" / "compose.yaml").read_text(), files={"/srv/shop/common.env": ""})
-    tree = read_group(wish.body(), base="/shop", strict=True)
-    assert (tree.id, tree.apps, tree.groups) == (wish.group, wish.apps, wish.groups)
+    manifest = compose((GOLDEN / "shop" / "compose.yaml").read_text(), files={"/srv/shop/common.env": ""})
+    tree = read_group(manifest.body(), base="/shop", strict=True)
+    assert (tree.id, tree.apps, tree.groups) == (manifest.group, manifest.apps, manifest.groups)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_a_service_that_needs_an_engine_is_refused_by_name_with_a_remedy(key: st
 
 
 def test_an_image_of_a_process_is_ignored_with_a_warning() -> None:
-    wish = compose("services:\n  db:\n    image: x\n    command: serve\n    x-kato: {runtime: process}\n")
-    assert wish.apps[0].runtime == "process"
-    assert wish.warnings == (
+    manifest = compose("services:\n  db:\n    image: x\n    command: serve\n    x-kato: {runtime: process}\n")
+    assert manifest.apps[0].runtime == "process"
+    assert manifest.warnings == (
         "/srv/shop/compose.yaml:3:5: services.db.image: is ignored: x-kato.runtime is process, so the command "
         "runs on the host",
     )
@@ -305,8 +305,8 @@ def test_host_paths(source: str, host: str) -> None:
     ],
 )
 def test_project_name(text: str, environ: Mapping[str, str], group: str) -> None:
-    wish = compose(f"{text}\nservices: {{web: {{command: x}}}}", environ=environ)
-    assert (wish.group, wish.apps[0].id) == (group, f"{group}/web")
+    manifest = compose(f"{text}\nservices: {{web: {{command: x}}}}", environ=environ)
+    assert (manifest.group, manifest.apps[0].id) == (group, f"{group}/web")
 
 
 def test_services_that_become_one_id_are_refused() -> None:
@@ -355,9 +355,9 @@ def test_a_fault_in_an_env_file_says_where() -> None:
 
 
 def test_a_variable_that_is_not_set_is_a_warning_and_blank() -> None:
-    wish = compose("services:\n  web:\n    command: serve $$P ${NOWHERE}\n")
-    assert wish.apps[0].cmd == "serve $P "
-    assert wish.warnings == (
+    manifest = compose("services:\n  web:\n    command: serve $$P ${NOWHERE}\n")
+    assert manifest.apps[0].cmd == "serve $P "
+    assert manifest.warnings == (
         "/srv/shop/compose.yaml:3:5: services.web.command: NOWHERE is not set; it is left blank",
     )
 
@@ -370,13 +370,13 @@ def test_a_required_variable_is_a_fault() -> None:
 def test_without_an_absolute_folder_it_is_refused() -> None:
     with pytest.raises(InvalidInput, match="not an absolute path"):
         read("services: {a: {command: x}}", path="compose.yaml", environ={}, files=lambda _path: None)
-    wish = read(
+    manifest = read(
         "services: {a: {command: x}}", path="c.yaml", folder="/srv/x", environ={}, files=lambda _path: None
     )
-    assert wish.apps[0].labels == {"KATO_WORKDIR": "/srv/x"}
+    assert manifest.apps[0].labels == {"KATO_WORKDIR": "/srv/x"}
 
 
 @pytest.mark.parametrize("text", ["", "# nothing", "3", "a: 1", "service: {}", "null", "{}"])
-def test_what_is_no_wish_is_refused(text: str) -> None:
+def test_what_is_no_manifest_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="This is no Compose or Marathon file"):
         compose(text)

@@ -1,4 +1,4 @@
-"""Whatever a file says, reading it gives a wish or InvalidInput in plain sentences, and nothing else."""
+"""Whatever a file says, reading it gives a manifest or InvalidInput in plain sentences, and nothing else."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kato.language import Wish, read
+from kato.language import Manifest, read
 from kato.language.dotenv import read_env
 from kato.language.interpolation import interpolate
 from kato.language.marathon import merge, read_app, read_apps, read_group
@@ -61,12 +61,12 @@ apps = st.dictionaries(marathon_keys | old_keys, marathon_values, max_size=6).ma
 
 def attempt(text: str) -> None:
     try:
-        wish = read(text, path="/srv/a/compose.yaml", environ={"A": "1"}, files=lambda _path: None)
+        manifest = read(text, path="/srv/a/compose.yaml", environ={"A": "1"}, files=lambda _path: None)
     except InvalidInput as error:
         assert str(error).startswith("/srv/a/compose.yaml")
     else:
-        assert isinstance(wish, Wish)
-        assert msgspec.json.encode(wish.body())
+        assert isinstance(manifest, Manifest)
+        assert msgspec.json.encode(manifest.body())
 
 
 @MANY

@@ -26,9 +26,9 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     """
     from kato.cli.source import load
 
-    wish = load(file)
+    manifest = load(file)
     async with place.client() as client:
-        found = await client.plan(wish.plan_body)
+        found = await client.plan(manifest.plan_body)
     changes = found.get("changes") or []
     if output != "table":
         document(found, output)

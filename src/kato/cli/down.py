@@ -12,7 +12,7 @@ from kato.cli.source import load
 
 if TYPE_CHECKING:
     from kato.client import Client
-    from kato.language import Wish
+    from kato.language import Manifest
 
 
 async def down(
@@ -34,7 +34,7 @@ async def down(
     timeout
         Seconds to wait at most.
     """
-    wish = None if all else load(file)
+    manifest = None if all else load(file)
     async with place.client() as client:
         process = None
         if not await client.ping():
@@ -43,24 +43,24 @@ async def down(
                 return
             # Tasks outlive a cell that was killed; only a cell can end them in order.
             process = await cell.ensure(client, place.config)
-        await take_down(client, wish, timeout=timeout)
+        await take_down(client, manifest, timeout=timeout)
         if all:
             await cell.end(client, process)
             print("The cell has ended.")
 
 
-async def take_down(client: "Client", wish: "Wish | None", *, timeout: float = 60.0) -> None:
-    """Removes the apps of a wish, or (None) all, and waits until their tasks have gone."""
+async def take_down(client: "Client", manifest: "Manifest | None", *, timeout: float = 60.0) -> None:
+    """Removes the apps of a manifest, or (None) all, and waits until their tasks have gone."""
     present = {str(app["id"]) for app in await client.apps()}
-    if wish is None:
+    if manifest is None:
         names = None
         await client.delete_group("/", force=True)
-    elif wish.group is not None:
-        names = {app for app in present if app.startswith(f"{wish.group}/")} | {app.id for app in wish.apps}
+    elif manifest.group is not None:
+        names = {app for app in present if app.startswith(f"{manifest.group}/")} | {app.id for app in manifest.apps}
         if names & present:
-            await client.delete_group(wish.group, force=True)
+            await client.delete_group(manifest.group, force=True)
     else:
-        names = {app.id for app in wish.apps}
+        names = {app.id for app in manifest.apps}
         for app in sorted(names & present):
             await client.delete_app(app, force=True)
     await until_gone(client, names, timeout=timeout)

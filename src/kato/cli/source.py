@@ -1,4 +1,4 @@
-"""Which file is meant: a path of a file or folder goes in; what it wishes for comes out."""
+"""Which file is meant: a path of a file or folder goes in; its manifest comes out."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kato.model.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from kato.language import Wish
+    from kato.language import Manifest
 
 NAMES = (
     "compose.yaml",
@@ -22,8 +22,8 @@ NAMES = (
 """What is looked for in a folder, the first one first (Compose's own order)."""
 
 
-def load(where: str) -> "Wish":
-    """What a file, or the file of a folder, wishes for. InvalidInput says file, line and remedy."""
+def load(where: str) -> "Manifest":
+    """The manifest in a file, or in the file of a folder. InvalidInput says file, line and remedy."""
     path = find(Path(where))
     from kato.language import read
 

@@ -18,7 +18,7 @@ from kato.cli.stay import stay
 
 if TYPE_CHECKING:
     from kato.client import Accepted, Client
-    from kato.language import Wish
+    from kato.language import Manifest
 
 
 async def up(
@@ -45,11 +45,11 @@ async def up(
     timeout
         Seconds until what is not healthy is a failure.
     """
-    wish = load(file)
-    for warning in wish.warnings:
+    manifest = load(file)
+    for warning in manifest.warnings:
         print(f"kato: {warning}", file=sys.stderr)
     async with place.client() as client:
-        session = _Session(client, place, wish)
+        session = _Session(client, place, manifest)
         if detach:
             await session.deploy(force, timeout)
             return 0
@@ -59,16 +59,16 @@ async def up(
 class _Session:
     """One `kato up`: it knows whether it started the cell."""
 
-    def __init__(self, client: "Client", place: Place, wish: "Wish") -> None:
+    def __init__(self, client: "Client", place: Place, manifest: "Manifest") -> None:
         self.client = client
         self.place = place
-        self.wish = wish
+        self.manifest = wish
         self.process: subprocess.Popen[bytes] | None = None
         self.deployed = False
 
     @property
     def names(self) -> set[str]:
-        return {app.id for app in self.wish.apps}
+        return {app.id for app in self.manifest.apps}
 
     async def start(self) -> None:
         """Makes sure that the cell answers."""
@@ -83,10 +83,10 @@ class _Session:
         """Hands the wish over and waits until it is true; prints where it answers."""
         await self.start()
         before = {str(app["id"]) for app in await self.client.apps()}
-        changes = (await self.client.plan(self.wish.plan_body)).get("changes") or []
+        changes = (await self.client.plan(self.manifest.plan_body)).get("changes") or []
         self.deployed = True
         accepted = await self._put(force)
-        removed = {app for app in before if self.wish.group and app.startswith(f"{self.wish.group}/")} - self.names
+        removed = {app for app in before if self.manifest.group and app.startswith(f"{self.manifest.group}/")} - self.names
         with View() as view:
             await until_settled(
                 self.client, self.names | removed, view, deployment=accepted.deployment, timeout=timeout
@@ -99,9 +99,9 @@ class _Session:
         await self.urls()
 
     async def _put(self, force: bool) -> "Accepted":
-        if self.wish.group is not None:
-            return await self.client.put_group(self.wish.group, self.wish.body(), force=force)
-        return await self.client.put_apps(self.wish.body(), force=force)
+        if self.manifest.group is not None:
+            return await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
+        return await self.client.put_apps(self.manifest.body(), force=force)
 
     async def urls(self) -> None:
         """Prints where the apps answer: by name, or, where none has one, by port."""
@@ -151,7 +151,7 @@ class _Session:
 
     async def _clean(self) -> None:
         await self._revive()
-        await take_down(self.client, None if self.process else self.wish)
+        await take_down(self.client, None if self.process else self.manifest)
         if self.process is not None:
             await cell.end(self.client, self.process)
             say_anyway("The cell has ended.")

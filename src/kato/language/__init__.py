@@ -1,4 +1,4 @@
-"""The front door: the text of a file comes in, Compose or Marathon, told by its shape; a Wish comes out.
+"""The front door: the text of a file comes in, Compose or Marathon, told by its shape; a Manifest comes out.
 
 Nothing here reads a file or the environment: their texts are arguments. `docs/compose.md` lists Compose's keys.
 """
@@ -25,8 +25,8 @@ _SHAPES = (
 )
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file wishes for.
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file says: the apps wished for.
 
     group: the group that the file is the whole of (a Compose project, a Marathon group); None for apps alone.
     groups: the groups in it, itself included. warnings: sentences with file, line and column.
@@ -56,8 +56,8 @@ def read(
     environ: Mapping[str, str],
     files: Callable[[str], str | None],
     folder: str | None = None,
-) -> Wish:
-    """The wish in the text of one file. Raises InvalidInput with every fault, each with file, line and column.
+) -> Manifest:
+    """What the text of one file says. Raises InvalidInput with every fault, each with file, line and column.
 
     path: the file's name, for messages. folder: its folder, absolute; by default that of `path`.
     environ: the user's environment, for `${VAR}`. files: the text of another file by absolute path (`.env`,
@@ -70,20 +70,20 @@ def read(
         if not folder.startswith("/"):
             raise InvalidInput(f"{path} is not an absolute path; processes need one to find their files.")
         group, apps, warnings = read_compose(document, folder=folder, environ=environ, files=files)
-        return Wish(group=group, apps=apps, groups=(GroupRecord(id=group, version=""),), warnings=warnings)
+        return Manifest(group=group, apps=apps, groups=(GroupRecord(id=group, version=""),), warnings=warnings)
     return _marathon(document)
 
 
-def _marathon(document: Document) -> Wish:
+def _marathon(document: Document) -> Manifest:
     data = document.data
     try:
         if isinstance(data, list):
-            return Wish(group=None, apps=read_apps(data, strict=True))
+            return Manifest(group=None, apps=read_apps(data, strict=True))
         if isinstance(data, dict) and any(key in data for key in _GROUP):
             tree = read_group(data, strict=True)
-            return Wish(group=tree.id, apps=tree.apps, groups=tree.groups)
+            return Manifest(group=tree.id, apps=tree.apps, groups=tree.groups)
         if isinstance(data, dict) and "id" in data:
-            return Wish(group=None, apps=(read_app(data, strict=True),))
+            return Manifest(group=None, apps=(read_app(data, strict=True),))
     except InvalidApp as error:
         findings = Findings(document)
         for fault in error.faults:
