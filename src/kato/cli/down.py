@@ -56,7 +56,9 @@ async def take_down(client: "Client", manifest: "Manifest | None", *, timeout: f
         names = None
         await client.delete_group("/", force=True)
     elif manifest.group is not None:
-        names = {app for app in present if app.startswith(f"{manifest.group}/")} | {app.id for app in manifest.apps}
+        names = {app for app in present if app.startswith(f"{manifest.group}/")} | {
+            app.id for app in manifest.apps
+        }
         if names & present:
             await client.delete_group(manifest.group, force=True)
     else:

@@ -62,7 +62,7 @@ class _Session:
     def __init__(self, client: "Client", place: Place, manifest: "Manifest") -> None:
         self.client = client
         self.place = place
-        self.manifest = wish
+        self.manifest = manifest
         self.process: subprocess.Popen[bytes] | None = None
         self.deployed = False
 
@@ -86,7 +86,9 @@ class _Session:
         changes = (await self.client.plan(self.manifest.plan_body)).get("changes") or []
         self.deployed = True
         accepted = await self._put(force)
-        removed = {app for app in before if self.manifest.group and app.startswith(f"{self.manifest.group}/")} - self.names
+        removed = {
+            app for app in before if self.manifest.group and app.startswith(f"{self.manifest.group}/")
+        } - self.names
         with View() as view:
             await until_settled(
                 self.client, self.names | removed, view, deployment=accepted.deployment, timeout=timeout
