@@ -213,15 +213,16 @@ async def main(args: argparse.Namespace) -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while True:
             try:
-                await session.get(f"{base}/ping")
-                break
+                async with session.get(f"{base}/ping"):
+                    break
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.05)
     try:
         await measure(base, args)
     finally:
         async with aiohttp.ClientSession() as session:
-            await session.post(f"{base}/v1/stop")
+            async with session.post(f"{base}/v1/stop"):
+                pass
         await server.wait()
 
 

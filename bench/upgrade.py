@@ -26,7 +26,8 @@ HOST = "web.localhost"
 APP = "/bench/web"
 COUNT = 10
 ROUNDS = 1 if SHORT else 3
-STEADY = 4 if SHORT else 8
+THEIR_ROUNDS = 1 if SHORT else 2
+STEADY = 2 if SHORT else 5
 BATCH = 2
 """Instances upgraded at a time, as with Compose's `parallelism: 2, order: start-first`."""
 
@@ -139,7 +140,7 @@ def theirs(folder: Path) -> None:
     ):
         for mode in MODES:
             loads, took = [], []
-            for _ in range(ROUNDS):
+            for _ in range(THEIR_ROUNDS):
                 with pressing(balancer.address, "", mode) as load:
                     time.sleep(1)
                     began = time.perf_counter()
