@@ -220,9 +220,8 @@ async def main(args: argparse.Namespace) -> None:
     try:
         await measure(base, args)
     finally:
-        async with aiohttp.ClientSession() as session:
-            async with session.post(f"{base}/v1/stop"):
-                pass
+        async with aiohttp.ClientSession() as session, session.post(f"{base}/v1/stop"):
+            pass
         await server.wait()
 
 
