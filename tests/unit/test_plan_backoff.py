@@ -6,10 +6,10 @@ from builders import V1, V2, app, task
 from kato.model.app import HealthCheck
 from kato.model.deployment import Failure, Launches
 from kato.model.frontend import BorderAck
+from kato.model.health import count, unhealthy
 from kato.model.task import Health
 from kato.plan.backoff import delay, failed
 from kato.plan.drain import drained
-from kato.plan.health import count, unhealthy
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(0, 0.0), (1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (9**9, 5.0)])

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from kato.agent.checks import Probe
-from kato.agent.memory import Memory
+from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.worker import Surroundings, Worker
 from kato.drivers.runtime import Found, Runtime
@@ -33,7 +33,7 @@ class Agent:
 
     node: the first facts. facts: the facts as they are now; asked every 5 s, and sent when they changed. `taken`
     of both may name ports of our own, which the agent leaves out. runtimes: by name. clock: epoch seconds.
-    folder: where it remembers over restarts (see Memory); None for nowhere.
+    folder: where it remembers over restarts (see Journal); None for nowhere.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Agent:
         self._link = link
         self._runtimes = runtimes
         self._facts = facts
-        self._memory = Memory(folder, clock())
+        self._memory = Journal(folder, clock())
         self._reporter = Reporter(link)
         self._around = Surroundings(self._reporter.say, self._memory, probe, clock, node.address)
         self._workers: dict[str, Worker] = {}

@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 from kato.drivers.runtime import Runtime
 from kato.model.app import App, Command, HealthCheck, ReadinessCheck
 from kato.model.errors import DriverError
+from kato.model.health import count
 from kato.model.link import Assignment
 from kato.model.task import Health
-from kato.plan.health import count
 
 SHORTEST_PAUSE = 0.1
 """Seconds between two checks of a task that has not been healthy yet, at least."""

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from kato.agent.checks import Patient, Probe, watch_health, watch_readiness
-from kato.agent.memory import Memory
+from kato.agent.journal import Journal
 from kato.agent.step import Deed, Look, news, step
 from kato.drivers.runtime import Found, Launch, Runtime
 from kato.model.errors import DriverError, DriverMissing
@@ -31,7 +31,7 @@ class Surroundings:
     """What all workers of an agent share. say: takes a status to report. address: where host ports are reached."""
 
     say: Callable[[Status], None]
-    memory: Memory
+    memory: Journal
     probe: Probe
     clock: Callable[[], float]
     address: str

@@ -10,11 +10,11 @@ from typing import Any
 from kato.language.wire import app_document
 from kato.model.app import App
 from kato.model.deployment import Deployment, Progress
+from kato.model.health import ailment
 from kato.model.ids import instance_id, parent, timestamp
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import Step, steps
-from kato.plan.health import ailment
 from kato.store.changes import Change
 
 Json = dict[str, Any]

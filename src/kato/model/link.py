@@ -24,17 +24,19 @@ class Assignment(msgspec.Struct, frozen=True):
 
 class Assignments(msgspec.Struct, frozen=True):
     """The complete list for one node. Older ones, by (incarnation, epoch, revision), are refused; a task
-    that is absent is stopped only by a newer complete list.
+    that is absent is stopped only by a newer complete list. cell: the id of the cell that says so; ages of
+    different cells are not compared.
     """
 
     incarnation: int
     epoch: int
     revision: int
     items: tuple[Assignment, ...]
+    cell: str = ""
 
     @property
     def age(self) -> tuple[int, int, int]:
-        """What orders two lists."""
+        """What orders two lists of one cell."""
         return (self.incarnation, self.epoch, self.revision)
 
 

@@ -11,11 +11,11 @@ from kato.model.action import Action, Clear, Drain, Forget, Stop
 from kato.model.app import App
 from kato.model.deployment import Failure, Kill, Launches, Nudge
 from kato.model.frontend import BorderAck
+from kato.model.health import ailment
 from kato.model.node import Node
 from kato.model.task import Status, Task, TaskState
 from kato.plan import backoff
 from kato.plan.drain import drained, drained_at_last
-from kato.plan.health import ailment
 from kato.plan.rollout import Move, Runner, roll_out
 from kato.plan.state import balanced, serves
 

@@ -25,7 +25,7 @@ class _Record(msgspec.Struct, kw_only=True):
     ready: tuple[str, ...] = ()
 
 
-class Memory:
+class Journal:
     """Kept in `folder/agent.json`, by fsync and rename; with no folder, only for this life (the simulation).
 
     Safety rule 3 wants the highest (incarnation, epoch, revision) kept, so that no older list starts a task that
