@@ -11,9 +11,8 @@ import structlog
 
 from kato.model.errors import KatoError, LeadershipLost
 
-SHORTEST_REST = 0.02
-LONGEST_REST = 1.0
-LONGEST_BACKOFF = 5.0
+SHORTEST_REST, LONGEST_REST = 0.02, 1.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 
 log = structlog.get_logger()
 
@@ -23,6 +22,22 @@ class Pass(msgspec.Struct, frozen=True):
 
     sentence: str = ""
     again_in: float | None = None
+
+
+class Backoff:
+    """Seconds to pause after failures in a row: 0.1, then twice as long each time, at most 5."""
+
+    def __init__(self) -> None:
+        self._next = SHORTEST_PAUSE
+
+    def longer(self) -> float:
+        """The pause after one more failure."""
+        pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE)
+        return pause
+
+    def reset(self) -> None:
+        """After a success."""
+        self._next = SHORTEST_PAUSE
 
 
 class Loop:
@@ -44,7 +59,7 @@ class Loop:
     async def run(self) -> None:
         """Runs until cancelled. LeadershipLost ends it; every other error is logged, and tried again later."""
         clock = asyncio.get_running_loop().time
-        failures = 0
+        backoff = Backoff()
         while True:
             self._woken.clear()
             began = clock()
@@ -53,12 +68,11 @@ class Loop:
             except LeadershipLost:
                 raise
             except Exception as error:
-                failures += 1
-                done = Pass(again_in=min(0.1 * 2**failures, LONGEST_BACKOFF))
-                self._complain(error, done.again_in)
-                await asyncio.sleep(done.again_in or 0)
+                pause = backoff.longer()
+                self._complain(error, pause)
+                await asyncio.sleep(pause)
                 continue
-            failures = 0
+            backoff.reset()
             if done.sentence:
                 log.info(done.sentence, loop=self.name)
             took = clock() - began
@@ -72,7 +86,7 @@ class Loop:
         except TimeoutError:
             return
 
-    def _complain(self, error: Exception, again_in: float | None) -> None:
+    def _complain(self, error: Exception, again_in: float) -> None:
         if isinstance(error, KatoError):
             log.warning(str(error), loop=self.name, again_in=again_in)
         else:

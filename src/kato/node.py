@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import time
 import uuid
@@ -17,15 +18,16 @@ from kato.config import Config
 from kato.drivers.balancer import Balancer
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
+from kato.log import log_to
 from kato.model.errors import StoreRefused
 from kato.model.node import Node as Facts
-from kato.store import Compare, Put, Store, keys
+from kato.store import MAX_TXN_OPERATIONS, Compare, Delete, Put, Store, keys
 from kato.store.mirror import Mirror, follow
 
 if TYPE_CHECKING:
     from kato.agent.checks import Probe
     from kato.master import Decide
-    from kato.master.link import Hub
+    from kato.master.agents import Agents
 
 log = structlog.get_logger()
 
@@ -80,12 +82,14 @@ class Node:
 
     async def run(self) -> None:
         """Runs every role until `stop`; when one fails it ends loudly, for its supervisor to start it anew."""
-        from kato.master.link import Hub
+        from kato.master.agents import Agents
 
         cell = await found_cell(self._store, self._new_id)
         facts = self._drivers.facts()
-        hub = Hub(store=self._store, mirror=self.mirror, id=facts.id, incarnation=cell.incarnation)
-        role: dict[str, Callable[[Facts, Hub], Run]] = {
+        if self._store.exclusive:
+            await forget_other_nodes(self._store, facts.id)
+        agents = Agents(store=self._store, mirror=self.mirror, master=facts.id, cell=cell)
+        role: dict[str, Callable[[Facts, Agents], Run]] = {
             "master": self._master,
             "agent": self._agent,
             "border": self._border,
@@ -94,13 +98,13 @@ class Node:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(follow(self._store, self.mirror), name="mirror")]
             await self.mirror.reached(1)
-            running.append(group.create_task(hub.run(), name="hub"))
-            running += [group.create_task(role[name](facts, hub)(), name=name) for name in self._config.roles]
+            running.append(group.create_task(agents.run(), name="links"))
+            running += [group.create_task(role[name](facts, agents)(), name=name) for name in self._config.roles]
             await self._stopped.wait()
             for task in running:
                 task.cancel()
 
-    def _master(self, facts: Facts, hub: "Hub") -> Run:
+    def _master(self, facts: Facts, _agents: "Agents") -> Run:
         from kato.master import Master, decide_in_thread
 
         return Master(
@@ -112,12 +116,12 @@ class Node:
             decide=self._decide or decide_in_thread,
         ).run
 
-    def _agent(self, facts: Facts, hub: "Hub") -> Run:
+    def _agent(self, facts: Facts, agents: "Agents") -> Run:
         from kato.agent import Agent
 
         return Agent(
             node=facts,
-            link=hub,
+            link=agents,
             runtimes=self._drivers.runtimes,
             facts=self._drivers.facts,
             probe=self._drivers.probe,
@@ -125,19 +129,20 @@ class Node:
             folder=self._memory,
         ).run
 
-    def _border(self, facts: Facts, hub: "Hub") -> Run:
+    def _border(self, facts: Facts, _agents: "Agents") -> Run:
         from kato.border import Border
+        from kato.master.borders import Borders
 
-        return Border(hub, self._drivers.balancer, facts.id).run
+        return Border(Borders(store=self._store, mirror=self.mirror), self._drivers.balancer, facts.id).run
 
-    def _api(self, facts: Facts, hub: "Hub") -> Run:
+    def _api(self, _facts: Facts, agents: "Agents") -> Run:
         from kato.api import Api
 
         return Api(
             config=self._config,
             store=self._store,
             mirror=self.mirror,
-            calls=hub,
+            calls=agents,
             clock=self._clock,
             leader=self._leader,
             stop=self.stop,
@@ -170,6 +175,21 @@ async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
     return cell
 
 
+async def forget_other_nodes(store: Store, node: str) -> None:
+    """Removes what is written of nodes but this one: of a store that no other machine can open, they are gone.
+
+    Their tasks are placed anew. It happens where a folder got a new node id.
+    """
+    gone = [
+        Delete(item.key)
+        for prefix in ("nodes/", "borders/", "links/")
+        for item in (await store.range(prefix)).items
+        if item.key != prefix + node
+    ]
+    for first in range(0, len(gone), MAX_TXN_OPERATIONS):
+        await store.txn([], gone[first : first + MAX_TXN_OPERATIONS])
+
+
 async def serve(config: Config) -> None:
     """Runs a node on this machine with its real drivers until SIGTERM, SIGINT or its api says stop.
 
@@ -182,7 +202,9 @@ async def serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         os.umask(0o077)
+        _raise_descriptor_limit()
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
+        log_to(config.data / "cell.log")
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
         runtimes = await _open_runtimes(config, stack)
@@ -224,6 +246,12 @@ async def _open_balancer(config: Config, node: str) -> Balancer:
     options = Options(folder=config.data / "balancer", node=node, address=address, ingress=config.ingress)
     opened: Balancer = await load("balancer", BALANCER).open(options)
     return opened
+
+
+def _raise_descriptor_limit() -> None:
+    """A task takes two descriptors; the usual soft limit of 1,024 is there for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

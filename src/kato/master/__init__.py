@@ -1,6 +1,6 @@
 """The master: while it leads, it looks at the mirror, lets `plan` decide, and commits. It never acts on machines.
 
-Links to agents and borders are served by `link.Hub`, whether this master leads or not.
+Links are served by `agents.Agents` and `borders.Borders`, whether this master leads or not.
 """
 
 import asyncio
@@ -31,6 +31,18 @@ async def decide_inline(world: World, now: float, memory: Memory) -> Plan:
 async def decide_in_thread(world: World, now: float, memory: Memory) -> Plan:
     """Decides beside the event loop, so that keeping the leader's lease never waits for it."""
     return await asyncio.to_thread(decide, world, now, memory)
+
+
+SPOKEN = 8
+"""Actions of one plan that the log names; of a longer one it counts the rest."""
+
+
+def sentence(plan: Plan) -> str:
+    """What a plan does, as one line of the log; empty where it does nothing."""
+    spoken = [str(action) for action in plan.actions[:SPOKEN]]
+    if len(plan.actions) > SPOKEN:
+        spoken.append(f"and {len(plan.actions) - SPOKEN} more actions")
+    return "; ".join(spoken)
 
 
 class Master:
@@ -85,7 +97,7 @@ class Master:
         if plan.actions and not await committer.commit(plan, world, self._clock()):
             return Pass("the world moved on; looking again", again_in=0)
         again_in = None if plan.wake_at is None else max(plan.wake_at - self._clock(), 0)
-        return Pass("; ".join(map(str, plan.actions)), again_in)
+        return Pass(sentence(plan), again_in)
 
     async def _wake(self, loop: Loop) -> None:
         while True:

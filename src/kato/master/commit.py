@@ -4,7 +4,7 @@ Every batch compares the leader key and compares and raises `plan/seq`, so that 
 whose earlier write is still under way, commits nothing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -34,11 +34,7 @@ class Write(msgspec.Struct, frozen=True):
         return sum(len(op.key) + (len(op.value) if isinstance(op, Put) else 0) for op in self.ops)
 
 
-Holder = Callable[[str], str | None]
-"""The deployment that `locks/<app>` names at the moment."""
-
-
-def writes(action: Action, world: World, holder: Holder, seq: int, now: float) -> Iterator[Write]:
+def writes(action: Action, world: World, mirror: Mirror, seq: int, now: float) -> Iterator[Write]:
     """An action as writes, in order. seq: the `plan/seq` they are committed with; now: epoch seconds."""
     match action:
         case Place(task=task):
@@ -65,22 +61,22 @@ def writes(action: Action, world: World, holder: Holder, seq: int, now: float) -
         case Advance(progress=progress):
             yield Write((), (_put(keys.progress(progress.deployment), progress),))
         case Finish(deployment=id):
-            yield from _finish(world.deployments[id], holder)
+            yield from _finish(world.deployments[id], mirror)
         case Clear(what=what, id=id):
             yield Write((), (Delete(keys.kill(id) if what == "kill" else keys.nudge(id)),))
 
 
-def _finish(deployment: Deployment, holder: Holder) -> Iterator[Write]:
+def _finish(deployment: Deployment, mirror: Mirror) -> Iterator[Write]:
     """Locks first, the deployment last: until it goes, the mirror holds its apps locked all the same.
 
     A lock that another deployment took over meanwhile, or that is gone already, is left as it is.
     """
-    mine = keys.encode(deployment.id)
-    for lock in (keys.lock(app) for app in deployment.target if holder(app) == deployment.id):
-        yield Write((Compare(lock, "value", "=", mine),), (Delete(lock),))
+    for lock in map(keys.lock, deployment.target):
+        if mirror.get(lock) == deployment.id:
+            yield Write((Compare(lock, "modified", "=", mirror.modified(lock)),), (Delete(lock),))
     key = keys.deployment(deployment.id)
-    unchanged = Compare(key, "value", "=", keys.encode(deployment))
-    yield Write((unchanged,), (Delete(key), Delete(keys.progress(deployment.id))))
+    known = mirror.modified(key) if mirror.get(key) is deployment else 0  # 0 never holds: it was changed meanwhile
+    yield Write((Compare(key, "modified", "=", known),), (Delete(key), Delete(keys.progress(deployment.id))))
 
 
 def _put(key: str, value: object) -> Put:
@@ -130,7 +126,7 @@ class Committer:
         """
         batch = Write()
         for count, action in enumerate(pending):
-            needs = list(writes(action, world, self._holder, seq, now))
+            needs = list(writes(action, world, self._mirror, seq, now))
             longer = _join(batch, *needs)
             if _fits(longer):
                 batch = longer
@@ -139,10 +135,6 @@ class Committer:
             else:
                 return 0, _join(*needs[: (MAX_TXN_OPERATIONS - FENCE) // 2])
         return len(pending), batch
-
-    def _holder(self, app: str) -> str | None:
-        holder: str | None = self._mirror.get(keys.lock(app))
-        return holder
 
     async def _catch_up(self) -> None:
         """After an unknown outcome: the mirror must be as new as whatever may have been written."""

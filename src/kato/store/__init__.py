@@ -100,6 +100,9 @@ class Lease(Protocol):
 class Store(Protocol):
     """One cell's memory. Every verb may raise StoreUnavailable; then the outcome of a write is unknown."""
 
+    exclusive: bool
+    """Whether nobody else can have it open, so that there is one node, and whoever else it names is gone."""
+
     @classmethod
     async def open(cls, address: str) -> Self:
         """Opens it. StoreRefused where it is corrupt, newer or held by another; nothing is changed then."""

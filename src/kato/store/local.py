@@ -22,6 +22,8 @@ from kato.store.ledger import Ledger
 class LocalStore:
     """A store in one file of this machine."""
 
+    exclusive = True
+
     def __init__(self, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int) -> None:
         self._file = file
         self._ledger = ledger

@@ -50,6 +50,8 @@ class FailAt:
 class MemoryStore:
     """One client of a store in memory. Its verbs give way to other tasks, as those of a real store do."""
 
+    exclusive = False
+
     def __init__(self, engine: Engine | None = None, faults: Faults | None = None) -> None:
         self.engine = engine or Engine()
         self.faults = faults

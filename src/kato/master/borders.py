@@ -1,0 +1,44 @@
+"""The borders' server end: views of what to balance go down; what was applied comes up and is committed."""
+
+from collections.abc import AsyncIterator
+
+from kato.model.frontend import BorderAck, Frontends
+from kato.model.world import World
+from kato.plan import Memory, frontends
+from kato.store import Put, Store, keys
+from kato.store.mirror import Mirror
+
+
+class Borders:
+    """Serves the borders of one master, on one machine by function calls."""
+
+    def __init__(self, *, store: Store, mirror: Mirror) -> None:
+        self._store = store
+        self._mirror = mirror
+
+    async def frontends(self, node: str) -> AsyncIterator[Frontends]:
+        """Yields the view whenever it changes, and whenever a newer plan has drained a task: also one of an app
+        that is no longer in the view.
+        """
+        memory = Memory()
+        sent: Frontends | None = None
+        while True:
+            world = self._mirror.world()
+            view = frontends(world, memory)
+            if sent is None or view.services != sent.services or _drained_since(world, sent.seq):
+                sent = view
+                yield view
+            await self._mirror.reached(world.revision + 1)
+
+    async def acknowledge(self, ack: BorderAck) -> None:
+        """Writes what a border has applied."""
+        await self._store.txn([], [Put(keys.border(ack.node), keys.encode(ack))])
+
+
+def _drained_since(world: World, seq: int) -> bool:
+    """Whether a plan later than `seq` drains a task, so that it waits for an acknowledgement at least as late."""
+    if world.seq <= seq:
+        return False
+    return any(
+        task.goal == "drain" and task.goal_seq > seq for tasks in world.tasks.values() for task in tasks.values()
+    )
