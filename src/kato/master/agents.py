@@ -80,7 +80,7 @@ class Agents:
                 epoch = self._mirror.created(keys.LEADER)
                 if epoch and (epoch, items := self._items(stream)) != sent:
                     sent = (epoch, items)
-                    yield Assignments(self._cell.incarnation, epoch, self._mirror.revision, items)
+                    yield Assignments(self._cell.incarnation, epoch, self._mirror.revision, items, self._cell.id)
                 await stream.changed.wait()
         finally:
             if self._streams.get(node.id) is stream:
