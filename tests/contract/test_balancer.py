@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from kato.drivers.balancer import Balancer, Options, Restless
+from kato.drivers.balancer import Balancer, Options, Supervised
 from kato.drivers.balancer.runtime_socket import RuntimeSocket
 from kato.drivers.load import load
 from kato.model.errors import DriverMissing
@@ -245,7 +245,7 @@ async def test_what_a_killed_cell_left_is_adopted(name: str, options: Options) -
 
 
 async def test_a_balancer_that_dies_is_started_with_the_last_view(driver: Balancer, options: Options) -> None:
-    assert isinstance(driver, Restless)
+    assert isinstance(driver, Supervised)
     async with Answering("a") as one:
         port = free_port()
         view = Frontends(1, (web(port, one),))
@@ -282,7 +282,7 @@ async def test_its_files_are_closed_to_others(driver: Balancer, options: Options
 
 async def test_a_server_with_sessions_is_removed_when_they_are_over(driver: Balancer) -> None:
     """Removed from the view before its sessions ended (a drain that timed out), it gets nothing new meanwhile."""
-    assert isinstance(driver, Restless)
+    assert isinstance(driver, Supervised)
     async with Answering("a") as one, Answering("b") as two:
         port = free_port()
         await driver.apply(Frontends(1, (web(port, one),)))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kato.drivers.balancer import Options
+from kato.drivers.balancer import Options, process
 from kato.drivers.balancer.haproxy import Driver
-from kato.drivers.balancer.runtime_socket import RuntimeSocket
+from kato.drivers.balancer.runtime_socket import SOCKET, RuntimeSocket
+from kato.model.errors import DriverError
 from kato.model.frontend import Frontends, Server, Service
 from load import Answering, ask, free_port, once, pressing, until, until_answers
 
@@ -21,6 +22,7 @@ class Scene:
 
     def __init__(self, driver: Driver, folder: Path, ingress: int) -> None:
         self.driver = driver
+        self.folder = folder
         self.socket = RuntimeSocket(folder)
         self.ingress = ingress
         self.port = free_port()
@@ -28,14 +30,18 @@ class Scene:
 
     async def serve(self, ready: list[Answering], drain: list[Answering] | None = None, more: int = 0) -> int:
         """Applies; the open sessions of all that drain. more: further services, each with a port of its own."""
+        ack = await self.driver.apply(self.view(ready, drain, more))
+        assert ack.seq == self.seq and ack.problems == ()
+        return sum(ack.sessions.values())
+
+    def view(self, ready: list[Answering], drain: list[Answering] | None = None, more: int = 0) -> Frontends:
+        """A view newer than any before."""
         self.seq += 1
         servers = [Server(each.name, "127.0.0.1", each.port) for each in ready]
         servers += [Server(each.name, "127.0.0.1", each.port, "drain") for each in drain or []]
         others = [Service(f"/other{n}", 0, port) for n, port in enumerate(self.others(more))]
         service = Service("/voting/vote", 0, self.port, (HOST,), "/", tuple(servers))
-        ack = await self.driver.apply(Frontends(self.seq, (service, *others)))
-        assert ack.seq == self.seq and ack.problems == ()
-        return sum(ack.sessions.values())
+        return Frontends(self.seq, (service, *others))
 
     def others(self, count: int) -> list[int]:
         """Ports of the further services, the same ones every time."""
@@ -71,6 +77,32 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 async def answering(*names: str) -> AsyncIterator[list[Answering]]:
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(Answering(name)) for name in names]
+
+
+@contextlib.asynccontextmanager
+async def losing(folder: Path, words: str) -> AsyncIterator[list[str]]:
+    """While open, commands that have `words` in them are lost on their way to HAProxy; yields those that were."""
+    front, back = folder / SOCKET, folder / "aside.sock"
+    lost: list[str] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = (await reader.read()).decode().strip().split(";")
+        lost.extend(each for each in commands if words in each)
+        answers, asks = await asyncio.open_unix_connection(back)
+        asks.write((";".join(each for each in commands if words not in each) + "\n").encode())
+        asks.write_eof()
+        writer.write(await answers.read())
+        asks.close()
+        writer.close()
+
+    front.rename(back)
+    server = await asyncio.start_unix_server(pass_on, front)
+    try:
+        yield lost
+    finally:
+        server.close()
+        await server.wait_closed()
+        back.rename(front)
 
 
 @pytest.mark.parametrize(("http", "keep_alive"), [(True, True), (True, False), (False, False)])
@@ -155,6 +187,22 @@ async def test_a_slow_request_holds_its_session_and_is_answered(scene: Scene) ->
         assert asking.done() and (await asking).body == "slow"
 
 
+async def test_a_drain_that_was_not_taken_is_not_acknowledged_and_soon_tried_again(scene: Scene) -> None:
+    async with answering("a", "b") as (one, two):
+        await scene.serve([one, two])
+        view = scene.view([two], [one])
+        async with losing(scene.folder, "state drain") as lost:
+            ack = await scene.driver.apply(view)
+            assert lost and (ack.seq, len(ack.problems)) == (view.seq - 1, 1)
+            assert "HAProxy did not take" in ack.problems[0] and "state drain" in ack.problems[0]
+            assert {(await once(scene.port)).body for _ in range(6)} == {"a", "b"}
+            async with asyncio.timeout(2):
+                await scene.driver.due()
+        ack = await scene.driver.apply(view)
+        assert (ack.seq, ack.sessions, ack.problems) == (view.seq, {"a": 0}, ())
+        assert {(await once(scene.port)).body for _ in range(6)} == {"b"}
+
+
 async def test_a_tcp_session_drains_over_a_reload(scene: Scene) -> None:
     async with answering("a", "b") as (one, two):
         await scene.serve([one])
@@ -165,6 +213,27 @@ async def test_a_tcp_session_drains_over_a_reload(scene: Scene) -> None:
         assert (await once(scene.port)).body == "b"
         writer.close()
         await scene.drained([two], [one], more=1)
+
+
+SLOW = """#!/bin/sh
+sleep 1000 & echo $! $$ > pids.new; mv pids.new pids
+setsid sleep 1000 & wait
+"""
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_what_does_not_come_up_is_ended(tmp_path: Path, cancelled: bool) -> None:
+    haproxy = tmp_path / "haproxy"
+    haproxy.write_text(SLOW)
+    haproxy.chmod(0o700)
+    starting = asyncio.create_task(process.start(haproxy, tmp_path, 20.0 if cancelled else 1.0))
+    await until(lambda: (tmp_path / "pids").exists())
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    if cancelled:
+        starting.cancel()
+    with pytest.raises(asyncio.CancelledError if cancelled else DriverError):
+        await starting
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 async def test_requests_say_for_whom_they_come(scene: Scene) -> None:

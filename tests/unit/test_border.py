@@ -39,7 +39,10 @@ class Link:
 
 
 class Fake:
-    """A balancer that applies in `takes` seconds, with the sessions and problems that a test says."""
+    """A balancer that applies in `takes` seconds, with the sessions and problems that a test says.
+
+    whole: the last view that it took whole; None for the one it was given.
+    """
 
     name = "fake"
 
@@ -48,8 +51,9 @@ class Fake:
         self.sessions: dict[str, int] = {}
         self.problems: tuple[str, ...] = ()
         self.broken: DriverError | None = None
+        self.whole: int | None = None
         self.takes = 0.0
-        self.restless = asyncio.Event()
+        self.attention = asyncio.Event()
 
     @classmethod
     async def open(cls, options: Options) -> Self:
@@ -62,11 +66,12 @@ class Fake:
             raise self.broken
         draining = {s.task for each in view.services for s in each.servers if s.state == "drain"}
         sessions = {task: self.sessions.get(task, 0) for task in draining}
-        return BorderAck(node="n1", seq=view.seq, sessions=sessions, problems=self.problems)
+        seq = view.seq if self.whole is None else self.whole
+        return BorderAck(node="n1", seq=seq, sessions=sessions, problems=self.problems)
 
     async def due(self) -> None:
-        await self.restless.wait()
-        self.restless.clear()
+        await self.attention.wait()
+        self.attention.clear()
 
     async def close(self, *, stop: bool) -> None:
         return
@@ -156,18 +161,18 @@ def test_an_idle_border_asks_the_balancer_nothing() -> None:
     run(main())
 
 
-def test_a_restless_balancer_is_looked_at_and_nothing_new_is_not_said() -> None:
+def test_a_balancer_that_asks_for_it_is_looked_at_and_nothing_new_is_not_said() -> None:
     async def main() -> None:
         async with Stage() as stage:
             stage.send(view(1))
             await asyncio.sleep(1)
             for _ in range(3):
-                stage.balancer.restless.set()
+                stage.balancer.attention.set()
                 await asyncio.sleep(1)
             assert len(stage.balancer.applied) == 4
             assert stage.link.seqs == [1]
             stage.balancer.problems = ("service port 1 of /x is in use.",)
-            stage.balancer.restless.set()
+            stage.balancer.attention.set()
             await asyncio.sleep(1)
             assert stage.link.said[-1][1].problems == stage.balancer.problems
 
@@ -187,6 +192,24 @@ def test_a_view_that_cannot_be_applied_is_not_acknowledged_but_told() -> None:
             stage.balancer.broken = None
             await asyncio.sleep(10)
             assert stage.link.said[-1][1] == BorderAck(node="n1", seq=2)
+
+    run(main())
+
+
+def test_a_view_that_was_taken_in_part_is_not_acknowledged_until_it_is_whole() -> None:
+    async def main() -> None:
+        async with Stage() as stage:
+            stage.send(view(1))
+            await asyncio.sleep(1)
+            stage.balancer.whole, stage.balancer.problems = 1, ("HAProxy did not take 'state drain'.",)
+            stage.send(view(2, drain="t1"))
+            await asyncio.sleep(5)
+            assert stage.link.said[-1][1].problems == stage.balancer.problems
+            assert stage.link.seqs == [1, 1]
+            stage.balancer.whole, stage.balancer.problems = None, ()
+            stage.balancer.attention.set()
+            await asyncio.sleep(1)
+            assert stage.link.said[-1][1] == BorderAck(node="n1", seq=2, sessions={"t1": 0})
 
     run(main())
 
@@ -224,7 +247,7 @@ def test_what_could_not_be_said_is_said_when_the_master_answers_again() -> None:
 def test_a_border_without_a_view_touches_nothing() -> None:
     async def main() -> None:
         async with Stage() as stage:
-            stage.balancer.restless.set()
+            stage.balancer.attention.set()
             await asyncio.sleep(10)
             assert stage.balancer.applied == [] and stage.link.said == []
 

@@ -9,7 +9,7 @@ import asyncio
 import msgspec
 import structlog
 
-from kato.drivers.balancer import Balancer, Restless
+from kato.drivers.balancer import Balancer, Supervised
 from kato.loop import Loop, Pass
 from kato.model.errors import DriverError, Unavailable
 from kato.model.frontend import BorderAck, Frontends
@@ -41,8 +41,8 @@ class Border:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen())
             group.create_task(self._loop.run())
-            if isinstance(self._balancer, Restless):
-                group.create_task(self._mind(self._balancer))
+            if isinstance(self._balancer, Supervised):
+                group.create_task(self._supervise(self._balancer))
 
     async def step(self) -> Pass:
         """Applies the newest view, and says what is true now if that is news to the masters."""
@@ -80,7 +80,7 @@ class Border:
             await asyncio.sleep(wait)
             wait = min(wait * 2, BACKOFF)
 
-    async def _mind(self, balancer: Restless) -> None:
+    async def _supervise(self, balancer: Supervised) -> None:
         """Passes on that the balancer itself wants to be looked at."""
         while True:
             await balancer.due()

@@ -32,7 +32,11 @@ class Balancer(Protocol):
         ...
 
     async def apply(self, view: Frontends) -> BorderAck:
-        """Makes the view true and says what is: open sessions of draining servers included."""
+        """Makes the view true and says what is: open sessions of draining servers included.
+
+        The answer carries the `seq` of the last view that was taken whole (-1: none was yet): the planner stops
+        a task only on the word of a view without it. `problems` say what could not be taken.
+        """
         ...
 
     async def close(self, *, stop: bool) -> None:
@@ -41,7 +45,7 @@ class Balancer(Protocol):
 
 
 @runtime_checkable
-class Restless(Protocol):
+class Supervised(Protocol):
     """A power of drivers whose balancer may die, or that may have work left over."""
 
     async def due(self) -> None:

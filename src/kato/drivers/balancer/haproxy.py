@@ -30,6 +30,8 @@ RELEASE = 1.0
 """Seconds that the workers of a killed HAProxy may take to give their ports back."""
 PARTING = 0.5
 """Seconds that a worker of before a reload has to answer; one that is just ending never does."""
+SOON = 0.5
+"""Seconds after which commands that HAProxy did not take are given again; until then a drain does not count."""
 REFUSED = 5.0
 """Seconds until a configuration that HAProxy refused is offered to it again."""
 PAUSE = 0.2
@@ -51,9 +53,10 @@ class Driver:
         self._lock = asyncio.Lock()
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._master: process.Master | None = None
+        self._master: process.HaproxyProcess | None = None
         self._worker: Worker | None = None
         self._view = Frontends()
+        self._whole = -1
         self._taken: dict[int, str] = {}
         self._layout = lay_out(self._view, self._site, self._taken)
         self._digest = render(self._layout, self._site).digest
@@ -106,16 +109,19 @@ class Driver:
             await self._start()
         elif self._worker is None or self._worker.digest != self._digest:
             problems += await self._reload()
-        problems += await self._update()
+        refused = await self._update()
+        if not refused:
+            self._whole = view.seq
         sessions = await self._sessions()
-        self._look_again(AGAIN if problems or self._newest.leftovers else None)
+        again = AGAIN if problems or self._newest.leftovers else None
+        self._look_again(SOON if refused else again)
         return BorderAck(
             node=self._options.node,
-            seq=view.seq,
+            seq=self._whole,
             sessions=sessions,
             address=self._options.address,
             ingress=self._options.ingress if self._layout.ingress else "",
-            problems=tuple(problems),
+            problems=(*problems, *refused),
         )
 
     @property
@@ -132,7 +138,7 @@ class Driver:
             found = await self._socket.processes()
             if self._master is None or self._master.pid != found.master:
                 self._forget()
-                self._watch(process.Master(found.master))
+                self._watch(process.HaproxyProcess(found.master))
                 # The same answer again: so the descriptor is of the process that answers.
                 found = await self._socket.processes()
             if self._worker is None or found.workers[:1] != (self._worker.pid,):
@@ -257,7 +263,7 @@ class Driver:
 
     # -- remember -----------------------------------------------------------------------------------------------
 
-    def _watch(self, master: process.Master) -> None:
+    def _watch(self, master: process.HaproxyProcess) -> None:
         self._master = master
         asyncio.get_running_loop().add_reader(master.fd, self._died)
 

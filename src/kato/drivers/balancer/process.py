@@ -20,6 +20,8 @@ CONFIG = "haproxy.cfg"
 ROUTES = "routes.map"
 LOG = "haproxy.log"
 NOBODY = 65534
+START = 20.0
+"""Seconds that it may take to come up."""
 
 
 def binary() -> Path:
@@ -72,8 +74,12 @@ def write(folder: Path, config: str, routes: str) -> None:
         fresh.replace(folder / name)
 
 
-async def start(haproxy: Path, folder: Path) -> None:
-    """Starts it on the files in `folder`; its listeners are open when this returns. DriverError says why not."""
+async def start(haproxy: Path, folder: Path, patience: float = START) -> None:
+    """Starts it on the files in `folder`; its listeners are open when this returns. DriverError says why not.
+
+    One that is not up within `patience` seconds is ended, as it is when this is cancelled: so that there are never
+    two of them.
+    """
     (folder / SOCKET).unlink(missing_ok=True)
     log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -85,10 +91,36 @@ async def start(haproxy: Path, folder: Path) -> None:
         )  # fmt: skip
     finally:
         os.close(log)
-    async with asyncio.timeout(20):
-        code = await process.wait()
+    try:
+        async with asyncio.timeout(patience):
+            code = await process.wait()
+    except BaseException as error:
+        await asyncio.shield(_end_all(process))
+        if isinstance(error, TimeoutError):
+            raise DriverError(
+                f"HAProxy was not up within {patience:g} s and was ended: {last_words(folder)}"
+            ) from None
+        raise
     if code != 0:
         raise DriverError(f"HAProxy did not start (exit code {code}): {last_words(folder)}")
+
+
+async def _end_all(launched: asyncio.subprocess.Process) -> None:
+    """Ends a process that was just launched, and what it has started, which may have left its group."""
+    if launched.returncode is None:
+        os.kill(launched.pid, signal.SIGSTOP)  # so that it starts no more while its children are looked up
+        for pid in [*_descendants(launched.pid), launched.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    await launched.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [each for child in children for each in (*_descendants(child), child)]
 
 
 def last_words(folder: Path) -> str:
@@ -98,8 +130,8 @@ def last_words(folder: Path) -> str:
     return " ".join(alerts[-3:]) or f"see {folder / LOG}"
 
 
-class Master:
-    """A master process by its descriptor. ProcessLookupError where `pid` is nobody."""
+class HaproxyProcess:
+    """HAProxy's master process by its descriptor. ProcessLookupError where `pid` is nobody."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
