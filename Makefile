@@ -10,7 +10,8 @@ bin := $(CURDIR)/$(venv)/bin
 export PATH := $(bin):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
-pip := $(venv)/bin/python -m pip
+# Under sudo tasks run as the caller, who must be able to read the environment that root made.
+pip := umask 022; $(venv)/bin/python -m pip
 
 .PHONY: help demo test check bench sim chaos clean
 
@@ -89,17 +90,22 @@ if (( $${#missing[@]} )); then \
 fi
 endef
 
-# The environment: every wheel by its hash, then Káto itself from here.
+# The environment: every wheel by its hash, then Káto itself from here. A checkout that was moved needs a new one.
+
+ifneq ($(strip $(file <.stamp-venv)),$(strip $(CURDIR)))
+.PHONY: .stamp-venv
+endif
 
 .stamp-venv: .stamp-packages-demo requirements/run.txt requirements/demo.txt build_keeper.py pyproject.toml \
              $(wildcard src/kato/drivers/runtime/*.c)
 	@echo "Setting up $(venv)"
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Káto needs Python 3.11 or later; this is " + sys.version)'
-	@$(pip) --version >/dev/null 2>&1 || python3 -m venv --clear $(venv)
+	@$(pip) --version >/dev/null 2>&1 && grep -qF "$(CURDIR)/$(venv)" $(venv)/bin/activate \
+	  || python3 -m venv --clear $(venv)
 	@$(pip) install -q --require-hashes -r requirements/run.txt
 	@$(pip) install -q --require-hashes -r requirements/demo.txt
 	@$(pip) install -q --no-build-isolation --no-deps -e .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 .stamp-demo: .stamp-venv
 	@touch $@
