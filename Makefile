@@ -105,7 +105,7 @@ endif
 	@$(pip) install -q --require-hashes -r requirements/run.txt
 	@$(pip) install -q --require-hashes -r requirements/demo.txt
 	@$(pip) install -q --no-build-isolation --no-deps -e .
-	@echo "$(CURDIR)" > $@
+	@umask 022; echo "$(CURDIR)" > $@
 
 .stamp-demo: .stamp-venv
 	@touch $@
