@@ -4,8 +4,11 @@ import msgspec
 import pytest
 
 from builders import V1, V2, app, node, task, world
-from kato.api.ports import assign
-from kato.api.wishes import Batch, Change, Wish, batches, flip, in_use, outdated, prepare, settling, wish
+from kato.api.wish import Draft, Wish
+from kato.api.wish.draft import draft
+from kato.api.wish.flip import Batch, batches, flip, prepare, settling
+from kato.api.wish.ports import assign
+from kato.api.wish.versions import in_use, outdated
 from kato.model.app import App, Container, Network, PortMapping
 from kato.model.deployment import Deployment, GroupRecord, Kill
 from kato.model.errors import InvalidApp, InvalidInput, Locked
@@ -21,9 +24,9 @@ def fresh(of: App) -> App:
     return msgspec.structs.replace(of, version="", version_info=None)
 
 
-def asked(look: World, *apps: App, force: bool = False, **more: object) -> Wish:
-    change = Change(apps={each.id: each for each in apps}, **more)  # type: ignore[arg-type]
-    return wish(look, change, NOW, id="d2", force=force)
+def asked(look: World, *apps: App, force: bool = False, **more: object) -> Draft:
+    wish = Wish(apps={each.id: each for each in apps}, **more)  # type: ignore[arg-type]
+    return draft(look, wish, NOW, id="d2", force=force)
 
 
 def holding(*apps: str, id: str = "d1", **more: object) -> Deployment:
@@ -184,13 +187,13 @@ def test_many_deployments_taken_over_end_before_the_flip_or_with_it() -> None:
 def test_kills_and_removals_go_with_the_flip() -> None:
     found = asked(world(apps=[app()]), fresh(app(instances=0)), kills=(Kill(task="t", app="/web", scale=True),))
     assert "kills/t" in {op.key for op in flip(found, {})[0].ops}
-    gone = wish(world(apps=[app()]), Change(apps={"/web": None}), NOW, id="d2")
+    gone = draft(world(apps=[app()]), Wish(apps={"/web": None}), NOW, id="d2")
     assert gone.deployment is not None and gone.deployment.target == {"/web": None}
 
 
 def test_an_overlay_is_the_world_as_wished() -> None:
     look = world(apps=[app(), app("/gone")], deployments=[holding("/web")])
-    found = wish(look, Change(apps={"/web": fresh(app(cpus=0.2)), "/gone": None}), NOW, id="d2", force=True)
+    found = draft(look, Wish(apps={"/web": fresh(app(cpus=0.2)), "/gone": None}), NOW, id="d2", force=True)
     after = found.overlay(look)
     assert set(after.apps) == {"/web"} and after.apps["/web"].cpus == 0.2
     assert set(after.deployments) == {"d2"} and after.locks == {"/web": "d2", "/gone": "d2"}

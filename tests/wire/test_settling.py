@@ -10,9 +10,8 @@ import pytest
 from cells import Cell, Start
 
 from builders import app
-from kato.api.changes import Asked
-from kato.api.commit import Committer
-from kato.api.wishes import Change
+from kato.api.wish import Wish, Wishes
+from kato.api.wish.wish import Asked
 from kato.model.app import App
 from kato.model.errors import StoreUnavailable
 from kato.model.world import World
@@ -39,14 +38,14 @@ async def mirrored(store: MemoryStore) -> AsyncIterator[Mirror]:
         await following
 
 
-def committer(store: MemoryStore, mirror: Mirror) -> Committer:
+def wishes(store: MemoryStore, mirror: Mirror) -> Wishes:
     ids = (f"d{n}" for n in itertools.count(1))
-    return Committer(store=store, mirror=mirror, clock=lambda: 1_800_000_000.0, uuid=lambda: next(ids))
+    return Wishes(store=store, mirror=mirror, clock=lambda: 1_800_000_000.0, uuid=lambda: next(ids))
 
 
-def many(_world: World) -> Change:
+def many(_world: World) -> Wish:
     apps: dict[str, App | None] = {f"/a{n}": app(f"/a{n}", version="", version_info=None) for n in range(COUNT)}
-    return Change(apps=apps)
+    return Wish(apps=apps)
 
 
 @pytest.mark.parametrize(("write", "when"), CUTS)
@@ -57,10 +56,10 @@ async def test_a_wish_is_whole_or_not_at_all_wherever_it_is_cut(
     async with mirrored(store) as mirror:
         cut = MemoryStore(store.engine, FailAt(write, when))
         with contextlib.suppress(StoreUnavailable):
-            await committer(cut, mirror).commit(many)
+            await wishes(cut, mirror).commit(many)
         await mirror.reached(store.engine.ledger.revision)
         assert len(mirror.world().apps) in (0, COUNT)
-        await committer(store, mirror).settle()
+        await wishes(store, mirror).settle()
         world = mirror.world()
         assert len(world.apps) in (0, COUNT)
         for deployment in world.deployments.values():
@@ -73,10 +72,10 @@ async def test_a_wish_is_whole_or_not_at_all_wherever_it_is_cut(
 async def test_two_apis_at_once_lose_nothing() -> None:
     store = MemoryStore()
     async with mirrored(store) as mirror:
-        one, two = committer(store, mirror), committer(store, mirror)
+        one, two = wishes(store, mirror), wishes(store, mirror)
 
         def add(name: str) -> Asked:
-            return lambda world: Change(apps={name: app(name, version="", version_info=None)})
+            return lambda world: Wish(apps={name: app(name, version="", version_info=None)})
 
         done = await asyncio.gather(
             *(each.commit(add(f"/{who}{n}")) for n in range(20) for who, each in (("x", one), ("y", two)))

@@ -14,10 +14,9 @@ import msgspec
 from kato.agent.identity import Identity
 from kato.config import Config
 from kato.drivers.runtime import Runtime
+from kato.model.app import SERVICE_PORTS
 from kato.model.node import Node, Resources
 
-SERVICE_PORTS = (10000, 20000)
-"""Where a service port of 0 is given a free one (Marathon's `--local_port_min` and `--local_port_max`)."""
 MIB = 1024 * 1024
 _LISTEN = "0A"
 

@@ -1,6 +1,6 @@
 """The api: requests come in, over loopback and guarded; answers from the mirror and writes to the store go out.
 
-`wishes.py` decides what a request comes to, `commit.py` does it; `marathon/` and `native.py` speak to clients.
+`marathon/` and `native.py` speak to clients; `asked.py` reads what they ask for; `wish/` puts it in force.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kato.api.answers import http_refusal, refusal
-from kato.api.commit import Committer
 from kato.api.guard import Guard
 from kato.api.marathon.apps import Apps
 from kato.api.marathon.cell import Cell
@@ -28,6 +27,7 @@ from kato.api.native import Native
 from kato.api.parts import Parts, Planner
 from kato.api.server import listen, serve
 from kato.api.stream import Stream
+from kato.api.wish import Wishes
 from kato.config import Config
 from kato.model.deployment import Deployment
 from kato.model.errors import Compacted, KatoError, Unavailable
@@ -71,7 +71,7 @@ class Api:
             clock=clock,
             leader=leader,
             stop=stop,
-            committer=Committer(store=store, mirror=mirror, clock=clock, uuid=uuid, avoid=own),
+            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, avoid=own),
             stream=Stream(mirror=mirror, clock=clock),
             planner=Planner(clock),
             started=clock(),
@@ -103,7 +103,7 @@ class Api:
 
     async def _keep_house(self) -> None:
         """Settles what was left half written, and removes versions that are not kept: at the start, and always."""
-        settle = self._parts.committer.settle
+        settle = self._parts.wishes.settle
         while True:
             with self._parts.mirror.changes() as changes, contextlib.suppress(Compacted):
                 await _until_done(settle)
@@ -125,7 +125,7 @@ class Api:
             held: dict[str, list[str]] = {}
             for app, version in await self._parts.versions(keys.versions(prefix).removesuffix("@")):
                 held.setdefault(app, []).append(version)
-            await self._parts.committer.prune(held)
+            await self._parts.wishes.prune(held)
 
 
 async def _until_done(act: Callable[[], Awaitable[None]]) -> None:

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from kato.api import changes
+from kato.api import asked
 from kato.api.answers import answer
 from kato.api.body import many, read_object
-from kato.api.difference import differences
 from kato.api.logs import Logs
 from kato.api.parts import Parts, app_id
 from kato.api.version import kato_version
-from kato.api.wishes import Change
+from kato.api.wish import Wish, find
+from kato.api.wish.difference import differences
 from kato.language.shape import Malformed
 from kato.model.action import Wait
 from kato.model.errors import Fault, InvalidInput
@@ -84,8 +84,7 @@ class Native:
         """What a wish would change, and what the leader would do first; nothing is done."""
         body = await read_object(request)
         world, parts = self._parts.world, self._parts
-        wish = parts.committer.plan(world, _asked(world, body), force=True)
-        wished = wish.overlay(world)
+        wished = parts.wishes.plan(world, _wish(world, body), force=True).overlay(world)
         before, after = await parts.planner.now(world), await parts.planner.instead(wished)
         known = set(map(str, before.actions))
         return answer(
@@ -101,7 +100,7 @@ class Native:
     async def why(self, request: Request) -> Response:
         """What an app is missing, and which refusal of which node it meets."""
         world, parts = self._parts.world, self._parts
-        app = changes.find(world, app_id(request))
+        app = find.app(world, app_id(request))
         said = why(world, await parts.planner.now(world), app.id)
         wait = _wait(said.wait) if said.wait else None
         return answer({**msgspec.structs.asdict(said), "wait": wait})
@@ -135,14 +134,14 @@ class Native:
         return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
 
 
-def _asked(world: World, body: Json) -> Change:
+def _wish(world: World, body: Json) -> Wish:
     """`{group}` as a PUT of that group, `{apps}` as a PUT of those apps, whole."""
     match body:
         case {"group": dict(group), **rest} if not rest:
             id = absolute(str(group.get("id", "/")))
-            return changes.update_group(world, id, cast(Json, group), {})
+            return asked.update_group(world, id, cast(Json, group), {})
         case {"apps": list(apps), **rest} if not rest:
-            return changes.update_all(world, apps, partial=False)
+            return asked.update_all(world, apps, partial=False)
     raise Malformed([Fault("/", 'must be {"group": {…}} or {"apps": […]}')])
 
 

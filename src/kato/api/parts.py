@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kato.api.answers import deployed
-from kato.api.commit import Committer, Deployed
 from kato.api.events import posted
 from kato.api.marathon.documents import Documents
 from kato.api.metrics import Requests
 from kato.api.stream import Stream
-from kato.api.wishes import Change
+from kato.api.wish import Deployed, Wishes
+from kato.api.wish.wish import Asked
 from kato.config import Config
 from kato.model.action import Plan
 from kato.model.ids import absolute
@@ -38,7 +38,7 @@ class Parts:
     clock: Callable[[], float]
     leader: Callable[[], str | None]
     stop: Callable[[], None]
-    committer: Committer
+    wishes: Wishes
     stream: Stream
     started: float
     pid: int
@@ -51,9 +51,9 @@ class Parts:
         """The World as of now."""
         return self.mirror.world()
 
-    async def wish(self, change: Callable[[World], Change], *, force: bool, status: int = 200) -> Response:
-        """Commits a change; Marathon's answer to it."""
-        done = await self.committer.commit(change, force=force)
+    async def wish(self, asked: Asked, *, force: bool, status: int = 200) -> Response:
+        """Commits a wish; Marathon's answer to it."""
+        done = await self.wishes.commit(asked, force=force)
         return deployed(done.id, done.version, status)
 
     def tell_posted(self, request: Request, done: Deployed) -> None:

@@ -9,6 +9,9 @@ from typing import Literal
 
 import msgspec
 
+SERVICE_PORTS = (10000, 20000)
+"""Where a service port of 0 is given a free one (Marathon's `--local_port_min` and `--local_port_max`)."""
+
 
 class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A frozen struct whose wire names are camelCase. None means absent and is not written to clients."""
@@ -246,6 +249,21 @@ class App(Wire, frozen=True, kw_only=True):
         return "docker" if self.container.type == "DOCKER" else "oci"
 
     @property
+    def resident(self) -> bool:
+        """Whether its tasks have data of their own, which two of them must not use at once.
+
+        Persistent volumes, as in Marathon; and, unlike there, external ones that are not shared: a database that
+        starts beside its predecessor on the same files never gets healthy, and the upgrade would hang.
+        """
+        volumes = self.container.volumes if self.container else ()
+        return any(each.persistent or (each.external and not each.external.shared) for each in volumes)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the balancer serves it on any port."""
+        return any(port.balanced for port in self.ports)
+
+    @property
     def kill_grace(self) -> float:
         """Seconds between SIGTERM and SIGKILL (Mesos' default, 3 s, where the app names none)."""
         return 3.0 if self.task_kill_grace_period_seconds is None else self.task_kill_grace_period_seconds
@@ -276,6 +294,11 @@ class ServicePort(msgspec.Struct, frozen=True):
     name: str | None
     host: int
     container: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the balancer listens for it: it is a TCP service port."""
+        return bool(self.service) and "tcp" in self.protocol
 
 
 class Group(Wire, frozen=True, kw_only=True):

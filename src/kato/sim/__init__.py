@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from kato.api.wishes import Change
+from kato.api.wish import Wish
 from kato.drivers.runtime import Launch
 from kato.model.app import App, HealthCheck, Network, PortDefinition, UpgradeStrategy
 from kato.model.errors import KatoError, Locked, StoreUnavailable
@@ -122,26 +122,26 @@ class _Simulation:
         except (Locked, StoreUnavailable, TimeoutError):
             return
 
-    def _change(self, world: World) -> Change:
+    def _change(self, world: World) -> Wish:
         rng = self._rng
         names = [f"/shop/{name}" for name in ("db", "cart", "web", "mail")]
         name = rng.choice(names)
         known = world.apps.get(name)
         match rng.randrange(6):
             case 0 if known:
-                return Change(apps={name: msgspec.structs.replace(known, instances=rng.randrange(6))})
+                return Wish(apps={name: msgspec.structs.replace(known, instances=rng.randrange(6))})
             case 1 if known:
-                return Change(apps={name: None})
+                return Wish(apps={name: None})
             case 2 if known:
-                return Change(apps={name: known}, restart={name})
+                return Wish(apps={name: known}, restart={name})
             case 3:
                 wanted = {each: self._app(each) for each in rng.sample(names, rng.randrange(1, 5))}
-                return Change(apps=dict(wanted))
+                return Wish(apps=dict(wanted))
             case 4 if world.deployments:
                 undone = world.deployments[rng.choice(sorted(world.deployments))]
                 back = {id: world.spec(id, old) if old else None for id, old in undone.original.items()}
-                return Change(apps=back, cancel=(undone.id,))
-        return Change(apps={name: self._app(name)})
+                return Wish(apps=back, cancel=(undone.id,))
+        return Wish(apps={name: self._app(name)})
 
     def _app(self, id: str, *, well: bool = False) -> App:
         rng = self._rng
@@ -206,8 +206,8 @@ class _Simulation:
                     pass
             await asyncio.sleep(1.0)
 
-    def _cure(self, world: World) -> Change:
-        return Change(apps={id: self._app(id, well=True) for id in sorted(world.apps)})
+    def _cure(self, world: World) -> Wish:
+        return Wish(apps={id: self._app(id, well=True) for id in sorted(world.apps)})
 
     async def _come_true(self, until: float) -> None:
         """Waits until everything wished for is true, for as long as it may take."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from kato.api.commit import Committer
+from kato.api.wish import Wishes
 from kato.config import Config
 from kato.drivers.runtime import Launch
 from kato.master import decide_inline
@@ -69,7 +69,7 @@ class Life:
             return str(uuid.UUID(int=rng.getrandbits(128)))
 
         self.node = Node(config, self.store, drivers, clock=wall, new_id=new_id, decide=decide_inline)
-        self.wishes = Committer(store=self.store, mirror=self.node.mirror, clock=wall, uuid=new_id)
+        self.wishes = Wishes(store=self.store, mirror=self.node.mirror, clock=wall, uuid=new_id)
 
     def crash_at(self, write: int, when: Literal["before", "after"]) -> None:
         """Ends this life at its `write`-th write from now on."""

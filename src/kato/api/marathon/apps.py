@@ -6,14 +6,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kato.api import changes
+from kato.api import asked
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, read_list, read_object
 from kato.api.marathon.documents import ALWAYS, SINGLE, embedded, task_document
 from kato.api.marathon.labels import selector
 from kato.api.marathon.tasks import stopped, tasks_text, wants_text
 from kato.api.parts import Parts, app_id
-from kato.api.wishes import Change
+from kato.api.wish import Wish, find, wish
+from kato.api.wish.wish import Asked
 from kato.language.marathon import read_app
 from kato.language.wire import app_document
 from kato.model.app import App
@@ -67,28 +68,28 @@ class Apps:
     async def get(self, request: Request) -> Response:
         """One app."""
         world = self._parts.world
-        app = changes.find(world, app_id(request))
+        app = find.app(world, app_id(request))
         embed = SINGLE | embedded(request.query_params.getlist("embed"))
         document = self._parts.documents.info(world, app, embed, self._parts.clock())
         return answer(b'{"app":%b}' % document)
 
     async def versions(self, request: Request) -> Response:
         """The versions that are kept of an app, the newest first."""
-        app = changes.find(self._parts.world, app_id(request))
+        app = find.app(self._parts.world, app_id(request))
         found = await self._parts.versions(keys.versions(app.id))
         return answer({"versions": sorted((version for _, version in found), reverse=True)})
 
     async def version(self, request: Request) -> Response:
         """One version of an app."""
         world = self._parts.world
-        app = changes.find(world, app_id(request))
-        found = changes.find_version(world, app.id, request.path_params["version"])
+        app = find.app(world, app_id(request))
+        found = find.version(world, app.id, request.path_params["version"])
         return answer(app_document(found))
 
     async def tasks(self, request: Request) -> Response:
         """The tasks of an app."""
         world = self._parts.world
-        app = changes.find(world, app_id(request))
+        app = find.app(world, app_id(request))
         if wants_text(request):
             return Response(tasks_text(world, [app]), media_type="text/plain")
         return answer({"tasks": [task_document(world, task) for task in world.tasks.get(app.id, {}).values()]})
@@ -119,10 +120,10 @@ class Apps:
         """A new app; it must not exist."""
         body = await read_object(request)
         parts = self._parts
-        done = await parts.committer.commit(lambda world: changes.create(world, body), force=_force(request))
+        done = await parts.wishes.commit(lambda world: asked.create(world, body), force=_force(request))
         parts.tell_posted(request, done)
         world = parts.world
-        app = changes.find_version(world, read_app(body).id, done.version)
+        app = find.version(world, read_app(body).id, done.version)
         document = parts.documents.fresh(world, app, ALWAYS | {"tasks"}, [done.id], parts.clock())
         return answer(document, 201, {"Location": f"/v2/apps{app.id}", "Marathon-Deployment-Id": done.id})
 
@@ -131,12 +132,12 @@ class Apps:
         id, body, partial = app_id(request), await read_object(request), flag(request, "partialUpdate", True)
         created = False
 
-        def change(world: World) -> Change:
+        def wanted(world: World) -> Wish:
             nonlocal created
             created = id not in world.apps
-            return changes.update(world, id, body, partial=partial)
+            return asked.update(world, id, body, partial=partial)
 
-        done = await self._parts.committer.commit(change, force=_force(request))
+        done = await self._parts.wishes.commit(wanted, force=_force(request))
         self._parts.tell_posted(request, done)
         response = deployed(done.id, done.version, 201 if created else 200)
         if created:
@@ -146,32 +147,30 @@ class Apps:
     async def patch(self, request: Request) -> Response:
         """As PUT, but the app must exist."""
         id, body = app_id(request), await read_object(request)
-        return await self._wish(request, lambda world: changes.update(world, id, body, partial=True, create=False))
+        return await self._wish(request, lambda world: asked.update(world, id, body, partial=True, create=False))
 
     async def put_all(self, request: Request) -> Response:
         """Several apps at once."""
         bodies, partial = await read_list(request), flag(request, "partialUpdate", True)
-        return await self._wish(request, lambda world: changes.update_all(world, bodies, partial=partial))
+        return await self._wish(request, lambda world: asked.update_all(world, bodies, partial=partial))
 
     async def patch_all(self, request: Request) -> Response:
         """Several apps at once; each must exist."""
         bodies = await read_list(request)
-        return await self._wish(
-            request, lambda world: changes.update_all(world, bodies, partial=True, create=False)
-        )
+        return await self._wish(request, lambda world: asked.update_all(world, bodies, partial=True, create=False))
 
     async def delete(self, request: Request) -> Response:
         """An app that goes. `force` is true unless said otherwise, as in Marathon."""
         id = app_id(request)
-        return await self._parts.wish(lambda world: changes.remove(world, id), force=flag(request, "force", True))
+        return await self._parts.wish(lambda world: wish.remove(world, id), force=flag(request, "force", True))
 
     async def restart(self, request: Request) -> Response:
         """All tasks of an app exchanged."""
         id = app_id(request)
-        return await self._wish(request, lambda world: changes.restart(world, id))
+        return await self._wish(request, lambda world: wish.restart(world, id))
 
-    async def _wish(self, request: Request, change: changes.Asked) -> Response:
-        done = await self._parts.committer.commit(change, force=_force(request))
+    async def _wish(self, request: Request, wanted: Asked) -> Response:
+        done = await self._parts.wishes.commit(wanted, force=_force(request))
         self._parts.tell_posted(request, done)
         return deployed(done.id, done.version)
 
@@ -180,19 +179,19 @@ class Apps:
     async def kill(self, request: Request) -> Response:
         """All tasks of an app, or those on one host."""
         id, host = app_id(request), request.query_params.get("host")
-        changes.find(self._parts.world, id)
+        find.app(self._parts.world, id)
         return await stopped(
-            self._parts, request, lambda world: changes.chosen_tasks(world, id, host), lambda docs: {"tasks": docs}
+            self._parts, request, lambda world: find.tasks(world, id, host), lambda docs: {"tasks": docs}
         )
 
     async def kill_one(self, request: Request) -> Response:
         """One task of an app."""
         id, task = app_id(request), str(request.path_params["task"])
-        changes.find(self._parts.world, id)
+        find.app(self._parts.world, id)
         return await stopped(
             self._parts,
             request,
-            lambda world: [changes.find_task(world, id, task)],
+            lambda world: [find.task(world, id, task)],
             lambda docs: {"task": docs[0]},
         )
 

@@ -11,8 +11,8 @@ from kato.api import metrics
 from kato.api.answers import answer
 from kato.api.body import many
 from kato.api.parts import Parts
-from kato.api.ports import FIRST, LAST
 from kato.api.version import kato_version
+from kato.model.app import SERVICE_PORTS
 from kato.model.errors import NotFound
 
 MARATHON = "1.11.24"
@@ -82,8 +82,8 @@ class Cell:
                     "framework_name": "kato",
                     "ha": False,
                     "hostname": host,
-                    "local_port_min": FIRST,
-                    "local_port_max": LAST,
+                    "local_port_min": SERVICE_PORTS[0],
+                    "local_port_max": SERVICE_PORTS[1],
                     "mesos_role": "*",
                     "webui_url": f"http://{parts.config.api}",
                 },

@@ -4,12 +4,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kato.api import changes
 from kato.api.answers import answer
 from kato.api.body import flag
 from kato.api.marathon.documents import readiness
 from kato.api.parts import Parts
-from kato.api.wishes import Change
+from kato.api.wish import Wish, wish
 from kato.model.deployment import Deployment
 from kato.model.errors import NotFound
 from kato.model.world import World
@@ -41,9 +40,9 @@ class Deployments:
         """Takes one back by a new deployment; with `force` it only ends, and nothing is answered (202)."""
         id = str(request.path_params["id"])
         if flag(request, "force"):
-            await self._parts.committer.commit(lambda world: Change(cancel=(_find(world, id).id,)))
+            await self._parts.wishes.commit(lambda world: Wish(cancel=(_find(world, id).id,)))
             return Response(status_code=202)
-        return await self._parts.wish(lambda world: changes.roll_back(world, _find(world, id)), force=True)
+        return await self._parts.wish(lambda world: wish.roll_back(world, _find(world, id)), force=True)
 
 
 def deployment_document(deployment: Deployment, world: World) -> Json:

@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kato.api import changes
+from kato.api import asked
 from kato.api.answers import answer
 from kato.api.body import flag, read_object
 from kato.api.marathon.deployments import step_documents
 from kato.api.marathon.documents import embedded
 from kato.api.parts import Parts
+from kato.api.wish import find, wish
 from kato.model.app import App
 from kato.model.ids import absolute, parent, within
 from kato.model.world import World
@@ -51,7 +52,7 @@ class Groups:
     async def get(self, request: Request) -> Response:
         """A group with all below it."""
         world, id = self._parts.world, _id(request)
-        changes.find_group(world, id)
+        find.group(world, id)
         asked = request.query_params.getlist("embed")
         words = {word.removeprefix("group.") for word in asked}
         apps = not asked or any(word == "apps" or word.startswith("apps.") for word in words)
@@ -62,14 +63,14 @@ class Groups:
     async def apps(self, request: Request) -> Response:
         """The apps in a group, at any depth."""
         world, id = self._parts.world, _id(request)
-        changes.find_group(world, id)
+        find.group(world, id)
         embed = embedded(request.query_params.getlist("embed"))
         inside = [self._document(world, app, embed) for app in world.apps.values() if within(app.id, id)]
         return answer({"apps": inside})
 
     async def versions(self, request: Request) -> Response:
         """The versions that the group can go back to, the newest first."""
-        id = changes.find_group(self._parts.world, _id(request))
+        id = find.group(self._parts.world, _id(request))
         history = await self._history(id)
         return answer(sorted({version for held in history.values() for version in held}, reverse=True))
 
@@ -77,7 +78,7 @@ class Groups:
         """A new group; it must not exist."""
         id, body = _id(request), await read_object(request)
         response = await self._parts.wish(
-            lambda world: changes.create_group(world, id, body), force=flag(request, "force"), status=201
+            lambda world: asked.create_group(world, id, body), force=flag(request, "force"), status=201
         )
         response.headers["Location"] = f"/v2/groups{absolute(str(body.get('id', '')), id)}"
         return response
@@ -88,10 +89,10 @@ class Groups:
         history = await self._history(id) if "version" in body else {}
         if flag(request, "dryRun"):
             world = self._parts.world
-            wish = self._parts.committer.plan(world, changes.update_group(world, id, body, history), force=True)
-            return answer({"steps": step_documents(wish.deployment, wish.overlay(world))})
+            draft = self._parts.wishes.plan(world, asked.update_group(world, id, body, history), force=True)
+            return answer({"steps": step_documents(draft.deployment, draft.overlay(world))})
         return await self._parts.wish(
-            lambda world: changes.update_group(world, id, body, history), force=flag(request, "force")
+            lambda world: asked.update_group(world, id, body, history), force=flag(request, "force")
         )
 
     async def back(self, request: Request) -> Response:
@@ -99,14 +100,14 @@ class Groups:
         id, version = _id(request), str(request.path_params["version"])
         history = await self._history(id)
         return await self._parts.wish(
-            lambda world: changes.update_group(world, id, {"version": version}, history),
+            lambda world: asked.update_group(world, id, {"version": version}, history),
             force=flag(request, "force"),
         )
 
     async def delete(self, request: Request) -> Response:
         """A group that goes, with all in it."""
         id = _id(request)
-        return await self._parts.wish(lambda world: changes.remove_group(world, id), force=flag(request, "force"))
+        return await self._parts.wish(lambda world: wish.remove_group(world, id), force=flag(request, "force"))
 
     def _document(self, world: World, app: App, embed: frozenset[str]) -> msgspec.Raw:
         documents = self._parts.documents

@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kato.api import changes
 from kato.api.answers import answer
 from kato.api.body import many
 from kato.api.parts import Parts, app_id
+from kato.api.wish import find
 from kato.model.action import Refusal
 from kato.model.app import App
 from kato.model.errors import NotFound
@@ -57,7 +57,7 @@ class Queue:
         world, id = self._parts.world, app_id(request)
         if id not in world.apps or not missing(world, world.apps[id]):
             raise NotFound(f"Application {id} not found in tasks queue.")
-        await self._parts.committer.nudge(id)
+        await self._parts.wishes.nudge(id)
         return Response(status_code=204)
 
     def _item(self, world: World, waiting: Queued, offers: bool) -> dict[str, object]:
@@ -75,7 +75,7 @@ class Queue:
 
 def missing(world: World, app: App) -> int:
     """How many of an app's tasks are not there."""
-    return max(app.instances - len(changes.chosen_tasks(world, app.id, None)), 0)
+    return max(app.instances - len(find.tasks(world, app.id)), 0)
 
 
 def summary(world: World, refusals: Sequence[Refusal]) -> dict[str, object]:

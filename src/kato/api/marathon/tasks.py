@@ -6,11 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kato.api import changes
+from kato.api import asked
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, many, read_object
 from kato.api.marathon.documents import host, task_document
 from kato.api.parts import Parts
+from kato.api.wish import wish
 from kato.model.app import App
 from kato.model.errors import InvalidInput
 from kato.model.ids import safe
@@ -54,7 +55,7 @@ class Tasks:
         return await stopped(
             self._parts,
             request,
-            lambda world: changes.tasks_by_id(world, body.get("ids")),
+            lambda world: asked.tasks_by_id(world, body.get("ids")),
             lambda docs: {"tasks": docs},
         )
 
@@ -70,13 +71,13 @@ async def stopped(
     if scale and wipe:
         raise InvalidInput("You cannot use scale and wipe at the same time.")
     if scale:
-        done = await parts.committer.commit(
-            lambda world: changes.scale_away(world, choose(world)), force=flag(request, "force")
+        done = await parts.wishes.commit(
+            lambda world: wish.scale_away(world, choose(world)), force=flag(request, "force")
         )
         return deployed(done.id, done.version)
     world = parts.world
     tasks = choose(world)
-    await parts.committer.kill(changes.kills(tasks, wipe=wipe))
+    await parts.wishes.kill(wish.kills(tasks, wipe=wipe))
     return answer(shape([task_document(world, task) for task in tasks]))
 
 

@@ -10,7 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import msgspec
 import structlog
 
-from kato.api.wishes import Batch, Change, Wish, batches, flip, in_use, outdated, prepare, settling, wish
+from kato.api.wish.draft import Draft, draft
+from kato.api.wish.flip import Batch, batches, flip, prepare, settling
+from kato.api.wish.versions import in_use, outdated
+from kato.api.wish.wish import Asked, Wish
 from kato.model.deployment import Deployment, Kill, Nudge
 from kato.model.errors import StoreUnavailable, Unavailable
 from kato.model.world import World
@@ -31,7 +34,7 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     deployment: Deployment | None
 
 
-class Committer:
+class Wishes:
     """Commits what users ask for. clock: epoch seconds; uuid: ids of deployments; avoid: ports not to be given."""
 
     def __init__(
@@ -50,12 +53,12 @@ class Committer:
         self._avoid = avoid
         self._turn = asyncio.Lock()
 
-    def plan(self, world: World, change: Change, *, force: bool = False, floor: str = "") -> Wish:
-        """What a change would come to now."""
+    def plan(self, world: World, wish: Wish, *, force: bool = False, floor: str = "") -> Draft:
+        """What a wish would come to now."""
         cell = self._mirror.cell
-        return wish(
+        return draft(
             world,
-            change,
+            wish,
             self._clock(),
             id=self._uuid(),
             force=force,
@@ -64,10 +67,10 @@ class Committer:
             avoid=self._avoid,
         )
 
-    async def commit(self, change: Callable[[World], Change], *, force: bool = False) -> Deployed:
-        """Puts what `change` finds on the newest World in force, and returns once the mirror shows it.
+    async def commit(self, asked: Asked, *, force: bool = False) -> Deployed:
+        """Puts what `asked` finds on the newest World in force, and returns once the mirror shows it.
 
-        Raises what `change` raises, Locked, InvalidApp, and StoreUnavailable when nobody knows whether it is in
+        Raises what `asked` raises, Locked, InvalidApp, and StoreUnavailable when nobody knows whether it is in
         force. Until the flip nothing of it is.
         """
         floor = ""
@@ -75,13 +78,11 @@ class Committer:
             for _ in range(TRIES):
                 await self._settle()
                 world, seq = self._look()
-                found = self.plan(world, change(world), force=force, floor=floor)
+                found = self.plan(world, asked(world), force=force, floor=floor)
                 if not found.writes or await self._perform(found, seq):
                     return Deployed(id=found.id, version=found.version, deployment=found.deployment)
                 floor = found.version
-        raise Unavailable(
-            "Others change this cell faster than it can be looked at; nothing was changed, try again."
-        )
+        raise _outrun()
 
     async def kill(self, kills: Sequence[Kill]) -> None:
         """Asks for tasks to be stopped."""
@@ -114,7 +115,7 @@ class Committer:
     def _look(self) -> tuple[World, int]:
         return self._mirror.world(), self._mirror.modified(keys.WISH_SEQ)
 
-    async def _perform(self, found: Wish, seq: int) -> bool:
+    async def _perform(self, found: Draft, seq: int) -> bool:
         """Whether the wish is in force; False where the World moved on."""
         cancelled = [keys.deployment(each.id) for each in found.cancelled]
         modified = {key: self._mirror.modified(key) for key in cancelled}
@@ -131,7 +132,7 @@ class Committer:
         await self._follow_up(rest, done, found)
         return True
 
-    async def _follow_up(self, rest: Iterable[Batch], seq: int, found: Wish) -> None:
+    async def _follow_up(self, rest: Iterable[Batch], seq: int, found: Draft) -> None:
         """The wish is in force whatever comes of this: what fails here, `settle` finishes."""
         try:
             for batch in rest:
@@ -141,19 +142,22 @@ class Committer:
             log.warning("a wish is in force and will be settled later", deployment=found.id, why=str(error))
 
     async def _settle(self) -> None:
-        for _ in range(TRIES):
-            world, seq = self._look()
-            left = [each for each in world.deployments.values() if not each.settled]
-            if not left:
-                return
-            for batch in settling(left[0]):
-                if not (seq := await self._txn(batch, seq)):
-                    break
-            else:
-                log.info("a deployment's pointers are written", deployment=left[0].id)
-        raise Unavailable(
-            "Others change this cell faster than it can be looked at; nothing was changed, try again."
-        )
+        """Until all is settled, the oldest first. Only looks that come to nothing are counted."""
+        tries = 0
+        while left := [each for each in self._mirror.world().deployments.values() if not each.settled]:
+            if await self._settle_one(min(left, key=lambda each: each.version)):
+                tries = 0
+            elif (tries := tries + 1) == TRIES:
+                raise _outrun()
+
+    async def _settle_one(self, deployment: Deployment) -> bool:
+        """Whether its pointers are written; False where somebody else was quicker."""
+        _, seq = self._look()
+        for batch in settling(deployment):
+            if not (seq := await self._txn(batch, seq)):
+                return False
+        log.info("a deployment's pointers are written", deployment=deployment.id)
+        return True
 
     async def _write(self, puts: Sequence[Put]) -> None:
         async with self._turn:
@@ -162,7 +166,7 @@ class Committer:
                     if await self._txn(batch, self._mirror.modified(keys.WISH_SEQ)):
                         break
                 else:
-                    raise Unavailable("Others change this cell faster than it can be looked at; try again.")
+                    raise _outrun()
 
     async def _txn(self, batch: Batch, seq: int) -> int:
         """The revision, once the mirror shows it; 0 where a compare failed. seq: `wish/seq` as last written."""
@@ -173,7 +177,11 @@ class Committer:
         return answer.revision if answer.done else 0
 
 
-def _unknown(found: Wish) -> str:
+def _outrun() -> Unavailable:
+    return Unavailable("Others change this cell faster than it can be looked at; nothing was changed, try again.")
+
+
+def _unknown(found: Draft) -> str:
     if found.deployment is None:
         return (
             "The store did not answer, so nobody knows whether this was done. Look, and ask again if it was not."

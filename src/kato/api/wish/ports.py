@@ -5,21 +5,21 @@ from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from kato.model.app import App
+from kato.model.app import SERVICE_PORTS, App
 from kato.model.errors import InvalidInput
 from kato.model.world import World
 
-FIRST, LAST = 10000, 20000
-"""Marathon's `local_port_min` and `local_port_max`."""
+FIRST, LAST = SERVICE_PORTS
 
 
-def assign(wished: Mapping[str, App], world: World, salt: str, avoid: Collection[int]) -> dict[str, App]:
-    """Every service port of 0 gets a port: the one that it has already, or else a free one.
+def assign(asked: Mapping[str, App | None], world: World, salt: str, avoid: Collection[int]) -> dict[str, App]:
+    """The apps of a wish, without those that go; a service port of 0 gets the one that it has, or else a free one.
 
     Free is what no other app has, nothing on a node listens on, and `avoid` does not name. The search starts at a
     stable hash of `salt`, app and index, so that two cells on one machine rarely meet. Raises InvalidInput when
     all are used.
     """
+    wished = {id: app for id, app in asked.items() if app is not None}
     used = set(avoid)
     for node in world.nodes.values():
         used.update(node.taken)
