@@ -285,6 +285,11 @@ def test_an_app_with_a_named_volume_is_upgraded_carefully() -> None:
     assert (strategy.minimum_health_capacity, strategy.maximum_over_capacity) == (0.5, 0)
 
 
+def test_a_named_volume_is_not_used_by_two_versions_at_once() -> None:
+    [fault] = service_faults("volumes: [data:/data]\ndeploy: {update_config: {order: start-first}}")
+    assert "two tasks must not use a volume at once; use stop-first" in fault
+
+
 @pytest.mark.parametrize(
     ("source", "host"),
     [("./a", "/srv/shop/a"), ("../a", "/srv/a"), ("/a/../b", "/b"), ("~/a", "/home/me/a"), (".", "/srv/shop")],

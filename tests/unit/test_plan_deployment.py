@@ -16,7 +16,7 @@ OLD = [app("/g/db"), app("/g/api"), app("/g/web", instances=1), app("/g/gone")]
 NEW = [
     app("/g/db", version=V2),
     app("/g/api", version=V2, dependencies=("/g/db",)),
-    app("/g/web", version=V2, instances=3, version_info=SCALED, dependencies=("../g/api",)),
+    app("/g/web", version=V2, instances=3, version_info=SCALED, dependencies=("/g/api",)),
     app("/g/fresh", version=V2),
 ]
 

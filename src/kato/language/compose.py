@@ -15,7 +15,8 @@ from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
-from kato.model.validate import cycles, validate
+from kato.model.dependencies import Dependencies
+from kato.model.validate import validate
 
 MAX_SERVICES = 10_000
 
@@ -115,7 +116,12 @@ def _between(apps: Mapping[str, App], findings: Findings) -> None:
     """What is wrong with an app by the model's rules, and what services ask for that another has."""
     for name, app in apps.items():
         for fault in validate(app):
-            if fault.path != "/":  # «nothing to run» was said where the command is missing
+            if fault.path == "/upgradeStrategy/maximumOverCapacity":
+                findings.fault(
+                    ("services", name, "deploy", "update_config", "order"),
+                    "two tasks must not use a volume at once; use stop-first",
+                )
+            elif fault.path != "/":  # «nothing to run» was said where the command is missing
                 findings.fault(("services", name), f"{fault.path}: {fault.message}")
     published: dict[tuple[int, str], str] = {}
     served: dict[tuple[str, str], str] = {}
@@ -129,6 +135,6 @@ def _between(apps: Mapping[str, App], findings: Findings) -> None:
             if (other := served.setdefault((host, path), name)) != name:
                 findings.fault(("services", name, "x-kato", "host"), f"{host}{path} is served by {other} too")
     names = {app.id: name for name, app in apps.items()}
-    for circle in cycles(apps.values()):
+    for circle in Dependencies({app.id: app for app in apps.values()}).circles():
         words = " → ".join(names[id] for id in circle)
         findings.fault(("services", names[circle[0]], "depends_on"), f"services wait in a circle: {words}")

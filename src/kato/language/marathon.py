@@ -14,8 +14,9 @@ from kato.language.wire import app_document as app_document
 from kato.model.app import App
 from kato.model.deployment import GroupRecord
 from kato.model.errors import Fault, InvalidApp
+from kato.model.groups import validate_group
 from kato.model.ids import absolute, parent, within
-from kato.model.validate import validate, validate_group, validate_id
+from kato.model.validate import validate, validate_id
 
 
 class Tree(msgspec.Struct, frozen=True):

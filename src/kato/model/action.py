@@ -1,4 +1,8 @@
-"""What to do next: Actions are frozen data that print as sentences; a Plan is what one decision found."""
+"""What to do next: Actions are frozen data that print as sentences; a Plan is what one decision found.
+
+An action is committed as a whole or not at all. `launches`, where an action has it, is the app's launch record
+that is written with it, so that no failure is counted twice or never; None leaves the record as it is.
+"""
 
 from collections.abc import Mapping
 
@@ -28,28 +32,30 @@ class Drain(msgspec.Struct, frozen=True, tag="drain"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """Stop a task; `expected` ends count as no failure. `task` is the task as it is now."""
+    """Stop a task; an end that is not `expected` is counted here. `task` is the task as it is now."""
 
     task: Task
     reason: str
     expected: bool = True
+    launches: Launches | None = None
 
     def __str__(self) -> str:
         return f"stop {self.task.id}: {self.reason}"
 
 
 class Forget(msgspec.Struct, frozen=True, tag="forget"):
-    """Remove a task whose end is known, with its status and any wish to kill it."""
+    """Remove a task that is over, with its status and any kill of it; an end that nobody wished is counted."""
 
     task: Task
     reason: str
+    launches: Launches | None = None
 
     def __str__(self) -> str:
         return f"forget {self.task.id}: {self.reason}"
 
 
 class Count(msgspec.Struct, frozen=True, tag="count"):
-    """Write how launching an app has gone (attempts, failures, delay). None removes the record."""
+    """Write how launching an app has gone (attempts; failures that are forgiven). None removes the record."""
 
     app: str
     launches: Launches | None
@@ -86,6 +92,7 @@ class Clear(msgspec.Struct, frozen=True, tag="clear"):
     what: str
     id: str
     reason: str
+    launches: Launches | None = None
 
     def __str__(self) -> str:
         return f"clear {self.what} of {self.id}: {self.reason}"

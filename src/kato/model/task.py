@@ -56,6 +56,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     expected: bool = False
 
+    def serves(self, status: "Status | None") -> bool:
+        """Whether it is capacity for its callers: meant to run, running, healthy by every check, and ready."""
+        return status is not None and status.ready and self.goal == "run" and status.healthy
+
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """What one health check of a task has seen so far. Times are epoch seconds.

@@ -1,4 +1,4 @@
-"""Apps and groups come in; every fault in them comes out, each with its path in Marathon's manner.
+"""An app comes in; every fault in it comes out, each with its path in Marathon's manner.
 
 The rules are Marathon's (its `app.raml` and what its validators add). A runtime that no node has yet is no fault:
 whether a node can run the app is for the planner to find.
@@ -6,12 +6,10 @@ whether a node can run the app is for the planner to find.
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 from kato.model.app import App, AppVolume, HealthCheck, SecretRef
-from kato.model.deployment import GroupRecord
 from kato.model.errors import Fault
-from kato.model.ids import parent, within
 
 MAX_ID = 180
 """Characters of an app id: with a task's own part it still is one file name."""
@@ -45,75 +43,6 @@ def validate(app: App) -> list[Fault]:
         _resource_limits,
     )
     return [fault for rule in rules for fault in rule(app)]
-
-
-def validate_group(apps: Iterable[App], groups: Iterable[GroupRecord] = ()) -> list[Fault]:
-    """Every fault between apps: an id used twice, an app that is also a group, a circle of dependencies.
-
-    A dependency on something that does not exist is no fault, as in Marathon: it may come later, and until then
-    nothing waits for it.
-    """
-    apps, groups = tuple(apps), tuple(groups)
-    faults: list[Fault] = []
-    folders = {group.id for group in groups} | {folder for app in apps for folder in _above(app.id)}
-    seen: set[str] = set()
-    for app in apps:
-        if app.id in seen:
-            faults.append(Fault("/id", f"two apps have the id {app.id}; give one another name"))
-        elif app.id in folders:
-            faults.append(Fault("/id", f"{app.id} is both an app and a group; give one another name"))
-        seen.add(app.id)
-    for circle in cycles(apps, groups):
-        faults.append(Fault("/dependencies", f"apps wait for each other in a circle: {' → '.join(circle)}"))
-    return faults
-
-
-def cycles(apps: Iterable[App], groups: Iterable[GroupRecord] = ()) -> list[tuple[str, ...]]:
-    """Circles of dependencies, each as ids that end where they begin, one for each that a walk in order meets."""
-    edges = _edges({app.id: app for app in apps}, tuple(groups))
-    state: dict[str, int] = {}
-    found: list[tuple[str, ...]] = []
-    for start in sorted(edges):
-        trail: list[tuple[str, Iterator[str]]] = [(start, iter(edges[start]))] if start not in state else []
-        while trail:
-            id, rest = trail[-1]
-            state[id] = 1
-            for target in rest:
-                if target not in state:
-                    trail.append((target, iter(edges[target])))
-                    break
-                if state[target] == 1:
-                    ids = [each for each, _ in trail]
-                    found.append((*ids[ids.index(target) :], target))
-            else:
-                state[id] = 2
-                trail.pop()
-    return found
-
-
-def _edges(apps: Mapping[str, App], groups: Sequence[GroupRecord]) -> dict[str, list[str]]:
-    """App → apps that it waits for: a dependency on a group is on all in it, one of a group is of all in it."""
-    edges: dict[str, list[str]] = {id: [] for id in apps}
-    members: dict[str, list[str]] = {}
-    for id in apps:
-        for folder in _above(id):
-            members.setdefault(folder, []).append(id)
-    wanted: dict[str, set[str]] = {id: set(app.dependencies) for id, app in apps.items()}
-    for group in groups:
-        for id in members.get(group.id, ()):
-            wanted[id].update(each for each in group.dependencies if not within(id, each))
-    for id, targets in wanted.items():
-        for target in sorted(targets):
-            if target in apps:
-                edges[id].append(target)
-            else:
-                edges[id].extend(member for member in members.get(target, ()) if member != id)
-    return edges
-
-
-def _above(id: str) -> Iterator[str]:
-    while (id := parent(id)) != "/":
-        yield id
 
 
 def validate_id(id: str) -> Iterator[Fault]:
@@ -397,9 +326,11 @@ def _strategies(app: App) -> Faults:
     ):
         if not 0 <= value <= 1:
             yield Fault(f"/upgradeStrategy/{name}", f"{value:g} cannot be taken; it must be between 0 and 1")
-    resident = any(volume.persistent for volume in (app.container.volumes if app.container else ()))
-    if resident and upgrade.maximum_over_capacity > 0:
-        yield Fault("/upgradeStrategy/maximumOverCapacity", "must be 0 for an app with persistent volumes")
+    if app.resident and upgrade.maximum_over_capacity > 0:
+        yield Fault(
+            "/upgradeStrategy/maximumOverCapacity",
+            "must be 0 for an app with volumes of its own: two of its tasks must not use them at once",
+        )
     if isinstance(app.unreachable_strategy, str):
         return
     inactive = app.unreachable_strategy.inactive_after_seconds
@@ -408,7 +339,7 @@ def _strategies(app: App) -> Faults:
     yield from _at_least("/unreachableStrategy/expungeAfterSeconds", expunge, 0)
     if inactive > expunge:
         yield Fault("/unreachableStrategy/inactiveAfterSeconds", "must not be more than expungeAfterSeconds")
-    if resident:
+    if any(volume.persistent for volume in (app.container.volumes if app.container else ())):
         yield Fault("/unreachableStrategy", 'must be "disabled" for an app with persistent volumes')
 
 

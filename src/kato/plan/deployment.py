@@ -4,14 +4,14 @@ Steps are a view: first what is removed stops, then what is new starts with no t
 dependency order is scaled or restarted, the apps that nothing affected depends on last.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
 from kato.model.app import App
-from kato.model.deployment import Deployment, GroupRecord
-from kato.model.ids import absolute, parent, within
+from kato.model.dependencies import Dependencies
+from kato.model.deployment import Deployment
 from kato.model.world import World
 
 Kind = Literal["StopApplication", "StartApplication", "ScaleApplication", "RestartApplication"]
@@ -64,7 +64,8 @@ def steps(deployment: Deployment, world: World) -> tuple[Step, ...]:
     new: dict[str, Kind] = {}
     layers: dict[int, dict[str, Kind]] = {}
     targets = {id: world.spec(id, version) for id, version in deployment.target.items() if version is not None}
-    graph = _Graph({**world.apps, **{id: app for id, app in targets.items() if app is not None}}, world.groups)
+    wished = {**world.apps, **{id: app for id, app in targets.items() if app is not None}}
+    dependencies = Dependencies(wished, world.groups)
     for id in affected(deployment):
         before, after = deployment.original.get(id), deployment.target.get(id)
         if after is None:
@@ -72,7 +73,7 @@ def steps(deployment: Deployment, world: World) -> tuple[Step, ...]:
             continue
         if before is None:
             new[id] = "StartApplication"
-        layers.setdefault(graph.depth(id), {})[id] = _change(id, before, after, world)
+        layers.setdefault(dependencies.depth(id), {})[id] = _change(id, before, after, world)
     ordered = [removed, new, *(layers[depth] for depth in sorted(layers))]
     return tuple(Step(actions) for actions in ordered if actions)
 
@@ -107,57 +108,3 @@ def known(id: str, version: str, world: World) -> App:
     if app is None:
         raise KeyError(f"{id}@{version}")
     return app
-
-
-def expand(app: App, words: Iterable[str], apps: Mapping[str, App]) -> set[str]:
-    """The apps that words in `dependencies` mean: an app, or all in a group; a group around `app` means none."""
-    found: set[str] = set()
-    for word in words:
-        name = absolute(word, parent(app.id))
-        if name in apps:
-            found.add(name)
-        elif not within(app.id, name):
-            found.update(id for id in apps if within(id, name))
-    return found - {app.id}
-
-
-def dependencies(app: App, apps: Mapping[str, App], groups: Mapping[str, GroupRecord]) -> set[str]:
-    """The apps that an app waits for: by its own dependencies, and by those of the groups that it is in."""
-    words = [*app.dependencies]
-    group = app.id
-    while groups and group != "/":
-        group = parent(group)
-        if group in groups:
-            words += [absolute(word, parent(group)) for word in groups[group].dependencies]
-    return expand(app, words, apps) if words else set()
-
-
-class _Graph:
-    """Who depends on whom, among the apps as they will be."""
-
-    def __init__(self, apps: Mapping[str, App], groups: Mapping[str, GroupRecord]) -> None:
-        self._apps = apps
-        self._groups = groups
-        self._depths: dict[str, int] = {}
-
-    def depth(self, id: str) -> int:
-        """The length of the longest path of dependencies from an app (a circle is cut where it closes)."""
-        path = [id]
-        while path:
-            here = path[-1]
-            if self._depths.get(here, -1) >= 0:
-                path.pop()
-                continue
-            needs = self._needs(here)
-            fresh = sorted(needs - self._depths.keys())
-            self._depths.setdefault(here, -1)  # on the path, not known yet
-            if fresh:
-                path.extend(fresh)
-                continue
-            self._depths[here] = max((self._depths[each] + 1 for each in needs), default=0)
-            path.pop()
-        return self._depths[id]
-
-    def _needs(self, id: str) -> set[str]:
-        app = self._apps.get(id)
-        return dependencies(app, self._apps, self._groups) if app is not None else set()

@@ -8,12 +8,12 @@ import re
 from collections.abc import Mapping
 
 from kato.model.app import App, SecretRef
+from kato.model.dependencies import Dependencies
 from kato.model.ids import env_name
 from kato.model.node import Node
 from kato.model.task import Task
 from kato.model.world import World
 from kato.plan.constraints import scalar
-from kato.plan.deployment import expand
 
 LONGEST = 512
 """Characters of a label's name or value that may become a variable (Marathon's limit)."""
@@ -73,9 +73,8 @@ def _ports(app: App, task: Task, node: Node) -> dict[str, str]:
 def _callees(app: App, node: Node, world: World) -> dict[str, str]:
     """Where each app is reached that this one depends on: the balancer's address and its service ports."""
     found: dict[str, str] = {}
-    callees = expand(app, app.dependencies, world.apps) if app.dependencies else set()
     address = _balancer(node, world)
-    for id in sorted(callees):
+    for id in sorted(Dependencies(world.apps).named(app)):
         services = [port.service for port in world.apps[id].ports if port.service]
         name = env_name(id)
         if services and f"{name}_HOST" not in found:

@@ -49,7 +49,7 @@ def restart_strategy(app: App, running: int) -> Strategy:
     capacity = max_capacity(app)
     kill_now = max(0, running - least)
     if least == capacity <= running:
-        if resident(app):
+        if app.resident:
             kill_now = running - least + 1
         else:
             capacity += 1
@@ -64,16 +64,6 @@ def min_healthy(app: App) -> int:
 def max_capacity(app: App) -> int:
     """How many tasks there may be at once, draining and stopping ones included."""
     return int(_exact(app.instances * (1 + app.upgrade_strategy.maximum_over_capacity)))
-
-
-def resident(app: App) -> bool:
-    """Whether its tasks have data of their own, which two of them must not use at once.
-
-    Persistent volumes, as in Marathon; and external ones that are not shared, since a database that starts beside
-    its predecessor on the same files never gets healthy.
-    """
-    volumes = app.container.volumes if app.container else ()
-    return any(volume.persistent or (volume.external and not volume.external.shared) for volume in volumes)
 
 
 def roll_out(app: App, runners: Sequence[Runner], leaving: int, nodes: Mapping[str, Node]) -> Move:

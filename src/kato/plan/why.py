@@ -11,7 +11,6 @@ from kato.model.ids import timestamp
 from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import view
-from kato.plan.state import serves
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +45,7 @@ def why(world: World, plan: Plan, id: str) -> Why:
         raise NotFound(f"App '{id}' does not exist. `kato ls` lists those that do.")
     tasks, statuses = world.tasks.get(id, {}), world.statuses.get(id, {})
     config = app.config_version
-    healthy = sum(serves(task, statuses.get(task.id)) and task.config == config for task in tasks.values())
+    healthy = sum(task.serves(statuses.get(task.id)) and task.config == config for task in tasks.values())
     return Why(
         app=id,
         wished=app.instances,
@@ -97,7 +96,7 @@ def _ailing(app: App, task: Task, status: Status | None) -> str | None:
     """Why a task does not serve; None where it does."""
     if task.goal != "run":
         return f"is leaving: {task.reason}" if task.reason else "is leaving"
-    if serves(task, status):
+    if task.serves(status):
         return "is of an older version" if task.config != app.config_version else None
     if status is None or status.state is not TaskState.RUNNING:
         state = status.state if status else TaskState.STAGING
