@@ -63,6 +63,14 @@ def test_the_versions_of_one_app_are_under_its_prefix_and_no_other_ones(one: str
     assert keys.split(key)[1].rpartition("@") == (other, "@", builders.V1)
 
 
+def test_a_groups_prefix_holds_the_versions_of_what_is_in_it() -> None:
+    held = {id: keys.version(id, builders.V1) for id in ("/shop", "/shop/web", "/shop/a/db", "/shopping/web")}
+    below = keys.versions_below("/shop")
+    assert [id for id, key in held.items() if key.startswith(below)] == ["/shop/web", "/shop/a/db"]
+    assert all(key.startswith(keys.versions_below("/")) for key in held.values())
+    assert {id: keys.version_of(key) for id, key in held.items()} == {id: (id, builders.V1) for id in held}
+
+
 def test_a_value_that_cannot_be_read_is_said_with_its_key() -> None:
     with pytest.raises(StoreRefused, match=r"at apps/web cannot be read: .*version.*Run the Káto that wrote it"):
         keys.read(keys.app("/web"), b'{"app": "/web"}')

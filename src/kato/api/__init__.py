@@ -107,7 +107,7 @@ class Api:
         while True:
             with self._parts.mirror.changes() as changes, contextlib.suppress(Compacted):
                 await _until_done(settle)
-                await _until_done(lambda: self._prune(["/"]))
+                await _until_done(lambda: self._prune([keys.versions_below("/")]))
                 async for step in changes:
                     if any(isinstance(each.now, Deployment) and not each.now.settled for each in step.items):
                         await _until_done(settle)
@@ -116,14 +116,14 @@ class Api:
 
     async def _try_prune(self, apps: Iterable[str]) -> None:
         try:
-            await self._prune([f"{app}@" for app in apps])
+            await self._prune([keys.versions(app) for app in apps])
         except Unavailable as error:
             log.info("old versions stay for now", why=str(error))
 
     async def _prune(self, prefixes: Iterable[str]) -> None:
         for prefix in prefixes:
             held: dict[str, list[str]] = {}
-            for app, version in await self._parts.versions(keys.versions(prefix).removesuffix("@")):
+            for app, version in await self._parts.versions(prefix):
                 held.setdefault(app, []).append(version)
             await self._parts.wishes.prune(held)
 

@@ -68,10 +68,7 @@ class Parts:
 
     async def versions(self, prefix: str) -> list[tuple[str, str]]:
         """(app, version) of everything kept under a prefix of keys, in key order."""
-        room, _, _ = keys.versions("").partition("@")
-        found = (await self.store.range(prefix)).items
-        pairs = (item.key.removeprefix(room).rpartition("@") for item in found)
-        return [(app, version) for app, _, version in pairs]
+        return [keys.version_of(item.key) for item in (await self.store.range(prefix)).items]
 
 
 class Planner:

@@ -71,6 +71,21 @@ def versions(app: str) -> str:
     return f"versions{app}@"
 
 
+def versions_below(group: str) -> str:
+    """The prefix of all versions of all apps in a group; `/` for those of every app."""
+    return f"versions{group.rstrip('/')}/"
+
+
+def version_of(key: str) -> tuple[str, str]:
+    """The app and the version that a key of `versions/` names.
+
+    >>> version_of("versions/voting/vote@2026-01-01T00:00:00.000Z")
+    ('/voting/vote', '2026-01-01T00:00:00.000Z')
+    """
+    app, _, version = split(key)[1].rpartition("@")
+    return app, version
+
+
 def group(id: str) -> str:
     return "groups" + id
 

@@ -117,7 +117,7 @@ class Groups:
 
     async def _history(self, id: str) -> Mapping[str, list[str]]:
         held: dict[str, list[str]] = {}
-        for app, version in await self._parts.versions(keys.versions(id).rstrip("@").rstrip("/") + "/"):
+        for app, version in await self._parts.versions(keys.versions_below(id)):
             if app in self._parts.world.apps:
                 held.setdefault(app, []).append(version)
         return held
