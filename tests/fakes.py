@@ -218,14 +218,17 @@ class FakeLink:
 class FakeProbe:
     """Answers of tasks, by port: an HTTP status code; None hangs; a port that is not named refuses.
 
-    asked: (seconds on the loop's clock, port) of every check.
+    asked: (seconds on the loop's clock, port) of every check. broken: what every check raises.
     """
 
     def __init__(self) -> None:
         self.answers: dict[int, int | None] = {}
         self.asked: list[tuple[float, int]] = []
+        self.broken: OSError | None = None
 
     async def http(self, host: str, port: int, path: str, *, tls: bool) -> int:
+        if self.broken is not None:
+            raise self.broken
         self.asked.append((asyncio.get_running_loop().time(), port))
         if port not in self.answers:
             raise ConnectionRefusedError(111, f"Connect call failed {host}:{port}")

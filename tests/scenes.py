@@ -57,8 +57,9 @@ class Scene:
         self.link.send(listing(self.revision, *wishes))
 
 
-def listing(revision: int, *wishes: tuple[App, Task], epoch: int = 1) -> Assignments:
-    return Assignments(1, epoch, revision, tuple(Assignment(of, spec, {"PORT0": "1"}) for spec, of in wishes))
+def listing(revision: int, *wishes: tuple[App, Task], epoch: int = 1, cell: str = "one") -> Assignments:
+    items = tuple(Assignment(of, spec, {"PORT0": "1"}) for spec, of in wishes)
+    return Assignments(1, epoch, revision, items, cell)
 
 
 def goal(of: Task, to: Any) -> Task:

@@ -79,6 +79,27 @@ def test_an_older_list_is_refused_also_by_the_next_agent(tmp_path: Path, outdate
     run(scenario())
 
 
+def test_another_cell_is_obeyed_though_its_lists_seem_older_and_its_orphans_end(tmp_path: Path) -> None:
+    """A store that was emptied, or another one put in its place: its revisions begin at the beginning."""
+
+    async def scenario() -> None:
+        scene, web = Scene(tmp_path), app()
+        old, new = task(web, 1), task(web, 2)
+        async with scene.running():
+            scene.link.send(listing(5000, (web, old), epoch=4000))
+            await passes(1)
+        async with scene.running():
+            scene.link.send(listing(9, (web, new), epoch=3, cell="another"))
+            await passes(10)
+            scene.link.send(listing(8, epoch=3, cell="another"))
+            await passes(10)
+
+        assert scene.runtime.starts == [old.id, new.id]
+        assert scene.runtime.removed == [old.id], "the second cell's own order holds"
+
+    run(scenario())
+
+
 def test_a_forgotten_task_is_not_started_again_by_an_older_list(tmp_path: Path) -> None:
     async def scenario() -> None:
         scene, web = Scene(tmp_path), app()
@@ -206,6 +227,26 @@ def test_readiness_is_latched_for_life_also_for_the_next_agent(tmp_path: Path) -
             scene.send((spec, of))
             await passes(60)
             assert [status.ready for status in scene.link.of(of.id)] == [True]
+
+    run(scenario())
+
+
+def test_readiness_that_cannot_be_kept_is_not_said_until_it_can(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        scene = Scene(tmp_path / "data")
+        (tmp_path / "data").mkdir()
+        spec = app(ports=1, readiness_checks=(ReadinessCheck(interval_seconds=5),))
+        of = task(spec)
+        async with scene.running():
+            scene.send((spec, of))
+            await passes(20)
+            (tmp_path / "data").rename(tmp_path / "gone")
+            scene.probe.answers[of.ports[0]] = 200
+            await passes(60)
+            assert not scene.link.of(of.id)[-1].ready
+            (tmp_path / "gone").rename(tmp_path / "data")
+            await passes(10)
+            assert scene.link.of(of.id)[-1].ready
 
     run(scenario())
 

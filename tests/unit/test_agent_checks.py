@@ -1,5 +1,7 @@
 """When a task is checked and what an answer means, on virtual time."""
 
+import asyncio
+import errno
 from typing import Any
 
 import msgspec
@@ -7,17 +9,18 @@ import pytest
 
 from builders import app, task
 from fakes import EPOCH, FakeProbe, FakeRuntime, clock, run
-from kato.agent.checks import Patient, Verdict, examine, hurried, is_ready, spread
+from kato.agent.checks import CheckedTask, Verdict, examine, hurried, is_ready, spread, watch_health
 from kato.drivers.runtime import Launch
 from kato.model.app import App, Command, HealthCheck, PortDefinition, ReadinessCheck
 from kato.model.errors import DriverError
 from kato.model.link import Assignment
+from kato.model.task import Health
 from scenes import Scene, passes
 
 
-def patient(spec: App, probe: FakeProbe, runtime: FakeRuntime | None = None) -> Patient:
+def checked(spec: App, probe: FakeProbe, runtime: FakeRuntime | None = None) -> CheckedTask:
     of = task(spec)
-    return Patient(Assignment(of, spec, {}), runtime or FakeRuntime(), "127.0.0.1", EPOCH, False, probe, clock)
+    return CheckedTask(Assignment(of, spec, {}), runtime or FakeRuntime(), "127.0.0.1", EPOCH, False, probe, clock)
 
 
 def look(check: HealthCheck, answers: dict[int, int | None], runtime: FakeRuntime | None = None) -> Verdict:
@@ -26,7 +29,7 @@ def look(check: HealthCheck, answers: dict[int, int | None], runtime: FakeRuntim
     async def scenario() -> Verdict:
         probe = FakeProbe()
         probe.answers = answers
-        return await examine(patient(app(ports=2), probe, runtime), check)
+        return await examine(checked(app(ports=2), probe, runtime), check)
 
     return run(scenario())
 
@@ -70,6 +73,27 @@ def test_what_a_command_says(command: Command, verdict: Verdict) -> None:
     runtime.commands = {("/bin/sh", "-c", "true"): 0, ("pg_isready", "-q"): 2}
 
     assert look(HealthCheck(protocol="COMMAND", command=command, timeout_seconds=4), {}, runtime) == verdict
+
+
+@pytest.mark.parametrize("protocol", ["HTTP", "TCP", "COMMAND"])
+def test_a_check_that_the_agent_has_no_descriptor_for_says_nothing_of_the_task(protocol: Any) -> None:
+    none_left = OSError(errno.EMFILE, "Too many open files")
+    runtime, probe = FakeRuntime(), FakeProbe()
+    probe.broken = none_left
+    runtime.broken = DriverError("process: Too many open files")
+    runtime.broken.__cause__ = none_left
+    check = HealthCheck(protocol=protocol, command=Command(value="true"))
+
+    async def scenario() -> None:
+        task = checked(app(ports=2, health_checks=(check,)), probe, runtime)
+        assert (await examine(task, check)).ok is None
+        heard: list[Health] = []
+        watching = asyncio.create_task(watch_health(task, 0, lambda _, health: heard.append(health)))
+        await asyncio.sleep(1000)
+        assert heard == []
+        watching.cancel()
+
+    run(scenario())
 
 
 def test_a_command_that_cannot_be_run_is_a_failure_with_its_reason() -> None:
@@ -179,6 +203,6 @@ def test_readiness(more: dict[str, Any], answers: dict[int, int | None], ready: 
     async def scenario() -> bool:
         probe = FakeProbe()
         probe.answers = answers
-        return await is_ready(patient(spec, probe), ReadinessCheck(**more))
+        return await is_ready(checked(spec, probe), ReadinessCheck(**more))
 
     assert run(scenario()) is ready

@@ -3,12 +3,14 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fakes import FakeRuntime
-from kato.agent import facts
+from kato.agent import facts, identity
 from kato.agent.facts import Facts, listening
 from kato.agent.identity import Identity
 from kato.config import Config
@@ -18,10 +20,10 @@ from kato.model.errors import Conflict, Refused
 def test_facts_of_this_machine(tmp_path: Path) -> None:
     runtime = FakeRuntime()
     runtime.notes = ("no memory limit: no cgroup",)
-    identity = Identity.claim(tmp_path / "data")
+    who = Identity.claim(tmp_path / "data")
     config = Config(data=tmp_path / "data", region="eu", attributes={"disk": "ssd"}, price=0.5)
-    node = Facts(config, identity, {"process": runtime})()
-    identity.close()
+    node = Facts(config, who, {"process": runtime})()
+    who.close()
 
     meminfo = Path("/proc/meminfo").read_text().splitlines()[0].split()
     assert node.resources.mem == int(meminfo[1]) // 1024
@@ -88,6 +90,56 @@ def test_a_copied_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:
     Identity.claim(tmp_path, "machine-1").close()
 
 
+def test_the_remedy_for_a_copied_folder_makes_a_new_node_that_obeys_anew(tmp_path: Path) -> None:
+    first = Identity.claim(tmp_path, "machine-1")
+    first.close()
+    for name in ("cell.sqlite", "cell.sqlite-wal", "cell.log", "agent.json", "notes of an operator"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "tasks").mkdir()
+    with pytest.raises(Refused):
+        Identity.claim(tmp_path, "machine-2")
+
+    (tmp_path / "node.json").unlink()
+    second = Identity.claim(tmp_path, "machine-2")
+    second.close()
+    assert second.id != first.id
+    assert not (tmp_path / "agent.json").exists(), "what the other node obeyed does not bind this one"
+    assert (tmp_path / "cell.sqlite").exists()
+
+
+@pytest.mark.parametrize("part", ["volumes/", "tasks/", "cell.log", "cell.sqlite", "agent.json"])
+def test_parts_of_a_cell_that_were_put_back_are_taken_for_one(tmp_path: Path, part: str) -> None:
+    (tmp_path / part).mkdir() if part.endswith("/") else (tmp_path / part).touch()
+    Identity.claim(tmp_path, "machine-1").close()
+
+
+@pytest.mark.parametrize("part", ["volumes", "tasks", "balancer", "cell.log"])
+def test_a_folder_of_something_else_that_looks_a_little_like_a_cell_is_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / part).mkdir()
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(Refused, match=r"holds letter\.txt and no cell"):
+        Identity.claim(tmp_path, "machine-1")
+
+
+def test_a_machine_without_an_id_is_not_locked_out_when_it_is_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "machine_id", lambda: None)
+    first = Identity.claim(tmp_path)
+    first.close()
+    monkeypatch.setattr(socket, "gethostname", lambda: "renamed")
+    second = Identity.claim(tmp_path)
+    second.close()
+    assert (second.id, second.machine) == (first.id, "")
+
+    Identity.claim(tmp_path, "machine-1").close()  # it has got one
+    with pytest.raises(Refused, match="of another machine"):
+        Identity.claim(tmp_path, "machine-2")
+    again = Identity.claim(tmp_path)
+    again.close()
+    assert (again.id, again.machine) == (first.id, "machine-1")
+
+
 def test_a_folder_holds_one_cell(tmp_path: Path) -> None:
     first = Identity.claim(tmp_path, "machine-1")
 
@@ -103,3 +155,13 @@ def test_a_broken_identity_is_refused_and_left(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="cannot be understood"):
         Identity.claim(tmp_path, "machine-1")
     assert (tmp_path / "node.json").read_text() == '{"id": 3}'
+
+
+def test_an_agent_is_small() -> None:
+    """It runs on every node, and needs no planner, and so no numpy, to look after tasks."""
+    program = (
+        "import sys; import kato.agent, kato.agent.facts, kato.agent.identity, kato.agent.probe;"
+        "print([name for name in ('kato.plan', 'kato.store', 'numpy') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert said.strip() == "[]"

@@ -273,6 +273,37 @@ def test_a_removal_that_fails_is_tried_again() -> None:
     run(scenario())
 
 
+def test_an_end_that_cannot_be_watched_is_asked_for_less_and_less_and_holds_up_no_stop() -> None:
+    async def scenario() -> None:
+        scene, web = Scene(), app()
+        of = task(web)
+        wait, asked, descriptors = scene.runtime.wait, 0, False
+
+        async def scarce(task: str) -> Exit:
+            nonlocal asked
+            asked += 1
+            if descriptors:
+                return await wait(task)
+            raise DriverError("process: too many open files")
+
+        scene.runtime.wait = scarce  # type: ignore[method-assign]
+        async with scene.running():
+            scene.send((web, of))
+            await passes(300)
+            assert asked < 20
+            scene.runtime.broken = DriverError("busy")
+            scene.send((web, goal(of, "stop")))
+            await passes(0.1)
+            scene.runtime.broken, descriptors = None, True
+            await passes(1)
+            assert [stop for stop, _ in scene.runtime.stops] == [of.id]
+            await passes(40)
+
+        assert scene.link.states(of.id) == [STARTING, RUNNING, KILLING, KILLED]
+
+    run(scenario())
+
+
 def test_an_error_that_nobody_expected_ends_the_agent() -> None:
     async def scenario() -> None:
         scene, web = Scene(), app()

@@ -1,11 +1,11 @@
-"""Every path of a task's life, as a table: what is known goes in, the next deed and the status come out."""
+"""Every path of a task's life, as a table: what is known goes in, the next move and the status come out."""
 
 from typing import Any
 
 import pytest
 
 from builders import app, task
-from kato.agent.step import Deed, Look, news, step, verdict
+from kato.agent.step import Look, Move, news, step, verdict
 from kato.drivers.runtime import Exit, Found
 from kato.model.app import HealthCheck, ReadinessCheck
 from kato.model.errors import DriverError, DriverMissing
@@ -31,35 +31,35 @@ def status(state: TaskState) -> Status:
 
 
 @pytest.mark.parametrize(
-    ("look", "deed", "state"),
+    ("look", "move", "state"),
     [
-        (Look(wish=wish()), Deed.START, TaskState.STARTING),
-        (Look(wish=wish("drain")), Deed.START, TaskState.STARTING),
-        (Look(wish=wish("stop")), Deed.WAIT, TaskState.KILLED),
-        (Look(wish=wish(), error=DriverError("no")), Deed.WAIT, TaskState.FAILED),
-        (Look(wish=wish(), error=DriverMissing("no")), Deed.WAIT, TaskState.ERROR),
-        (Look(wish=wish(), found=found()), Deed.WAIT, TaskState.RUNNING),
-        (Look(wish=wish("drain"), found=found()), Deed.WAIT, TaskState.RUNNING),
-        (Look(wish=wish("stop"), found=found()), Deed.STOP, TaskState.KILLING),
-        (Look(wish=wish("stop"), found=found(), asked=True), Deed.WAIT, TaskState.KILLING),
-        (Look(wish=wish(), found=found(), status=status(TaskState.KILLING)), Deed.STOP, TaskState.KILLING),
-        (Look(wish=wish(), found=found(Exit(code=0))), Deed.WAIT, TaskState.FINISHED),
-        (Look(wish=wish(), found=found(Exit(code=3))), Deed.WAIT, TaskState.FAILED),
-        (Look(wish=wish("stop"), found=found(Exit(code=0))), Deed.WAIT, TaskState.KILLED),
-        (Look(wish=wish(), found=found(Exit(signal=9)), asked=True), Deed.WAIT, TaskState.KILLED),
-        (Look(wish=wish(), found=found(), status=status(TaskState.FAILED)), Deed.WAIT, TaskState.FAILED),
-        (Look(wish=None, found=found()), Deed.STOP, None),
-        (Look(wish=None, found=found(), asked=True), Deed.WAIT, None),
-        (Look(wish=None, found=found(Exit(code=0))), Deed.REMOVE, None),
-        (Look(wish=None, error=DriverError("no")), Deed.REMOVE, None),
-        (Look(wish=None), Deed.LEAVE, None),
+        (Look(wish=wish()), Move.START, TaskState.STARTING),
+        (Look(wish=wish("drain")), Move.START, TaskState.STARTING),
+        (Look(wish=wish("stop")), Move.WAIT, TaskState.KILLED),
+        (Look(wish=wish(), error=DriverError("no")), Move.WAIT, TaskState.FAILED),
+        (Look(wish=wish(), error=DriverMissing("no")), Move.WAIT, TaskState.ERROR),
+        (Look(wish=wish(), found=found()), Move.WAIT, TaskState.RUNNING),
+        (Look(wish=wish("drain"), found=found()), Move.WAIT, TaskState.RUNNING),
+        (Look(wish=wish("stop"), found=found()), Move.STOP, TaskState.KILLING),
+        (Look(wish=wish("stop"), found=found(), asked=True), Move.WAIT, TaskState.KILLING),
+        (Look(wish=wish(), found=found(), status=status(TaskState.KILLING)), Move.STOP, TaskState.KILLING),
+        (Look(wish=wish(), found=found(Exit(code=0))), Move.WAIT, TaskState.FINISHED),
+        (Look(wish=wish(), found=found(Exit(code=3))), Move.WAIT, TaskState.FAILED),
+        (Look(wish=wish("stop"), found=found(Exit(code=0))), Move.WAIT, TaskState.KILLED),
+        (Look(wish=wish(), found=found(Exit(signal=9)), asked=True), Move.WAIT, TaskState.KILLED),
+        (Look(wish=wish(), found=found(), status=status(TaskState.FAILED)), Move.WAIT, TaskState.FAILED),
+        (Look(wish=None, found=found()), Move.STOP, None),
+        (Look(wish=None, found=found(), asked=True), Move.WAIT, None),
+        (Look(wish=None, found=found(Exit(code=0))), Move.REMOVE, None),
+        (Look(wish=None, error=DriverError("no")), Move.REMOVE, None),
+        (Look(wish=None), Move.LEAVE, None),
     ],
 )
-def test_one_move(look: Look, deed: Deed, state: TaskState | None) -> None:
-    move = step(look, NOW)
+def test_one_move(look: Look, move: Move, state: TaskState | None) -> None:
+    made = step(look, NOW)
 
-    assert move.deed is deed
-    assert (move.status.state if move.status else None) is state
+    assert made.move is move
+    assert (made.status.state if made.status else None) is state
 
 
 @pytest.mark.parametrize(

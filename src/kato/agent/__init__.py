@@ -14,7 +14,7 @@ import structlog
 from kato.agent.checks import Probe
 from kato.agent.journal import Journal
 from kato.agent.report import Reporter
-from kato.agent.worker import Surroundings, Worker
+from kato.agent.worker import Context, Worker
 from kato.drivers.runtime import Found, Runtime
 from kato.model.errors import DriverError, NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Output
@@ -33,7 +33,7 @@ class Agent:
 
     node: the first facts. facts: the facts as they are now; asked every 5 s, and sent when they changed. `taken`
     of both may name ports of our own, which the agent leaves out. runtimes: by name. clock: epoch seconds.
-    folder: where it remembers over restarts (see Journal); None for nowhere.
+    folder: where it keeps its journal over restarts; None for nowhere.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Agent:
         self._link = link
         self._runtimes = runtimes
         self._facts = facts
-        self._memory = Journal(folder, clock())
+        self._journal = Journal(folder, clock())
         self._reporter = Reporter(link)
-        self._around = Surroundings(self._reporter.say, self._memory, probe, clock, node.address)
+        self._context = Context(self._reporter.say, self._journal, probe, clock, node.address)
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, tuple[Runtime, Found]] = {}
         self._ours: set[int] = set()
@@ -124,30 +124,33 @@ class Agent:
 
     async def _obey(self, assignments: Assignments) -> None:
         """Hands each wish to its worker; what a newer complete list does not name is stopped and removed."""
-        if assignments.age < self._memory.age:
-            log.warning("an outdated list was refused", age=assignments.age, newest=self._memory.age)
+        cell, age = assignments.cell, assignments.age
+        if self._journal.outdated(cell, age):
+            log.warning("an outdated list was refused", age=age, newest=self._journal.age)
             return
+        if self._journal.cell and cell != self._journal.cell:
+            log.warning("another cell speaks; its lists begin anew", cell=cell, before=self._journal.cell)
         wishes = {wish.task.id: wish for wish in assignments.items}
         known = self._workers.keys() | self._adopted.keys()
-        await self._memory.accept(assignments.age, wishes.keys(), changed=wishes.keys() != known)
+        await self._journal.accept(cell, age, wishes.keys(), changed=wishes.keys() != known)
         self._ours |= _ports(wishes)
         for task in known - wishes.keys():
-            self._hand(task, None)
+            self._assign(task, None)
         for task, wish in wishes.items():
-            self._hand(task, wish)
+            self._assign(task, wish)
 
-    def _hand(self, task: str, wish: Assignment | None) -> None:
+    def _assign(self, task: str, wish: Assignment | None) -> None:
         if worker := self._workers.get(task):
             worker.assign(wish)
             return
         runtime, found = self._adopted.pop(task, (None, None))
         if runtime is None and wish is not None:
             runtime = self._runtimes.get(wish.app.runtime)
-        worker = Worker(task, runtime=runtime, around=self._around, wish=wish, found=found)
+        worker = Worker(task, runtime=runtime, context=self._context, wish=wish, found=found)
         self._workers[task] = worker
-        self._group.create_task(self._employ(worker))
+        self._group.create_task(self._run_worker(worker))
 
-    async def _employ(self, worker: Worker) -> None:
+    async def _run_worker(self, worker: Worker) -> None:
         await worker.run()
         del self._workers[worker.task]
 

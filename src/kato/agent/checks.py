@@ -8,6 +8,7 @@ checked together. And a task that was adopted is checked at once, since its heal
 """
 
 import asyncio
+import errno
 import os
 import zlib
 from collections.abc import Awaitable, Callable
@@ -39,13 +40,15 @@ class Probe(Protocol):
 
 
 class Verdict(NamedTuple):
-    """What one check saw. ok is None where it tells nothing (an ignored HTTP 1xx). cause: why not ok."""
+    """What one check saw. ok is None where it tells nothing of the task (an ignored HTTP 1xx; it could not be
+    made). cause: why not ok.
+    """
 
     ok: bool | None
     cause: str = ""
 
 
-class Patient(NamedTuple):
+class CheckedTask(NamedTuple):
     """A running task as its checks see it. started: epoch seconds; adopted: it ran before this agent did."""
 
     wish: Assignment
@@ -66,23 +69,24 @@ class Patient(NamedTuple):
         return self.clock() - self.started
 
 
-async def watch_health(patient: Patient, index: int, hear: Callable[[int, Health], None]) -> None:
+async def watch_health(task: CheckedTask, index: int, hear: Callable[[int, Health], None]) -> None:
     """Performs one health check of a task until cancelled; `hear` gets every result."""
-    check = patient.app.health_checks[index]
-    part = spread(patient.wish.task.id, index)
+    check = task.app.health_checks[index]
+    part = spread(task.wish.task.id, index)
     health = Health()
-    if not patient.adopted:
-        await asyncio.sleep(check.delay_seconds - patient.age)
+    if not task.adopted:
+        await asyncio.sleep(check.delay_seconds - task.age)
     now = asyncio.get_running_loop().time
     steady = False
     while True:
         began = now()
-        verdict = await examine(patient, check)
+        verdict = await examine(task, check)
         if verdict.ok is not None:
-            health = count(check, health, verdict.ok, verdict.cause, patient.started, patient.clock())
-        hear(index, health)
-        if health.first_success is None and patient.age < check.grace_period_seconds:
-            pause = hurried(check.interval_seconds, patient.age)
+            health = count(check, health, verdict.ok, verdict.cause, task.started, task.clock())
+        if verdict.ok is not None or not verdict.cause:
+            hear(index, health)
+        if health.first_success is None and task.age < check.grace_period_seconds:
+            pause = hurried(check.interval_seconds, task.age)
         else:
             pause = check.interval_seconds * (1.0 if steady else part)
             steady = True
@@ -90,18 +94,19 @@ async def watch_health(patient: Patient, index: int, hear: Callable[[int, Health
 
 
 async def watch_readiness(
-    patient: Patient, latch: Callable[[], Awaitable[None]], hear: Callable[[], None]
+    task: CheckedTask, latch: Callable[[], Awaitable[bool]], hear: Callable[[], None]
 ) -> None:
-    """Performs the readiness checks until each has passed once, then latches; `hear` is told of each round."""
-    waiting = list(patient.app.readiness_checks)
+    """Performs the readiness checks until each has passed once and `latch` says that it holds; `hear` is told of
+    each round.
+    """
+    waiting = checks = task.app.readiness_checks
     while True:
-        waiting = [check for check in waiting if not await is_ready(patient, check)]
-        if not waiting:
-            await latch()
+        waiting = tuple([check for check in waiting if not await is_ready(task, check)])
+        latched = not waiting and await latch()
         hear()
-        if not waiting:
+        if latched:
             return
-        await asyncio.sleep(hurried(min(check.interval_seconds for check in waiting), patient.age))
+        await asyncio.sleep(hurried(min(check.interval_seconds for check in waiting or checks), task.age))
 
 
 def hurried(interval: float, age: float) -> float:
@@ -114,69 +119,74 @@ def spread(task: str, index: int) -> float:
     return 0.5 + zlib.crc32(f"{task}/{index}".encode()) / 2**33
 
 
-async def examine(patient: Patient, check: HealthCheck) -> Verdict:
+async def examine(task: CheckedTask, check: HealthCheck) -> Verdict:
     """One health check, within its timeout."""
     try:
         if check.protocol == "COMMAND":
-            return await _execute(patient, check)
+            return await _execute(task, check)
         async with asyncio.timeout(check.timeout_seconds):
-            return await _knock(patient, check)
+            return await _probe(task, check)
     except TimeoutError:
         return Verdict(False, f"no answer within {check.timeout_seconds:g} s")
     except OSError as error:
-        return Verdict(False, _words(error))
+        return Verdict(None if _ours(error) else False, _words(error))
     except DriverError as error:
-        return Verdict(False, str(error))
+        return Verdict(None if _ours(error.__cause__) else False, str(error))
 
 
-async def _execute(patient: Patient, check: HealthCheck) -> Verdict:
+async def _execute(task: CheckedTask, check: HealthCheck) -> Verdict:
     command = check.command or Command()
     argv = command.argv or ("/bin/sh", "-c", command.value or "")
-    code = await patient.runtime.execute(patient.wish.task.id, argv, check.timeout_seconds)
+    code = await task.runtime.execute(task.wish.task.id, argv, check.timeout_seconds)
     return Verdict(True) if code == 0 else Verdict(False, f"the check's command exited with status {code}")
 
 
-async def _knock(patient: Patient, check: HealthCheck) -> Verdict:
+async def _probe(task: CheckedTask, check: HealthCheck) -> Verdict:
     kind = check.protocol.removeprefix("MESOS_")
-    host, port, path = _host(patient, check), _port(patient, check), check.path or "/"
+    host, port, path = _host(task, check), _port(task, check), check.path or "/"
     if kind == "TCP":
-        await patient.probe.tcp(host, port)
+        await task.probe.tcp(host, port)
         return Verdict(True)
-    status = await patient.probe.http(host, port, path, tls=kind == "HTTPS")
+    status = await task.probe.http(host, port, path, tls=kind == "HTTPS")
     if check.ignore_http1xx and 100 <= status < 200:
         return Verdict(None)
     return Verdict(True) if 200 <= status < 400 else Verdict(False, f"GET {path} answered {status}")
 
 
-async def is_ready(patient: Patient, check: ReadinessCheck) -> bool:
+async def is_ready(task: CheckedTask, check: ReadinessCheck) -> bool:
     """One readiness check, within its timeout."""
-    names = [port.name for port in patient.app.ports]
+    names = [port.name for port in task.app.ports]
     index = names.index(check.port_name) if check.port_name in names else 0
-    if index >= len(patient.wish.task.ports):
+    if index >= len(task.wish.task.ports):
         return False
-    port = patient.wish.task.ports[index]
+    port = task.wish.task.ports[index]
     try:
         async with asyncio.timeout(check.timeout_seconds):
-            status = await patient.probe.http(patient.address, port, check.path, tls=check.protocol == "HTTPS")
+            status = await task.probe.http(task.address, port, check.path, tls=check.protocol == "HTTPS")
     except OSError:
         return False
     return status in check.http_status_codes_for_ready
 
 
-def _port(patient: Patient, check: HealthCheck) -> int:
+def _port(task: CheckedTask, check: HealthCheck) -> int:
     if check.port is not None:
         return check.port
-    ports = patient.wish.task.ports
+    ports = task.wish.task.ports
     index = check.port_index or 0
     if index >= len(ports):
         raise OSError(f"there is no port {index} to check: the task has {len(ports)}")
     return ports[index]
 
 
-def _host(patient: Patient, check: HealthCheck) -> str:
-    if check.ip_protocol == "IPv6" and patient.address.startswith("127."):
+def _host(task: CheckedTask, check: HealthCheck) -> str:
+    if check.ip_protocol == "IPv6" and task.address.startswith("127."):
         return "::1"
-    return patient.address
+    return task.address
+
+
+def _ours(error: BaseException | None) -> bool:
+    """Whether a check failed for want of what the agent itself needs, which is no fault of the task."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
 def _words(error: OSError) -> str:

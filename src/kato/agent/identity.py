@@ -3,7 +3,6 @@ lock on the folder, so that one cell and one only lives in it.
 """
 
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -12,20 +11,25 @@ from pathlib import Path
 
 import msgspec
 
+from kato.agent import durable, journal
 from kato.model.errors import Conflict, Refused
 
 _NOT_NAME = re.compile(r"[^a-z0-9-]+")
+_MARK = re.compile(r"node\.json|node\.lock|agent\.json|cell\.sqlite.*")
+"""A file that only a cell makes: the folder that holds one is a cell's."""
+_PART = re.compile(r"cell\.log.*|tasks|volumes|balancer")
+"""What else a cell keeps; a part may have been put back from a backup before there is a cell."""
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """`node.json`."""
+    """`node.json`. machine: empty where the machine had no id yet."""
 
     id: str
     machine: str
 
 
 class Identity:
-    """A node's id, the machine's, and the boot's. Holds the lock of the folder until it is closed."""
+    """A node's id, the machine's (empty where it has none) and the boot's. Holds the folder's lock."""
 
     def __init__(self, *, id: str, machine: str, boot: str, lock: int) -> None:
         self.id = id
@@ -37,7 +41,7 @@ class Identity:
     def claim(cls, folder: Path, machine: str | None = None) -> "Identity":
         """Locks `folder` (made where it is missing, closed to others) and reads, or makes, `node.json` in it.
 
-        machine: the machine's id, the kernel's where None. Raises Conflict where another cell lives in the folder,
+        machine: the machine's id, by default `machine_id`. Raises Conflict where another cell lives in the folder,
         Refused where the folder is not a cell's, was copied from another machine, or has a `node.json` that cannot
         be understood.
         """
@@ -45,8 +49,8 @@ class Identity:
         _close(folder)
         lock = _lock(folder)
         try:
-            machine = machine or machine_id()
-            return cls(id=_identify(folder / "node.json", machine), machine=machine, boot=boot_id(), lock=lock)
+            known = _identify(folder / "node.json", machine or machine_id())
+            return cls(id=known.id, machine=known.machine, boot=boot_id(), lock=lock)
         except BaseException:
             os.close(lock)
             raise
@@ -56,15 +60,16 @@ class Identity:
         os.close(self._lock)
 
 
-def machine_id() -> str:
-    """The id of this machine's installation (machine-id(5)); a hash of the host name where it has none."""
+def machine_id() -> str | None:
+    """The id of this machine's installation (machine-id(5)); None where it has none, as some containers.
+
+    Nothing else is taken for it: a host's name changes, and may be that of another machine, too.
+    """
     try:
         known = Path("/etc/machine-id").read_text("ascii").strip()
     except OSError:
-        known = ""
-    if known and known != "uninitialized":
-        return known
-    return hashlib.sha256(f"kato {socket.gethostname()}".encode()).hexdigest()[:32]
+        return None
+    return known if known and known != "uninitialized" else None
 
 
 def boot_id() -> str:
@@ -75,9 +80,10 @@ def boot_id() -> str:
 def _close(folder: Path) -> None:
     """Closes the folder to others. Root's tasks may run as somebody else, who must reach a sandbox in it."""
     names = {entry.name for entry in folder.iterdir()}
-    if "node.json" not in names and names - {"cell.log", "node.lock"}:
+    foreign = {name for name in names if not _PART.fullmatch(name)}
+    if foreign and not any(map(_MARK.fullmatch, names)):
         raise Refused(
-            f"{folder} holds {min(names)} and no cell. Choose an empty or a new folder with --data or KATO_DATA."
+            f"{folder} holds {min(foreign)} and no cell. Choose an empty or a new folder with --data or KATO_DATA."
         )
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
 
@@ -94,29 +100,32 @@ def _lock(folder: Path) -> int:
     return lock
 
 
-def _identify(path: Path, machine: str) -> str:
+def _identify(path: Path, machine: str | None) -> _Record:
     try:
         known = msgspec.json.decode(path.read_bytes(), type=_Record)
     except FileNotFoundError:
         return _name(path, machine)
     except msgspec.MsgspecError as error:
         raise Refused(f"{path} cannot be understood ({error}). Remove it to make this a new node.") from error
+    if machine is None:
+        return known
+    if not known.machine:
+        known = _Record(known.id, machine)
+        durable.write(path, msgspec.json.encode(known))
     if known.machine != machine:
         raise Refused(
             f"{path} names node {known.id} of another machine: the folder was copied, and two machines must not "
             "be one node. Remove that file to make this a new node, or choose another folder (--data, KATO_DATA)."
         )
-    return known.id
+    return known
 
 
-def _name(path: Path, machine: str) -> str:
-    """A new id: the host's name, for people, and chance, so that no two nodes share it."""
+def _name(path: Path, machine: str | None) -> _Record:
+    """A new id: the host's name, for people, and chance, so that no two nodes share it. What an agent of another
+    id has obeyed does not bind this one.
+    """
     host = _NOT_NAME.sub("-", socket.gethostname().partition(".")[0].lower()).strip("-") or "node"
-    id = f"{host}-{secrets.token_hex(3)}"
-    fresh = path.with_suffix(".new")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(_Record(id, machine)))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    return id
+    known = _Record(f"{host}-{secrets.token_hex(3)}", machine or "")
+    durable.remove(path.with_name(journal.FILE))
+    durable.write(path, msgspec.json.encode(known))
+    return known

@@ -1,4 +1,4 @@
-"""One step at a time: what is wished for one task and what its runtime knows flow in; the next deed and the status
+"""One step at a time: what is wished for one task and what its runtime knows flow in; the next move and the status
 to report flow out. Pure, so that every path of a task's life is a line in a table of tests.
 """
 
@@ -13,7 +13,7 @@ from kato.model.link import Assignment
 from kato.model.task import Health, Status, TaskState
 
 
-class Deed(StrEnum):
+class Move(StrEnum):
     """What to do next. After WAIT the worker looks again when something has changed."""
 
     START = "start"
@@ -42,26 +42,26 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """The next deed, and the status as it is now. `status.seq` is the last one's: whoever reports raises it."""
+    """The next move, and the status as it is now. `status.seq` is the last one's: whoever reports raises it."""
 
-    deed: Deed
+    move: Move
     status: Status | None
 
 
 def step(look: Look, now: float) -> Step:
     """One move. now: epoch seconds. States only advance, and an end is never taken back."""
     if look.wish is None:
-        return Step(_part(look), look.status)
+        return Step(_release(look), look.status)
     if look.status is not None and look.status.state.ended:
-        return Step(Deed.WAIT, look.status)
+        return Step(Move.WAIT, look.status)
     if look.error is not None:
         state = TaskState.ERROR if isinstance(look.error, DriverMissing) else TaskState.FAILED
-        return Step(Deed.WAIT, _status(look.wish, look, state, ended=now, message=str(look.error)))
+        return Step(Move.WAIT, _status(look.wish, look, state, ended=now, message=str(look.error)))
     if look.found is None:
         return _launch(look.wish, look, now)
     if look.found.exit is not None:
-        return Step(Deed.WAIT, _end(look.wish, look, look.found.exit, now))
-    return _attend(look.wish, look)
+        return Step(Move.WAIT, _end(look.wish, look, look.found.exit, now))
+    return _tend(look.wish, look)
 
 
 def news(before: Status | None, after: Status) -> bool:
@@ -76,27 +76,27 @@ def _telling(status: Status) -> Status:
     return msgspec.structs.replace(status, seq=0, health=health)
 
 
-def _part(look: Look) -> Deed:
+def _release(look: Look) -> Move:
     """The way out of a task that nobody wishes for: stop it, then remove its record, then leave."""
     if look.found is None:
-        return Deed.LEAVE if look.error is None else Deed.REMOVE
+        return Move.LEAVE if look.error is None else Move.REMOVE
     if look.found.exit is not None:
-        return Deed.REMOVE
-    return Deed.WAIT if look.asked else Deed.STOP
+        return Move.REMOVE
+    return Move.WAIT if look.asked else Move.STOP
 
 
 def _launch(wish: Assignment, look: Look, now: float) -> Step:
     if wish.task.goal == "stop":
         message = "It was stopped before it had been started."
-        return Step(Deed.WAIT, _status(wish, look, TaskState.KILLED, ended=now, message=message))
-    return Step(Deed.START, _status(wish, look, TaskState.STARTING))
+        return Step(Move.WAIT, _status(wish, look, TaskState.KILLED, ended=now, message=message))
+    return Step(Move.START, _status(wish, look, TaskState.STARTING))
 
 
-def _attend(wish: Assignment, look: Look) -> Step:
+def _tend(wish: Assignment, look: Look) -> Step:
     killing = wish.task.goal == "stop" or (look.status is not None and look.status.state is TaskState.KILLING)
     if not killing:
-        return Step(Deed.WAIT, _status(wish, look, TaskState.RUNNING))
-    return Step(Deed.WAIT if look.asked else Deed.STOP, _status(wish, look, TaskState.KILLING))
+        return Step(Move.WAIT, _status(wish, look, TaskState.RUNNING))
+    return Step(Move.WAIT if look.asked else Move.STOP, _status(wish, look, TaskState.KILLING))
 
 
 def _end(wish: Assignment, look: Look, exit: Exit, now: float) -> Status:

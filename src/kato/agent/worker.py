@@ -1,4 +1,4 @@
-"""One task's worker: what is wished for it and what becomes of it flow in; deeds go to its runtime, statuses flow
+"""One task's worker: what is wished for it and what becomes of it flow in; moves go to its runtime, statuses flow
 out. Everything about one task is serial here, and different tasks do not wait for each other.
 """
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from kato.agent.checks import Patient, Probe, watch_health, watch_readiness
+from kato.agent.checks import CheckedTask, Probe, watch_health, watch_readiness
 from kato.agent.journal import Journal
-from kato.agent.step import Deed, Look, news, step
+from kato.agent.step import Look, Move, news, step
 from kato.drivers.runtime import Found, Launch, Runtime
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
@@ -19,7 +19,7 @@ from kato.model.task import Health, Status, TaskState
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-"""Seconds before a deed that its runtime could not do is tried again; doubled each time it fails in a row."""
+"""Seconds before a move that its runtime could not do is tried again; doubled each time it fails in a row."""
 ORPHAN_GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL for a task of which no app is known (Mesos' default)."""
 
@@ -27,11 +27,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Context:
     """What all workers of an agent share. say: takes a status to report. address: where host ports are reached."""
 
     say: Callable[[Status], None]
-    memory: Journal
+    journal: Journal
     probe: Probe
     clock: Callable[[], float]
     address: str
@@ -48,7 +48,7 @@ class Worker:
         task: str,
         *,
         runtime: Runtime | None,
-        around: Surroundings,
+        context: Context,
         wish: Assignment | None,
         found: Found | None = None,
     ) -> None:
@@ -56,7 +56,7 @@ class Worker:
         self.runtime = runtime
         self.wish = wish
         self.status: Status | None = None
-        self._around = around
+        self._context = context
         self._found = found
         self._adopted = found is not None
         self._error: DriverError | None = None
@@ -78,23 +78,23 @@ class Worker:
 
     async def run(self) -> None:
         """Returns when the task is gone and its record removed. Cancelled, it leaves the task running."""
-        deeds: dict[Deed, Callable[[], Awaitable[None]]] = {
-            Deed.START: self._start,
-            Deed.WAIT: self._wait,
-            Deed.STOP: self._stop,
-            Deed.REMOVE: self._remove,
+        moves: dict[Move, Callable[[], Awaitable[None]]] = {
+            Move.START: self._start,
+            Move.WAIT: self._wait,
+            Move.STOP: self._stop,
+            Move.REMOVE: self._remove,
         }
         async with asyncio.TaskGroup() as group:
             self._group = group
-            self._attend()
+            self._watch()
             while True:
                 self._changed.clear()
-                move = step(self._look(), self._around.clock())
-                self._report(move.status)
-                if move.deed is Deed.LEAVE:
+                now = step(self._look(), self._context.clock())
+                self._report(now.status)
+                if now.move is Move.LEAVE:
                     break
-                await deeds[move.deed]()
-            self._let_be()
+                await moves[now.move]()
+            self._end_checks()
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -119,10 +119,10 @@ class Worker:
             return
         if status.state is TaskState.RUNNING and self._adopted and self._unheard:
             return
-        self.status = msgspec.structs.replace(status, seq=self._around.memory.next_seq())
-        self._around.say(self.status)
+        self.status = msgspec.structs.replace(status, seq=self._context.journal.next_seq())
+        self._context.say(self.status)
 
-    # -- deeds ----------------------------------------------------------------------------------------------
+    # -- moves ----------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         assert self.wish is not None
@@ -135,31 +135,31 @@ class Worker:
             log.warning("a task could not be started", task=self.task, why=str(error))
             self._error = error
             return
-        self._attend()
+        self._watch()
 
     async def _wait(self) -> None:
         await self._changed.wait()
 
     async def _stop(self) -> None:
         assert self.runtime is not None
-        self._let_be()
+        self._end_checks()
         try:
             await self.runtime.stop(self.task, self._grace)
             self._asked = True
             self._pause = SHORTEST_PAUSE
         except DriverError as error:
-            await self._bear(error)
+            await self._back_off(error)
 
     async def _remove(self) -> None:
-        self._let_be()
+        self._end_checks()
         try:
             if self.runtime is not None:
                 await self.runtime.remove(self.task)
             self._found = self._error = None
         except DriverError as error:
-            await self._bear(error)
+            await self._back_off(error)
 
-    async def _bear(self, error: DriverError) -> None:
+    async def _back_off(self, error: DriverError) -> None:
         """A runtime's trouble is its own: said, waited for, and then the step decides what to try again."""
         log.warning("a runtime failed; trying again", task=self.task, why=str(error), again_in=self._pause)
         await asyncio.sleep(self._pause)
@@ -167,7 +167,7 @@ class Worker:
 
     # -- watching -------------------------------------------------------------------------------------------
 
-    def _attend(self) -> None:
+    def _watch(self) -> None:
         """Waits for the end of a running task, and checks it where there is a wish to check it by."""
         if self._found is None or self._found.exit is not None or self.runtime is None:
             return
@@ -175,37 +175,40 @@ class Worker:
         if self.wish is None or self.wish.task.goal == "stop":
             return
         started = self._found.started
-        patient = Patient(
+        task = CheckedTask(
             wish=self.wish,
             runtime=self.runtime,
-            address=self._around.address,
+            address=self._context.address,
             started=self.wish.task.created if started is None else started,
             adopted=self._adopted,
-            probe=self._around.probe,
-            clock=self._around.clock,
+            probe=self._context.probe,
+            clock=self._context.clock,
         )
-        self._examine(patient)
+        self._begin_checks(task)
 
-    def _examine(self, patient: Patient) -> None:
-        checks = range(len(patient.app.health_checks))
+    def _begin_checks(self, task: CheckedTask) -> None:
+        checks = range(len(task.app.health_checks))
         self._health = tuple(Health() for _ in checks)
-        self._ready = self._around.memory.was_ready(self.task)
+        self._ready = self._context.journal.was_ready(self.task)
         self._unheard = set(checks)
-        self._watches = [self._group.create_task(watch_health(patient, n, self._hear_health)) for n in checks]
-        if patient.app.readiness_checks and not self._ready:
+        self._watches = [self._group.create_task(watch_health(task, n, self._hear_health)) for n in checks]
+        if task.app.readiness_checks and not self._ready:
             self._unheard.add("ready")
-            watch = watch_readiness(patient, self._latch, self._hear_readiness)
+            watch = watch_readiness(task, self._latch, self._hear_readiness)
             self._watches.append(self._group.create_task(watch))
 
     async def _hear_exit(self, runtime: Runtime, found: Found) -> None:
+        pause = SHORTEST_PAUSE  # its own, so that a stop need not wait as long
         while True:
             try:
                 exit = await runtime.wait(self.task)
                 break
             except DriverError as error:
-                await self._bear(error)
+                log.warning("a task's end is not watched now", task=self.task, why=str(error), again_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
         self._found = msgspec.structs.replace(found, exit=exit)
-        self._let_be()
+        self._end_checks()
         self._changed.set()
 
     def _hear_health(self, index: int, health: Health) -> None:
@@ -219,11 +222,17 @@ class Worker:
         self._unheard.discard(what)
         self._changed.set()
 
-    async def _latch(self) -> None:
+    async def _latch(self) -> bool:
+        """Whether readiness is latched. What is not durable is not said: the next agent would take it back."""
+        try:
+            await self._context.journal.latch(self.task)
+        except OSError as error:
+            log.warning("readiness is not kept yet; trying again", task=self.task, why=str(error))
+            return False
         self._ready = True
-        await self._around.memory.latch(self.task)
+        return True
 
-    def _let_be(self) -> None:
+    def _end_checks(self) -> None:
         """Ends the checks; a task that ends or is being stopped is not asked how it is."""
         for watch in self._watches:
             watch.cancel()
