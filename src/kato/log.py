@@ -35,5 +35,5 @@ def log_to(file: Path, level: str = "info") -> None:
 
 
 def _descriptor(handler: logging.Handler) -> int:
-    assert isinstance(handler, RotatingFileHandler)
+    assert isinstance(handler, RotatingFileHandler) and handler.stream is not None
     return handler.stream.fileno()

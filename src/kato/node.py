@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from kato.config import Config
@@ -85,6 +86,8 @@ class Node:
         from kato.master.agents import Agents
 
         cell = await found_cell(self._store, self._new_id)
+        if self._memory is not None:
+            cell = await raise_incarnation(self._store, cell, self._memory)
         facts = self._drivers.facts()
         if self._store.exclusive:
             await forget_other_nodes(self._store, facts.id)
@@ -173,6 +176,25 @@ async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
             "Run the newer Káto that wrote it, or restore a backup."
         )
     return cell
+
+
+async def raise_incarnation(store: Store, cell: keys.Cell, folder: Path) -> keys.Cell:
+    """The cell, in a new incarnation where its store was put back: the agent of `folder` obeyed a later list.
+
+    Otherwise the agent would refuse what the store says now as outdated (safety rule 3).
+    """
+    from kato.agent.journal import remembered
+
+    known = remembered(folder)
+    if known is None or known[0] != cell.id:
+        return cell
+    incarnation, _, revision = known[1]
+    if (incarnation, revision) <= (cell.incarnation, (await store.range(keys.CELL)).revision):
+        return cell
+    raised = msgspec.structs.replace(cell, incarnation=max(incarnation, cell.incarnation) + 1)
+    await store.txn([], [Put(keys.CELL, keys.encode(raised))])
+    log.warning("this store was put back from an earlier time; its tasks are what it says", cell=cell.id)
+    return raised
 
 
 async def forget_other_nodes(store: Store, node: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from kato.model.frontend import BorderAck, Frontends
 from kato.model.world import World
-from kato.plan import Memory, frontends
+from kato.plan import Recall, frontends
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
 
@@ -20,11 +20,11 @@ class Borders:
         """Yields the view whenever it changes, and whenever a newer plan has drained a task: also one of an app
         that is no longer in the view.
         """
-        memory = Memory()
+        recall = Recall()
         sent: Frontends | None = None
         while True:
             world = self._mirror.world()
-            view = frontends(world, memory)
+            view = frontends(world, recall)
             if sent is None or view.services != sent.services or _drained_since(world, sent.seq):
                 sent = view
                 yield view
