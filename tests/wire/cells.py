@@ -45,13 +45,15 @@ class Answer:
 class Machine:
     """A node that runs what it is told to, at once. sick: apps whose tasks fail their health checks.
 
-    idle: apps whose tasks stay in staging. It speaks through the store, as the links' server end would.
+    idle: apps whose tasks stay in staging. chatty: apps whose tasks never stop writing. It speaks through the
+    store, as the links' server end would.
     """
 
     store: MemoryStore
     mirror: Mirror
     sick: set[str] = field(default_factory=set)
     idle: set[str] = field(default_factory=set)
+    chatty: set[str] = field(default_factory=set)
     seqs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def run(self) -> None:
@@ -95,6 +97,8 @@ class Machine:
         if stream == "stderr":
             raise NotFound(f"Task {task} wrote nothing to stderr.")
         yield Output(task, stream, 0, f"hello from {task}, tail {tail}\n".encode() + b"\xff")
+        while any(task in self.mirror.world().tasks.get(app, {}) for app in self.chatty):
+            yield Output(task, stream, 0, b"x" * 10_000)
 
 
 @dataclass

@@ -1,8 +1,10 @@
 """`/v1`: what Marathon has no word for; and what the cell says of itself in Marathon's words."""
 
 import asyncio
+import contextlib
 import socket
 
+import aiohttp
 import msgspec
 import pytest
 from cells import DEADLINE, Cell
@@ -112,6 +114,45 @@ async def test_output_of_an_app_follows_new_tasks(cell: Cell) -> None:
         assert msgspec.json.decode(await response.content.readline())["task"] == first
         await cell.call("PUT", "/v2/apps/web", {"instances": 2})
         assert msgspec.json.decode(await response.content.readline())["task"] != first
+
+
+async def test_a_reader_that_leaves_early_leaves_nothing_behind(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web", "instances": 2})
+    cell.machine.chatty.add("/web")
+    before = working()
+    for _ in range(3):
+        async with cell.session.get(f"{cell.base}/v1/logs/web?follow=true") as response:
+            await response.content.readline()
+            assert working() > before
+            response.close()
+    await all_gone(before)
+
+
+async def test_a_reader_whose_api_goes_down_is_let_go(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/web"})
+    cell.machine.chatty.add("/web")
+    before = working()
+    async with cell.session.get(f"{cell.base}/v1/logs/web?follow=true") as response:
+        await response.content.readline()
+        cell.running.pop().cancel()
+        async with asyncio.timeout(DEADLINE):
+            with contextlib.suppress(aiohttp.ClientPayloadError):
+                await response.content.read()
+    await all_gone(before)
+
+
+def working() -> int:
+    """How many tasks of this process read output for somebody."""
+    return sum("Logs." in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+
+async def all_gone(before: int) -> None:
+    """Returns when nobody reads output who did not before."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            if working() <= before:
+                return
+            await asyncio.sleep(0.005)
 
 
 async def test_marathons_description_of_itself(cell: Cell) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import codecs
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from kato.api.answers import encode
@@ -34,7 +35,8 @@ class Logs:
         self._tail = tail
         self._follow = follow
         self._ended = ended
-        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
+        self._lines: deque[bytes] = deque()
+        self._news, self._room = asyncio.Event(), asyncio.Event()
         self._reading: set[str] = set()
 
     def find(self, name: str) -> str:
@@ -53,31 +55,32 @@ class Logs:
     async def lines(self, name: str) -> AsyncIterator[bytes]:
         """Every piece as one line, until all was read or, when it follows, until the client or the api goes."""
         reading = asyncio.create_task(self._read(name))
-        ending = asyncio.create_task(self._end())
+        reading.add_done_callback(lambda _: self._news.set())
+        ending = asyncio.create_task(self._ended.wait())
+        ending.add_done_callback(lambda _: reading.cancel())
         try:
-            while (line := await self._lines.get()) is not None:
+            while self._lines or not reading.done():
+                if not self._lines:
+                    self._news.clear()
+                    await self._news.wait()
+                    continue
+                line = self._lines.popleft()
+                self._room.set()
                 yield line
-            if reading.done():
-                await reading
+            if not reading.cancelled():
+                reading.result()
         finally:
             reading.cancel()
             ending.cancel()
 
-    async def _end(self) -> None:
-        await self._ended.wait()
-        await self._lines.put(None)
-
     async def _read(self, name: str) -> None:
         """Reads from every task, and from those that come later where it follows an app."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                with self._mirror.changes() as changes:
+        async with asyncio.TaskGroup() as group:
+            with self._mirror.changes() as changes:
+                self._start(name, group)
+                while self._follow and name.startswith("/"):
+                    await anext(changes)
                     self._start(name, group)
-                    while self._follow and name.startswith("/"):
-                        await anext(changes)
-                        self._start(name, group)
-        finally:
-            await self._lines.put(None)
 
     def _start(self, name: str, group: asyncio.TaskGroup) -> None:
         for task in self._tasks(name) if name.startswith("/") else (name,):
@@ -98,7 +101,15 @@ class Logs:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece may end within a character
         with contextlib.suppress(NotFound, Unavailable, DriverError):
             async for piece in self._calls.output(task, stream, tail=self._tail, follow=self._follow):
-                await self._lines.put(_line(piece, decoder.decode(piece.data)))
+                await self._put(_line(piece, decoder.decode(piece.data)))
+
+    async def _put(self, line: bytes) -> None:
+        """Queues a line once there is room for it."""
+        while len(self._lines) >= _WAITING:
+            self._room.clear()
+            await self._room.wait()
+        self._lines.append(line)
+        self._news.set()
 
 
 def _line(piece: Output, text: str) -> bytes:
