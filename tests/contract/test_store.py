@@ -22,13 +22,11 @@ from kato.store import (
     Put,
     Store,
 )
+from kato.store.engine import Engine
 from kato.store.ledger import KEEP_REVISIONS
+from kato.store.memory import MemoryStore
 from kato.store.opening import open_store
 
-DRIVERS: dict[str, Callable[[Path], str]] = {
-    "memory": lambda folder: f"memory:{folder}",
-    "local": lambda folder: f"local:{folder / 'cell.sqlite'}",
-}
 SHORT = 0.05
 """Seconds of a lease that is meant to run out."""
 LONG = 60.0
@@ -38,19 +36,32 @@ pytestmark = pytest.mark.timeout(20)
 Open = Callable[[], Awaitable[Store]]
 
 
+def _in_memory() -> Open:
+    engine = Engine()
+
+    async def open_it() -> Store:
+        return MemoryStore(engine)
+
+    return open_it
+
+
+DRIVERS: dict[str, Callable[[Path], Open]] = {
+    "memory": lambda folder: _in_memory(),
+    "local": lambda folder: lambda: open_store(f"local:{folder / 'cell.sqlite'}"),
+}
+
+
 @pytest.fixture(params=DRIVERS)
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens the same store anew; one that is open already is closed first, as the local store has one owner."""
-    url = DRIVERS[request.param](tmp_path)
+    driver = DRIVERS[request.param](tmp_path)
     async with contextlib.AsyncExitStack() as stack:
-        if url.startswith("memory:"):
-            stack.push_async_callback((await open_store(url)).close)  # what is named lives while someone holds it
         last: list[Store] = []
 
         async def open_it() -> Store:
             if last:
                 await last.pop().close()
-            last.append(await open_store(url))
+            last.append(await driver())
             stack.push_async_callback(last[-1].close)
             return last[-1]
 
@@ -397,13 +408,13 @@ async def test_a_lease_that_never_was_is_refused_and_nothing_is_written(store: S
     assert (await store.range("")).items == ()
 
 
-@pytest.mark.parametrize("url", ["", "local", "local:", "consul:there", "/var/lib/kato"])
+@pytest.mark.parametrize("url", ["", "local", "local:", "memory:name", "consul:there", "/var/lib/kato"])
 async def test_another_url_is_refused_with_what_there_is(url: str) -> None:
     with pytest.raises(InvalidInput, match=r"memory:.*local:PATH"):
         await open_store(url)
 
 
-async def test_a_store_in_memory_without_a_name_is_alone() -> None:
+async def test_a_store_in_memory_is_alone() -> None:
     one, two = await open_store("memory:"), await open_store("memory:")
     await put(one, "a")
     assert await two.get("a") is None

@@ -14,6 +14,7 @@ import pytest
 
 from kato.model.errors import NotFound, StoreRefused, StoreUnavailable
 from kato.store import Committed, Delete, KeyValue, Put
+from kato.store.cellfile import _translate
 from kato.store.keys import FORMAT
 from kato.store.local import LocalStore
 
@@ -164,6 +165,21 @@ async def test_a_store_that_is_taken_away_while_it_is_open_says_so(path: Path) -
         path.rename(path.with_name("elsewhere"))
         with pytest.raises(StoreRefused, match="moved or removed"):
             await store.txn([], [Put("a", b"")])
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (sqlite3.SQLITE_FULL, "is full; nothing was written"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "whether it stands is not known"),
+        (sqlite3.SQLITE_IOERR_WRITE, "whether it stands is not known"),
+    ],
+)
+def test_a_write_that_failed_is_not_said_to_be_undone_where_nobody_knows(code: int, words: str) -> None:
+    failure = sqlite3.OperationalError("disk I/O error")
+    failure.sqlite_errorcode = code
+    with pytest.raises(StoreUnavailable, match=words):
+        _translate(Path("/data/cell.sqlite"), failure)
 
 
 @contextmanager

@@ -60,7 +60,20 @@ PATHS = st.lists(st.from_regex(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", fullmatch=True
 def test_the_versions_of_one_app_are_under_its_prefix_and_no_other_ones(one: str, other: str) -> None:
     key = keys.version(other, builders.V1)
     assert key.startswith(keys.versions(one)) is (one == other)
-    assert keys.split(key)[1].rpartition("@") == (other, "@", builders.V1)
+    assert keys.is_version(key)
+    assert keys.version_of(key) == (other, builders.V1)
+
+
+@given(PATHS, PATHS)
+def test_the_versions_below_a_group_are_those_of_apps_in_it(group: str, other: str) -> None:
+    key = keys.version(other, builders.V1)
+    assert key.startswith(keys.versions_below(group)) is other.startswith(group + "/")
+    assert key.startswith(keys.versions_below("/"))
+
+
+@pytest.mark.parametrize("key", [key for key, *_ in ALL if not key.startswith("versions/")])
+def test_no_other_key_is_a_version(key: str) -> None:
+    assert not keys.is_version(key)
 
 
 def test_a_groups_prefix_holds_the_versions_of_what_is_in_it() -> None:

@@ -79,19 +79,13 @@ def test_a_client_that_is_cut_off_hears_nothing_and_its_lease_runs_out_for_the_o
     run(main())
 
 
-async def test_stores_of_one_name_share_everything_and_closing_one_leaves_the_others() -> None:
-    one, two = await MemoryStore.open("shared"), await MemoryStore.open("shared")
+async def test_stores_of_one_engine_share_everything_and_closing_one_leaves_the_others() -> None:
+    engine = Engine()
+    one, two = MemoryStore(engine), MemoryStore(engine)
     await one.txn([], [Put("a", b"1")])
     await one.close()
     found = await two.get("a")
     assert found and found.value == b"1"
-
-
-async def test_what_nobody_has_open_any_more_is_forgotten() -> None:
-    store = await MemoryStore.open("brief")
-    await store.txn([], [Put("a", b"1")])
-    del store
-    assert await (await MemoryStore.open("brief")).get("a") is None
 
 
 async def test_an_observer_sees_every_revision_before_anyone_hears_of_it() -> None:

@@ -73,7 +73,8 @@ class CellFile:
     def write(self, revisions: Sequence[Events], compacted: int) -> None:
         """Writes revisions in one transaction, and drops history up to `compacted`.
 
-        Raises StoreUnavailable where the disk is full or fails: nothing was written, and the next write may work.
+        Raises StoreUnavailable where the disk is full or fails, and the next write may work. After a failed sync
+        nobody knows what the disk holds: if the process ends before the next write, the revisions may stand.
         """
         self._still_there()
         try:
@@ -257,5 +258,6 @@ def _translate(path: Path, error: sqlite3.Error) -> NoReturn:
             "another program has it open."
         ) from error
     raise StoreUnavailable(
-        f"The disk that holds {path} did not take a write ({error}); it is tried again. See the kernel's log."
+        f"The disk that holds {path} did not take a write ({error}), and whether it stands is not known. The cell "
+        "goes on by itself when the disk does; see the kernel's log."
     ) from error

@@ -46,7 +46,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leader(msgspec.Struct, frozen=True, kw_only=True):
-    """Who leads. epoch: the revision at which it won, so that a later leader's is higher."""
+    """Who leads. Its epoch is the revision at which its key was created, so that a later leader's is higher."""
 
     master: str
     address: str = ""
@@ -84,6 +84,11 @@ def version_of(key: str) -> tuple[str, str]:
     """
     app, _, version = split(key)[1].rpartition("@")
     return app, version
+
+
+def is_version(key: str) -> bool:
+    """Whether an app's version stands at a key."""
+    return key.startswith("versions/")
 
 
 def group(id: str) -> str:

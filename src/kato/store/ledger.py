@@ -37,6 +37,9 @@ class Ledger:
         self.newest = revision
         self._items = {item.key: item for item in items}
         self._keys = list(self._items)
+        self._leased: dict[int, set[str]] = {}
+        for item in self._items.values():
+            self._note_lease(item.key, None, item)
         self._staged: dict[str, tuple[int, KeyValue | None]] = {}
         self._history = {events.revision: events for events in history}
         self._bytes = sum(map(_size, self._history.values()))
@@ -77,7 +80,8 @@ class Ledger:
 
     def leased(self, lease: int | None = None) -> list[str]:
         """The keys that go with a lease, or with any lease, on the newest state."""
-        found = (self._newest(key) for key in {**self._items, **self._staged})
+        among = self._leased.values() if lease is None else [self._leased.get(lease, set())]
+        found = map(self._newest, set(self._staged).union(*among))
         return sorted(
             item.key for item in found if item and (item.lease == lease if lease is not None else item.lease)
         )
@@ -87,6 +91,7 @@ class Ledger:
         for event in events.items:
             if event.key in self._staged and self._staged[event.key][0] == events.revision:
                 del self._staged[event.key]
+            self._note_lease(event.key, self._items.get(event.key), event.now)
             if event.now is None:
                 del self._items[event.key]
                 del self._keys[bisect_left(self._keys, event.key)]
@@ -107,6 +112,14 @@ class Ledger:
     def _newest(self, key: str) -> KeyValue | None:
         staged = self._staged.get(key)
         return staged[1] if staged else self._items.get(key)
+
+    def _note_lease(self, key: str, before: KeyValue | None, now: KeyValue | None) -> None:
+        if before and before.lease:
+            self._leased[before.lease].discard(key)
+            if not self._leased[before.lease]:
+                del self._leased[before.lease]
+        if now and now.lease:
+            self._leased.setdefault(now.lease, set()).add(key)
 
     def _under(self, prefix: str) -> list[str]:
         first = bisect_left(self._keys, prefix)

@@ -7,13 +7,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
-from weakref import WeakValueDictionary
 
 from kato.model.errors import StoreUnavailable
 from kato.store import Committed, Compare, KeyValue, Op, Range
 from kato.store.engine import Engine, HeldLease, Watch
-
-_named: WeakValueDictionary[str, Engine] = WeakValueDictionary()
 
 
 class Faults(Protocol):
@@ -60,8 +57,8 @@ class MemoryStore:
 
     @classmethod
     async def open(cls, address: str) -> Self:
-        """A store of its own; with a name, one shared by all who have it open under that name."""
-        return cls(_named.setdefault(address, Engine()) if address else None)
+        """A store of its own, which goes with the process. There is nothing to name in `address`."""
+        return cls()
 
     async def get(self, key: str) -> KeyValue | None:
         await self._turn()

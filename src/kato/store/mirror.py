@@ -167,7 +167,7 @@ class Mirror:
                     index.set(now.value.app, task, now.value)
             case "versions":
                 self._specs.set(key, now.value if now else None)
-                return (id.rpartition("@")[0],)
+                return (keys.version_of(key)[0],)
             case "apps":
                 return (id,)
             case _ if room in self._flat:
@@ -255,10 +255,9 @@ async def follow(store: Store, mirror: Mirror) -> None:
 
 
 def _held(item: KeyValue) -> _Held:
-    lazy = item.key.startswith("versions/")
-    value = item.value if lazy else keys.read(item.key, item.value)
+    value = item.value if keys.is_version(item.key) else keys.read(item.key, item.value)
     return _Held(value, item.created, item.modified)
 
 
 def _decoded(key: str, value: Any) -> Any:
-    return keys.read(key, value) if key.startswith("versions/") else value
+    return keys.read(key, value) if keys.is_version(key) else value

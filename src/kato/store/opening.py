@@ -7,12 +7,12 @@ from kato.store import Store
 async def open_store(url: str) -> Store:
     """Opens a store by URL.
 
-    `memory:` is a store of its own, `memory:NAME` one shared under that name in this process, `local:PATH` a file.
+    `memory:` is a store of this process alone, `local:PATH` a file.
     Raises InvalidInput for another URL, and what the driver's `open` raises.
     """
     scheme, colon, address = url.partition(":")
     match scheme if colon else "":
-        case "memory":
+        case "memory" if not address:
             from kato.store.memory import MemoryStore
 
             return await MemoryStore.open(address)
@@ -20,4 +20,4 @@ async def open_store(url: str) -> Store:
             from kato.store.local import LocalStore
 
             return await LocalStore.open(address)
-    raise InvalidInput(f"No store opens by {url!r}. There are memory:, memory:NAME and local:PATH.")
+    raise InvalidInput(f"No store opens by {url!r}. There are memory: and local:PATH.")
