@@ -3,8 +3,7 @@
 What is not here is asked for by nobody yet. Times are seconds; an app's id is absolute (`/voting/vote`).
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,13 +23,6 @@ from kato.model.errors import (
 )
 
 Json = dict[str, Any]
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.2
-EMBED = [
-    ("embed", "apps.tasks"),
-    ("embed", "apps.counts"),
-    ("embed", "apps.deployments"),
-    ("embed", "apps.lastTaskFailure"),
-]
 
 
 class LogPiece(msgspec.Struct, frozen=True):
@@ -101,27 +93,14 @@ class Client:
 
     # What runs
 
-    async def apps(self) -> list[Json]:
-        """All apps with their counts, tasks and deployments."""
-        return _items(await self._get("/v2/apps", EMBED), "apps")
-
-    async def app(self, app: str) -> Json:
-        """One app with its counts, tasks and deployments. NotFound."""
-        found: Json = (await self._get(f"/v2/apps{app}"))["app"]
-        return found
-
-    async def tasks(self) -> list[Json]:
-        """All tasks."""
-        return _items(await self._get("/v2/tasks"), "tasks")
+    async def apps(self, group: str = "/") -> list[Json]:
+        """How every app in a group, and each of its tasks, stands; those that are going still, too."""
+        return _items(await self._get("/v1/apps", [("group", group)]), "apps")
 
     async def versions(self, app: str) -> list[str]:
         """An app's versions, the newest first."""
         found: list[str] = (await self._get(f"/v2/apps{app}/versions"))["versions"]
         return sorted(found, reverse=True)
-
-    async def deployments(self) -> list[Json]:
-        """The running deployments."""
-        return _items(await self._get("/v2/deployments"), "deployments")
 
     async def why(self, app: str) -> Json:
         """What an app is missing, and why."""
@@ -180,27 +159,6 @@ class Client:
         async for line in self._lines(f"/v1/logs/{name.lstrip('/')}", query):
             yield decode(line)
 
-    async def events(self, *types: str) -> AsyncIterator[Json]:
-        """The cell's events as they happen; of these types only, where any are named."""
-        query = [("event_type", each) for each in types] + [("plan-format", "light")]
-        async for line in self._lines("/v2/events", query, {"Accept": "text/event-stream"}):
-            if line.startswith(b"data:"):
-                yield msgspec.json.decode(line[5:])
-
-    async def wait_deployed(self, deployment: str, on_change: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Returns when a deployment is over, one way or the other. `on_change` is called at each look.
-
-        Raises TimeoutError only where the caller sets a timeout around it.
-        """
-        pause = FIRST_PAUSE
-        while any(each["id"] == deployment for each in await self.deployments()):
-            if on_change is not None:
-                await on_change()
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-        if on_change is not None:
-            await on_change()
-
     # The wire
 
     async def _get(self, path: str, query: Sequence[tuple[str, str]] = ()) -> Any:
@@ -220,13 +178,11 @@ class Client:
             raise error_of(answer.status, content)
         return _decoded(content)
 
-    async def _lines(
-        self, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[bytes]:
+    async def _lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
         endless = aiohttp.ClientTimeout(total=None, sock_connect=5)
         rest = b""
         try:
-            async with self._open().get(path, params=list(query), headers=headers, timeout=endless) as answer:
+            async with self._open().get(path, params=list(query), timeout=endless) as answer:
                 if answer.status >= 400:
                     raise error_of(answer.status, await answer.read())
                 async for chunk in answer.content.iter_any():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from kato.cli.names import find_app, find_task, short_task
+from kato.cli.names import find_app, find_task
 from kato.model.errors import InvalidInput, NotFound
-from kato.model.ids import task_id
+from kato.model.ids import short_task, task_id
 
 APPS = ["/voting/vote", "/voting/db", "/shop/db", "/hello"]
 

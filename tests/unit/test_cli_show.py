@@ -6,90 +6,49 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from kato.cli.listing import app_row, task_row
 from kato.cli.live import changes, failures, rows
 from kato.cli.logs import Lines
 from kato.cli.show import cell, listing
-from kato.cli.state import app_row, app_state, good_tasks, settled, task_state
 from kato.client import LogPiece
-
-V1, V2 = "2026-01-01T00:00:00.000Z", "2026-01-02T00:00:00.000Z"
-CHECK = {"protocol": "HTTP"}
-ALIVE = {"alive": True, "consecutiveFailures": 0}
-FAILING = {"alive": False, "consecutiveFailures": 2}
-UNKNOWN = {"alive": False, "consecutiveFailures": 0}
 
 
 def an_app(*tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """An app as `/v1/apps` tells of it."""
     base = {
         "id": "/voting/vote",
-        "instances": 1,
-        "healthChecks": [CHECK],
-        "versionInfo": {"lastConfigChangeAt": V2},
+        "state": "healthy",
+        "wished": 1,
+        "healthy": 1,
+        "settled": True,
+        "deployment": None,
+        "cpus": 0.5,
+        "mem": 64.0,
+        "ports": [10001],
+        "version": "2026-01-02T00:00:00.000Z",
+        "failure": None,
     }
     return {**base, "tasks": list(tasks), **more}
 
 
-def a_task(
-    attempt: int = 1, *results: dict[str, Any], state: str = "TASK_RUNNING", version: str = V2
-) -> dict[str, Any]:
-    id = f"voting_vote.instance-x._app.{attempt}"
-    return {"id": id, "appId": "/voting/vote", "state": state, "version": version, "ports": [31000 + attempt],
-            "host": "n1", "healthCheckResults": list(results)}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("task", "word"),
-    [
-        (a_task(state="TASK_STAGING"), "staging"),
-        (a_task(), "running"),
-        (a_task(1, UNKNOWN), "running"),
-        (a_task(1, ALIVE), "healthy"),
-        (a_task(1, FAILING), "unhealthy"),
-        (a_task(1, ALIVE, state="TASK_KILLING"), "stopping"),
-        (a_task(state="TASK_FAILED"), "failed"),
-    ],
-)
-def test_how_far_a_task_has_come(task: dict[str, Any], word: str) -> None:
-    assert task_state(task, an_app()) == word
-
-
-def test_a_task_without_checks_is_good_when_it_runs() -> None:
-    app = an_app(a_task(), healthChecks=[])
-    assert good_tasks(app) == 1
-    assert settled(app)
-
-
-@pytest.mark.parametrize(
-    "app",
-    [
-        an_app(),
-        an_app(a_task(1, UNKNOWN)),
-        an_app(a_task(1, ALIVE, version=V1)),
-        an_app(a_task(1, ALIVE), a_task(2, ALIVE)),
-        an_app(a_task(1, ALIVE), deployments=[{"id": "d"}]),
-    ],
-)
-def test_what_is_not_settled(app: dict[str, Any]) -> None:
-    assert not settled(app)
-
-
-@pytest.mark.parametrize(
-    ("app", "word"),
-    [
-        (an_app(a_task(1, ALIVE)), "healthy"),
-        (an_app(a_task(1), healthChecks=[]), "running"),
-        (an_app(), "waiting"),
-        (an_app(a_task(1, FAILING)), "unhealthy"),
-        (an_app(instances=0), "stopped"),
-        (an_app(deployments=[{"id": "d"}]), "deploying"),
-    ],
-)
-def test_how_an_app_is(app: dict[str, Any], word: str) -> None:
-    assert app_state(app) == word
+def a_task(attempt: int = 1, state: str = "healthy", *, current: bool = True) -> dict[str, Any]:
+    return {
+        "id": f"voting_vote.instance-x._app.{attempt}",
+        "short": f"voting_vote.{attempt}",
+        "attempt": attempt,
+        "state": state,
+        "current": current,
+        "serves": state == "healthy",
+        "health": None,
+        "node": "n1",
+        "ports": [31000 + attempt],
+        "started": 1_800_000_000.0,
+        "version": "2026-01-02T00:00:00.000Z",
+    }
 
 
 def test_the_view_has_a_row_a_task_and_says_why_one_misses() -> None:
-    app = an_app(a_task(1, ALIVE, version=V1), a_task(12, ALIVE), a_task(3, UNKNOWN), instances=3)
+    app = an_app(a_task(1, current=False), a_task(3, "running"), a_task(12), wished=3)
     found = rows([app], {"/voting/vote": "needs 4 cpus: 1 node"})
     assert [(row.task, row.state, row.note) for row in found] == [
         (".1", "healthy", "the former version"),
@@ -100,8 +59,8 @@ def test_the_view_has_a_row_a_task_and_says_why_one_misses() -> None:
 
 
 def test_without_a_terminal_the_view_says_only_what_changed() -> None:
-    before = rows([an_app(a_task(1, UNKNOWN), instances=2)], {})
-    after = rows([an_app(a_task(1, ALIVE), a_task(2, UNKNOWN), instances=2)], {})
+    before = rows([an_app(a_task(1, "running"), wished=2)], {})
+    after = rows([an_app(a_task(1), a_task(2, "running"), wished=2)], {})
     lines = changes({row.key: row for row in before}, after, {})
     assert [line.split() for line in lines] == [
         ["/voting/vote.1", "healthy", ":31001"],
@@ -111,10 +70,8 @@ def test_without_a_terminal_the_view_says_only_what_changed() -> None:
 
 
 def test_a_task_that_has_gone_says_how() -> None:
-    app = an_app(a_task(1, ALIVE), a_task(2, ALIVE), instances=2)
-    ends = failures(
-        [{**app, "lastTaskFailure": {"taskId": app["tasks"][1]["id"], "message": "killed by SIGKILL"}}]
-    )
+    app = an_app(a_task(1), a_task(2), wished=2)
+    ends = failures([{**app, "failure": {"task": app["tasks"][1]["id"], "message": "killed by SIGKILL"}}])
     lines = changes({row.key: row for row in rows([app], {})}, [], ends)
     assert [" ".join(line.split()) for line in lines] == [
         "/voting/vote.1 gone",
@@ -122,8 +79,14 @@ def test_a_task_that_has_gone_says_how() -> None:
     ]
 
 
-APP = an_app(a_task(1, ALIVE), cpus=0.5, mem=64.0, version=V2, portDefinitions=[{"port": 10001}])
-ROWS = [app_row(APP, {"/voting/vote": ["http://vote.localhost:8181/"]})]
+ROWS = [app_row(an_app(a_task()), ["http://vote.localhost:8181/"])]
+
+
+def test_a_task_is_listed_with_what_keeps_it() -> None:
+    row = task_row({**a_task(3, "unhealthy"), "health": "refused"}, "/voting/vote")
+    assert (row["task"], row["state"], row["health"]) == ("voting_vote.3", "unhealthy", "refused")
+    assert row["started"] == "2027-01-15T08:00:00.000Z" and row["app"] == "/voting/vote"
+    assert task_row({**a_task(), "started": None}, "/voting/vote")["started"] is None
 
 
 def test_a_table_is_aligned_and_plain_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

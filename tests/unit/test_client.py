@@ -115,7 +115,7 @@ async def test_another_server_at_that_address(serve: Serve) -> None:
 async def test_a_cut_answer_is_unavailable(serve: Serve) -> None:
     routes = web.RouteTableDef()
 
-    @routes.get("/v2/tasks")
+    @routes.get("/v1/apps")
     async def cut(request: web.Request) -> web.Response:
         assert request.transport is not None
         request.transport.close()
@@ -123,7 +123,7 @@ async def test_a_cut_answer_is_unavailable(serve: Serve) -> None:
 
     async with Client(await serve(routes)) as client:
         with pytest.raises(Unavailable, match="did not finish its answer"):
-            await client.tasks()
+            await client.apps()
 
 
 async def test_pieces_of_output_arrive_whole_however_they_are_cut(serve: Serve) -> None:
@@ -147,36 +147,3 @@ async def test_pieces_of_output_arrive_whole_however_they_are_cut(serve: Serve) 
     async with Client(await serve(routes)) as client:
         assert [piece async for piece in client.logs("/voting/vote", tail=5, follow=True)] == pieces
     assert asked == ["follow=true&tail=5"]
-
-
-async def test_waiting_for_a_deployment_ends_with_it(serve: Serve) -> None:
-    answers = [[{"id": "d1"}, {"id": "d2"}], [{"id": "d1"}], []]
-    routes = web.RouteTableDef()
-
-    @routes.get("/v2/deployments")
-    async def deployments(request: web.Request) -> web.Response:
-        return web.json_response(answers.pop(0))
-
-    looks = 0
-
-    async def look() -> None:
-        nonlocal looks
-        looks += 1
-
-    async with Client(await serve(routes)) as client:
-        await client.wait_deployed("d1", look)
-    assert (looks, answers) == (3, [])
-
-
-async def test_events_are_decoded(serve: Serve) -> None:
-    routes = web.RouteTableDef()
-
-    @routes.get("/v2/events")
-    async def events(request: web.Request) -> web.Response:
-        assert request.query.getall("event_type") == ["deployment_success"]
-        text = ':\n\nevent: deployment_success\ndata: {"eventType": "deployment_success", "id": "d1"}\n\n'
-        return web.Response(text=text, content_type="text/event-stream")
-
-    async with Client(await serve(routes)) as client:
-        found = [event async for event in client.events("deployment_success")]
-    assert found == [{"eventType": "deployment_success", "id": "d1"}]

@@ -1,4 +1,4 @@
-"""Every error of Marathon's that docs/core.md promises, with its status and body."""
+"""Every error of Marathon's that docs/api.md promises, with its status and body."""
 
 import pytest
 from cells import Cell

@@ -31,6 +31,24 @@ async def test_stop_is_answered_and_then_done(cell: Cell) -> None:
         await cell.stopped.wait()
 
 
+async def test_apps_are_told_as_they_stand_until_they_are_gone(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/g/web", "instances": 2}, {**SLEEP, "id": "/db"})
+    told = (await cell.get("/v1/apps"))["apps"]
+    assert [(each["id"], each["state"], each["healthy"], each["settled"]) for each in told] == [
+        ("/db", "running", 1, True),
+        ("/g/web", "running", 2, True),
+    ]
+    (web,) = (await cell.get("/v1/apps?group=/g"))["apps"]
+    assert {task["short"] for task in web["tasks"]} == {"g_web.1", "g_web.2"} and web["ports"]
+    assert all(task["current"] and task["serves"] for task in web["tasks"])
+    gone = await cell.call("DELETE", "/v2/apps/g/web")
+    (going,) = (await cell.get("/v1/apps?group=/g"))["apps"] or [{"state": "removing"}]
+    assert going["state"] == "removing"
+    await cell.over(gone.deployment)
+    await cell.until(lambda: "/g/web" not in cell.mirror.world().tasks)
+    assert (await cell.get("/v1/apps?group=/g"))["apps"] == []
+
+
 async def test_nodes_show_what_is_used(cell: Cell) -> None:
     await cell.deploy({**SLEEP, "id": "/web", "instances": 3})
     (node,) = (await cell.get("/v1/nodes"))["nodes"]

@@ -40,6 +40,7 @@ class Native:
         return [
             Route("/v1/cell", self.cell, methods=["GET"]),
             Route("/v1/stop", self.stop, methods=["POST"]),
+            Route("/v1/apps", self.apps, methods=["GET"]),
             Route("/v1/nodes", self.nodes, methods=["GET"]),
             Route("/v1/plan", self.plan, methods=["POST"]),
             Route("/v1/why/{id:path}", self.why, methods=["GET"]),
@@ -73,6 +74,12 @@ class Native:
 
     async def _stop(self) -> None:
         self._parts.stop()
+
+    async def apps(self, request: Request) -> Response:
+        """How every app, or those in a `group`, and their tasks stand."""
+        group = absolute("/" + request.query_params.get("group", ""))
+        found = b",".join(self._parts.standings.apps(self._parts.world, group))
+        return answer(b'{"apps":[%b]}' % found)
 
     async def nodes(self, request: Request) -> Response:
         """The nodes, with what is used of each."""

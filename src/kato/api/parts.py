@@ -11,6 +11,7 @@ from kato.api.answers import deployed
 from kato.api.events import posted
 from kato.api.marathon.documents import Documents
 from kato.api.metrics import Requests
+from kato.api.standing import Standings
 from kato.api.stream import Stream
 from kato.api.wish import Deployed, Wishes
 from kato.api.wish.wish import Asked
@@ -19,7 +20,7 @@ from kato.model.action import Plan
 from kato.model.ids import absolute
 from kato.model.link import AgentCalls
 from kato.model.world import World
-from kato.plan import Memory, decide
+from kato.plan import Recall, decide
 from kato.store import Store, keys
 from kato.store.mirror import Mirror
 
@@ -44,6 +45,7 @@ class Parts:
     pid: int
     planner: "Planner"
     documents: Documents = field(default_factory=Documents)
+    standings: Standings = field(default_factory=Standings)
     requests: Requests = field(default_factory=Requests)
 
     @property
@@ -76,7 +78,7 @@ class Planner:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._memory = Memory()
+        self._recall = Recall()
         self._turn = asyncio.Lock()
         self._last: tuple[World, float, Plan] | None = None
 
@@ -85,13 +87,13 @@ class Planner:
         async with self._turn:
             now = self._clock()
             if self._last is None or self._last[0] is not world or now - self._last[1] > FRESH:
-                plan = await asyncio.to_thread(decide, world, now, self._memory)
+                plan = await asyncio.to_thread(decide, world, now, self._recall)
                 self._last = (world, now, plan)
             return self._last[2]
 
     async def instead(self, world: World) -> Plan:
         """The plan for a World that is not."""
-        return await asyncio.to_thread(decide, world, self._clock(), Memory())
+        return await asyncio.to_thread(decide, world, self._clock(), Recall())
 
 
 def app_id(request: Request) -> str:

@@ -90,15 +90,15 @@ async def rollback(
         Which version (its time, as in `kato ls -o json`); the one before, if left out.
     """
     async with place.client() as client:
-        id = await known(client, app)
-        held = [each for each in await client.deployments() if id in (each.get("affectedApps") or ())]
+        apps = {each["id"]: each for each in await client.apps()}
+        id = find_app(app, apps)
+        held = apps[id]["deployment"]
         if version is None and held:
-            affected = sorted({name for each in held for name in each.get("affectedApps") or ()})
-            print(f"Taking back deployment {held[0]['id']} of {', '.join(affected)}.")
-            accepted = await client.undo(held[0]["id"])
-            await carry_out(client, accepted, affected, waiting)
+            affected = [each["id"] for each in apps.values() if each["deployment"] == held]
+            print(f"Taking back deployment {held} of {', '.join(affected)}.")
+            await carry_out(client, await client.undo(held), affected, waiting)
             return
-        version = version or await _former(client, id)
+        version = version or await _former(client, id, apps[id]["version"])
         print(f"Taking {id} back to {version}.")
         await carry_out(client, await client.roll_back(id, version, force=waiting.force), [id], waiting)
 
@@ -118,9 +118,8 @@ async def carry_out(client: "Client", accepted: "Accepted", apps: Collection[str
     print(f"Done after {view.seconds:.1f} s.")
 
 
-async def _former(client: "Client", app: str) -> str:
-    current = (await client.app(app))["version"]
-    older = [each for each in await client.versions(app) if each < current]
+async def _former(client: "Client", app: str, current: str | None) -> str:
+    older = [each for each in await client.versions(app) if current is None or each < current]
     if not older:
         raise NotFound(f"{app} has no version before {current}, so there is nothing to go back to.")
     return older[0]

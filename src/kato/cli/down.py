@@ -51,7 +51,7 @@ async def down(
 
 async def take_down(client: "Client", manifest: "Manifest | None", *, timeout: float = 60.0) -> None:
     """Removes the apps of a manifest, or (None) all, and waits until their tasks have gone."""
-    present = {str(app["id"]) for app in await client.apps()}
+    present = {str(app["id"]) for app in await client.apps() if app["version"]}
     if manifest is None:
         names = None
         await client.delete_group("/", force=True)

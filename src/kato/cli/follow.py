@@ -1,14 +1,15 @@
 """Waiting until a wish is true, or gone: a client and app ids go in; a view is fed until all is settled."""
 
 import asyncio
+import contextlib
+import os.path
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kato.cli.live import View, failures, rows
-from kato.cli.names import short_task
 from kato.cli.place import TIMEOUT
-from kato.cli.state import good_tasks, is_old, settled
 from kato.model.errors import KatoError, NotFound, Unavailable
+from kato.model.ids import short_task
 
 if TYPE_CHECKING:
     from kato.client import Client
@@ -39,21 +40,26 @@ async def until_settled(
 
 async def until_gone(client: "Client", apps: Collection[str] | None, *, timeout: float = 60.0) -> None:
     """Returns when no task of `apps` (None: of any) is left, nor a deployment of them."""
+    left: list[Mapping[str, Any]] = []
     try:
         async with asyncio.timeout(timeout):
             while True:
-                tasks = [each for each in await client.tasks() if apps is None or each.get("appId") in apps]
-                if not tasks and not await _deploying(client, apps):
+                left = await look(client, apps)
+                if not left:
                     return
                 await asyncio.sleep(FIRST_PAUSE)
     except TimeoutError:
-        left = ", ".join(short_task(each["id"]) for each in tasks) or "a deployment"
-        raise Unavailable(f"After {timeout:.0f} s there is still {left}. See: kato ps, kato why APP") from None
+        names = [task["short"] for app in left for task in app["tasks"]] or [app["id"] for app in left]
+        raise Unavailable(
+            f"After {timeout:.0f} s there is still {', '.join(names)}. See: kato ps, kato why APP"
+        ) from None
 
 
-async def _deploying(client: "Client", apps: Collection[str] | None) -> bool:
-    found = await client.deployments()
-    return any(apps is None or set(apps) & set(each.get("affectedApps") or apps) for each in found)
+async def look(client: "Client", names: Collection[str] | None) -> list[Mapping[str, Any]]:
+    """How apps (None: all) stand, by one request."""
+    if names is None:
+        return [*await client.apps()]
+    return [app for app in await client.apps(os.path.commonpath(names)) if app["id"] in names] if names else []
 
 
 async def _watch(client: "Client", names: Collection[str], view: View, deployment: str | None) -> None:
@@ -61,16 +67,13 @@ async def _watch(client: "Client", names: Collection[str], view: View, deploymen
     reasons: dict[str, str] = {}
     pause, asked = FIRST_PAUSE, 0.0
     while True:
-        running = {str(each["id"]) for each in await client.deployments()}
-        apps = {str(app["id"]): app for app in await client.apps() if app["id"] in names}
-        waiting = [id for id, app in apps.items() if good_tasks(app) < app.get("instances", 1)]
+        apps = await look(client, names)
+        waiting = [app["id"] for app in apps if app["healthy"] < app["wished"]]
         if waiting and loop.time() - asked > ASK_WHY:
             reasons, asked = await _ask_why(client, waiting), loop.time()
-        view.update(rows(list(apps.values()), reasons), failures(list(apps.values())))
-        if deployment not in running and all(map(settled, apps.values())):
-            removed = set(names) - apps.keys()
-            if not removed or not any(each.get("appId") in removed for each in await client.tasks()):
-                return
+        view.update(rows(apps, reasons), failures(apps))
+        if all(app["settled"] and app["deployment"] != deployment for app in apps):
+            return
         await asyncio.sleep(pause)
         pause = min(pause * 1.3, LONGEST_PAUSE)
 
@@ -79,7 +82,7 @@ async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
     found = {}
     for app in apps:
         try:
-            sentence = next(iter((await client.why(app)).get("sentences") or ()), "")
+            sentence = next(iter((await client.why(app))["sentences"]), "")
         except NotFound:
             continue
         # The row says already which app it is that waits.
@@ -90,23 +93,22 @@ async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
 async def _reasons(client: "Client", names: Collection[str], timeout: float) -> str:
     """Why it is not done: what /v1/why says of each app that is not settled, and what its last task wrote."""
     lines = [f"After {timeout:g} s this is not as wished:"]
-    for app in await client.apps():
-        if app["id"] not in names or settled(app):
+    for app in await look(client, names):
+        if app["settled"]:
             continue
-        said = await client.why(app["id"])
-        lines += [f"  {app['id']}: {good_tasks(app)} of {app.get('instances', 1)} as wished"]
-        lines += [f"    {sentence}" for sentence in said.get("sentences") or ()]
-        if good_tasks(app) < app.get("instances", 1):
+        lines.append(f"  {app['id']}: {app['healthy']} of {app['wished']} as wished")
+        with contextlib.suppress(NotFound):  # it is one that goes
+            lines += [f"    {sentence}" for sentence in (await client.why(app["id"]))["sentences"]]
+        if app["healthy"] < app["wished"]:
             lines += await _last_words(client, app)
     return "\n".join([*lines, "  It goes on trying. See: kato why APP, kato logs APP, kato rollback APP"])
 
 
 async def _last_words(client: "Client", app: Mapping[str, Any]) -> list[str]:
-    failure = app.get("lastTaskFailure") or {}
-    fresh = [each["id"] for each in app.get("tasks") or () if not is_old(each, app)]
-    task = max(fresh, key=lambda id: (len(id), id)) if fresh else failure.get("taskId")
-    if not task:
+    fresh = [task["id"] for task in app["tasks"] if task["current"]]
+    if not fresh and not app["failure"]:
         return []
+    task = fresh[-1] if fresh else app["failure"]["task"]
     text: dict[str, str] = {}
     try:
         async with asyncio.timeout(5):

@@ -5,7 +5,7 @@ from typing import Any
 from kato.cli.names import find_app
 from kato.cli.place import HERE, AppName, Place
 from kato.cli.show import Output, document, listing
-from kato.cli.state import app_row, task_row
+from kato.model.ids import timestamp
 
 
 async def ls(*, output: Output = "table", place: Place = HERE) -> None:
@@ -19,7 +19,7 @@ async def ls(*, output: Output = "table", place: Place = HERE) -> None:
     async with place.client() as client:
         apps, services = await client.apps(), await client.services()
     urls = urls_by_app(services)
-    rows = [app_row(app, urls) for app in sorted(apps, key=lambda app: str(app["id"]))]
+    rows = [app_row(app, urls.get(app["id"], [])) for app in apps]
     listing(
         rows,
         ["app", "state", "tasks", "cpus", "mem", "ports", "urls"],
@@ -38,10 +38,10 @@ async def ps(app: AppName | None = None, /, *, output: Output = "table", place: 
     """
     async with place.client() as client:
         apps = {each["id"]: each for each in await client.apps()}
-    chosen = [find_app(app, apps)] if app else sorted(apps)
-    rows = [task_row(task, apps[id]) for id in chosen for task in apps[id].get("tasks") or ()]
+    chosen = [find_app(app, apps)] if app else list(apps)
+    rows = [task_row(task, id) for id in chosen for task in apps[id]["tasks"]]
     empty = "No task runs." + (f" See: kato why {app}" if app else " See: kato ls")
-    listing(rows, ["task", "state", "node", "ports", "started"], output, empty=empty)
+    listing(rows, ["task", "state", "node", "ports", "started", "health"], output, empty=empty)
 
 
 async def nodes(*, output: Output = "table", place: Place = HERE) -> None:
@@ -76,6 +76,21 @@ async def why(app: AppName, /, *, output: Output = "table", place: Place = HERE)
     print(f"{said['app']}: {said['healthy']} of {said['wished']} healthy.")
     for sentence in said["sentences"] or ["Nothing is missing."]:
         print(sentence)
+
+
+def app_row(app: dict[str, Any], urls: list[str]) -> dict[str, Any]:
+    """One app for `kato ls`. ports: its service ports."""
+    same = ("state", "cpus", "mem", "ports", "version", "wished", "healthy", "settled", "deployment")
+    row = {"app": app["id"], "tasks": f"{app['healthy']}/{app['wished']}", "urls": urls}
+    return row | {key: app[key] for key in same}
+
+
+def task_row(task: dict[str, Any], app: str) -> dict[str, Any]:
+    """One task for `kato ps`."""
+    started = task["started"]
+    same = ("state", "node", "ports", "version", "current", "health", "id")
+    row = {"task": task["short"], "app": app, "started": None if started is None else timestamp(started)}
+    return row | {key: task[key] for key in same}
 
 
 def urls_by_app(services: list[dict[str, Any]]) -> dict[str, list[str]]:

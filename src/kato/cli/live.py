@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from kato.cli.names import short_task
 from kato.cli.show import COLOURS, coloured, console
-from kato.cli.state import is_old, task_state
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,24 +29,15 @@ class Row(NamedTuple):
 def rows(apps: Sequence[Json], reasons: Mapping[str, str]) -> list[Row]:
     """A row for each task, and one for each app that misses some, with why it waits."""
     found: list[Row] = []
-    for app in sorted(apps, key=lambda app: str(app["id"])):
-        id = str(app["id"])
-        tasks = sorted(app.get("tasks") or (), key=lambda task: (len(task["id"]), str(task["id"])))
-        present = 0
-        for task in tasks:
-            old = is_old(task, app)
-            present += not old
-            note = "the former version" if old else ", ".join(f":{port}" for port in task.get("ports") or ())
-            found.append(Row(task["id"], id, attempt(task["id"]), task_state(task, app), note))
-        if (missing := app.get("instances", 1) - present) > 0:
-            note = reasons.get(id, "") or (f"for {missing} tasks" if missing > 1 else "")
-            found.append(Row(f"{id} waits", id, "", "waiting", note))
+    for app in apps:
+        for task in app["tasks"]:
+            note = ", ".join(f":{port}" for port in task["ports"]) if task["current"] else "the former version"
+            found.append(Row(task["id"], app["id"], f".{task['attempt']}", task["state"], note))
+        missing = app["wished"] - sum(task["current"] for task in app["tasks"])
+        if missing > 0:
+            note = reasons.get(app["id"], "") or (f"for {missing} tasks" if missing > 1 else "")
+            found.append(Row(f"{app['id']} waits", app["id"], "", "waiting", note))
     return found
-
-
-def attempt(task: str) -> str:
-    """What tells a task from its sisters: `.3`."""
-    return "." + short_task(task).rsplit(".", 1)[-1]
 
 
 class View:
@@ -91,8 +80,7 @@ class View:
 
 def failures(apps: Sequence[Json]) -> dict[str, str]:
     """How the last task of each app that failed ended, by task."""
-    found = (app.get("lastTaskFailure") or {} for app in apps)
-    return {str(each.get("taskId")): str(each.get("message", "")) for each in found}
+    return {app["failure"]["task"]: app["failure"]["message"] for app in apps if app["failure"]}
 
 
 def changes(before: Mapping[str, Row], after: Sequence[Row], ends: Mapping[str, str]) -> list[str]:

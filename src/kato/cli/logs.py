@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from kato.cli.names import find_task, short_task
+from kato.cli.names import find_task
 from kato.cli.place import HERE, Place
 from kato.cli.show import coloured
+from kato.model.ids import short_task
 
 if TYPE_CHECKING:
     from kato.client import LogPiece
@@ -37,7 +38,7 @@ async def logs(
     """
     async with place.client() as client:
         apps = {each["id"]: each for each in await client.apps()}
-        tasks = [task["id"] for app in apps.values() for task in app.get("tasks") or ()]
+        tasks = [task["id"] for app in apps.values() for task in app["tasks"]]
         lines = Lines(print)
         async for piece in client.logs(find_task(name, tasks, apps), tail=tail, follow=follow):
             lines.feed(piece)

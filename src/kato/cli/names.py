@@ -4,6 +4,7 @@ from collections.abc import Collection
 from difflib import get_close_matches
 
 from kato.model.errors import InvalidInput, NotFound
+from kato.model.ids import short_task
 
 
 def find_app(name: str, apps: Collection[str]) -> str:
@@ -37,16 +38,6 @@ def find_task(name: str, tasks: Collection[str], apps: Collection[str]) -> str:
     if "._app." in name:
         raise NotFound(f"There is no task {name!r}; it may have ended. See: kato ps")
     return find_app(name, apps)
-
-
-def short_task(task: str) -> str:
-    """A task's id as people read it: the app's last word and the attempt.
-
-    >>> short_task("voting_vote.instance-2f0c._app.3")
-    'voting_vote.3'
-    """
-    head, _, attempt = task.rpartition("._app.")
-    return f"{head.partition('.instance-')[0]}.{attempt}" if head else task
 
 
 def _missing(kind: str, name: str, ids: Collection[str]) -> str:

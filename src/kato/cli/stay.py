@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
+from kato.cli.follow import look
 from kato.cli.live import Row, changes, failures, rows
 from kato.cli.logs import Lines
 from kato.cli.show import say
@@ -25,7 +26,7 @@ async def stay(client: "Client", apps: Collection[str], revive: Callable[[], Awa
     try:
         while True:
             try:
-                found = [app for app in await client.apps() if app["id"] in apps]
+                found = await look(client, apps)
                 fresh = {row.key: row for row in rows(found, {})}
                 if not answering:
                     say("The cell answers again.")

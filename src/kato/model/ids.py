@@ -55,6 +55,16 @@ def instance_id(task: str) -> str:
     return task.rsplit("._", 1)[0]
 
 
+def short_task(task: str) -> str:
+    """A task's id as people read it: the app's words and the attempt.
+
+    >>> short_task("voting_vote.instance-2f0c._app.3")
+    'voting_vote.3'
+    """
+    head, _, attempt = task.rpartition("._app.")
+    return f"{head.partition('.instance-')[0]}.{attempt}" if head else task
+
+
 def timestamp(seconds: float) -> str:
     """Epoch seconds as Marathon writes time: `2015-08-26T22:33:24.225Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -1,0 +1,175 @@
+"""A World comes in; how every app and task stands comes out, as words and figures that need no second opinion.
+
+Who serves is what `Task.serves` says, the planner's own measure; the command line shows it and computes nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from kato.api.answers import encode
+from kato.model.app import App
+from kato.model.deployment import Launches
+from kato.model.ids import short_task, within
+from kato.model.task import Status, Task, TaskState
+from kato.model.world import World
+
+_WORDS = {
+    TaskState.STAGING: "staging",
+    TaskState.STARTING: "starting",
+    TaskState.KILLING: "stopping",
+    TaskState.FINISHED: "finished",
+    TaskState.FAILED: "failed",
+    TaskState.KILLED: "stopped",
+    TaskState.ERROR: "failed",
+    TaskState.LOST: "lost",
+}
+
+
+class StandingTask(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task stands. short: as people call it, `voting_vote.3`. current: of the configuration wished for.
+
+    health: why it does not serve, as its check says; None where it serves, or nothing is known yet.
+    started: epoch seconds.
+    """
+
+    id: str
+    short: str
+    attempt: int
+    state: str
+    current: bool
+    serves: bool
+    health: str | None
+    node: str
+    ports: tuple[int, ...]
+    started: float | None
+    version: str
+
+
+class LastFailure(msgspec.Struct, frozen=True):
+    """The last unexpected end of a task of an app."""
+
+    task: str
+    message: str
+
+
+class StandingApp(msgspec.Struct, frozen=True, kw_only=True):
+    """How an app stands. wished: instances, 0 for one that goes; healthy: current tasks that serve.
+
+    settled: exactly what is wished for is there and serves, and no deployment holds it. deployment: which one
+    does. ports: service ports. version: None for an app that goes.
+    """
+
+    id: str
+    state: str
+    wished: int
+    healthy: int
+    settled: bool
+    deployment: str | None
+    cpus: float | None
+    mem: float | None
+    ports: tuple[int, ...]
+    version: str | None
+    failure: LastFailure | None
+    tasks: tuple[StandingTask, ...]
+
+
+class Standings:
+    """Encoded answers, remembered for as long as they are true."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[object, ...], bytes]] = {}
+
+    def apps(self, world: World, group: str = "/") -> Iterator[bytes]:
+        """Every app in a group, in the order of ids: those wished for, and those that are going still."""
+        ids = world.apps.keys() | world.tasks.keys() | world.locks.keys()
+        if len(self._known) > 2 * len(ids) + 100:
+            self._known.clear()
+        for id in sorted(id for id in ids if within(id, group)):
+            yield self._app(world, id)
+
+    def _app(self, world: World, id: str) -> bytes:
+        about = (world.apps.get(id), world.tasks.get(id), world.statuses.get(id), world.launches.get(id))
+        made_from = (*about, world.locks.get(id))
+        known = self._known.get(id)
+        if known is None or any(a is not b for a, b in zip(known[0], made_from, strict=True)):
+            known = self._known[id] = (made_from, encode(standing_app(world, id)))
+        return known[1]
+
+
+def standing_app(world: World, id: str) -> StandingApp:
+    """How one app stands, though it is wished for no more."""
+    app, held = world.apps.get(id), world.locks.get(id)
+    config = app.config_version if app else None
+    statuses = world.statuses.get(id, {})
+    in_order = sorted(world.tasks.get(id, {}).values(), key=lambda task: (task.attempt, task.id))
+    tasks = tuple(standing_task(task, statuses.get(task.id), config) for task in in_order)
+    wished = app.instances if app else 0
+    healthy = sum(task.serves and task.current for task in tasks)
+    settled = app is not None and held is None and healthy == len(tasks) == wished
+    return StandingApp(
+        id=id,
+        state=_app_state(app, held, settled, tasks),
+        wished=wished,
+        healthy=healthy,
+        settled=settled,
+        deployment=held,
+        cpus=app.cpus if app else None,
+        mem=app.mem if app else None,
+        ports=tuple(port.service for port in app.ports) if app else (),
+        version=app.version if app else None,
+        failure=_failure(world.launches, id),
+        tasks=tasks,
+    )
+
+
+def standing_task(task: Task, status: Status | None, config: str | None) -> StandingTask:
+    """How a task stands. config: the configuration that is wished for."""
+    serves = task.serves(status)
+    ailing = next((check.cause for check in status.health if not check.alive), None) if status else None
+    return StandingTask(
+        id=task.id,
+        short=short_task(task.id),
+        attempt=task.attempt,
+        state=_task_state(task, status, serves),
+        current=task.config == config,
+        serves=serves,
+        health=None if serves else ailing,
+        node=task.node,
+        ports=task.ports,
+        started=status.started if status else None,
+        version=task.version,
+    )
+
+
+def _task_state(task: Task, status: Status | None, serves: bool) -> str:
+    """staging, starting, running, healthy, unhealthy, draining, stopping, or how it ended.
+
+    A running task of an app with health checks is `running` until it serves, and `unhealthy` once a check failed.
+    """
+    state = status.state if status else TaskState.STAGING
+    if state.ended:
+        return _WORDS[state]
+    if task.goal != "run":
+        return "draining" if task.goal == "drain" else "stopping"
+    if status is None or state is not TaskState.RUNNING:
+        return _WORDS[state]
+    if any(check.consecutive_failures for check in status.health):
+        return "unhealthy"
+    return "healthy" if serves and status.health else "running"
+
+
+def _app_state(app: App | None, held: str | None, settled: bool, tasks: tuple[StandingTask, ...]) -> str:
+    """removing, deploying, stopped (none is wished for), running, healthy, unhealthy or waiting (for tasks)."""
+    if app is None:
+        return "removing"
+    if held is not None:
+        return "deploying"
+    if settled:
+        return "stopped" if not app.instances else "healthy" if app.health_checks else "running"
+    return "unhealthy" if any(task.state == "unhealthy" for task in tasks) else "waiting"
+
+
+def _failure(launches: Mapping[str, Launches], id: str) -> LastFailure | None:
+    last = launches[id].last_failure if id in launches else None
+    return LastFailure(last.task, last.message) if last else None
