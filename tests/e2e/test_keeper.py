@@ -4,18 +4,21 @@ import asyncio
 import ctypes
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from kato.drivers.runtime import Options
+from kato.drivers.runtime.keeper import KEEPER
 from kato.drivers.runtime.limits import Limits, hierarchies, room, unified_mount
-from kato.drivers.runtime.process import KEEPER, Driver
+from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.record import Record, Started
 from kato.drivers.runtime.sandbox import identity
 from kato.model.app import AppVolume, Container, External, Persistent
@@ -177,6 +180,82 @@ async def test_a_server_behind_a_shell_has_its_whole_grace(driver: Driver) -> No
     await driver.stop(TASK, 15)
     await ended(driver)
     assert await said(driver) == "ready\ndrained\n"
+
+
+async def test_no_stop_is_lost_though_many_wait_for_the_keeper(driver: Driver, options: Options) -> None:
+    """The keeper reads what fits, and a wish may be cut there."""
+    await driver.start(launch("trap '' TERM; echo ready; while :; do sleep 0.02; done"))
+    await hears(driver, "ready")
+    keeper = started(options).keeper
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        for _ in range(18):
+            await driver.stop(TASK, 1000)
+        await driver.stop(TASK, 0.2)
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    assert (await ended(driver)).signal == signal.SIGKILL
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """No file can be opened."""
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_without_descriptors_every_verb_says_so_and_works_again_with_them(
+    driver: Driver, options: Options
+) -> None:
+    await driver.start(launch("trap 'exit 4' TERM; echo ready; while :; do sleep 0.02; done"))
+    await hears(driver, "ready")
+    await driver.start(launch("sleep 1000", task="b.instance-1"))
+    with no_descriptors():
+        for verb in (
+            driver.found,
+            lambda: driver.start(launch("true", task="c.instance-1")),
+            lambda: driver.wait("b.instance-1"),
+            lambda: driver.stop(TASK, 10),
+            lambda: driver.remove(TASK),
+            lambda: driver.execute(TASK, ("true",), 10),
+            lambda: said(driver),
+        ):
+            with pytest.raises(DriverError, match="Too many open files"):
+                await verb()
+    assert sorted(await driver.found()) == ["b.instance-1", TASK]
+    assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == 7
+    await driver.stop(TASK, 10)
+    assert (await ended(driver)).code == 4
+    await driver.remove(TASK)
+    assert await said(driver) == "ready\n"
+
+
+async def test_descriptors_of_a_task_are_as_many_as_was_said(options: Options) -> None:
+    theirs = msgspec.structs.replace(options, descriptors=300)
+    async with ending_all(await Driver.open(theirs)) as driver:
+        await run(driver, "ulimit -Sn; ulimit -Hn")
+        soft, hard = (await said(driver)).split()
+    assert soft == "300"
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert hard == ("unlimited" if most == resource.RLIM_INFINITY else str(most))
+
+
+async def test_many_tasks_are_removed_at_once(driver: Driver, options: Options) -> None:
+    """Each removal looks whether what is kept has become too much."""
+    tasks = [f"web.instance-{n}" for n in range(60)]
+    await asyncio.gather(*(driver.start(launch("true", task=task)) for task in tasks))
+    await asyncio.gather(*(ended(driver, task) for task in tasks))
+    for n in range(400):
+        (options.folder / ".kept" / f"web.instance-old{n}" / "sandbox").mkdir(parents=True)
+    await asyncio.gather(*(driver.remove(task) for task in tasks))
+    assert await driver.found() == {}
+    assert len(os.listdir(options.folder / ".kept")) == 20
 
 
 async def test_a_stopped_process_hears_the_end(driver: Driver) -> None:
@@ -384,7 +463,7 @@ async def test_the_keeper_has_no_memory_faults(options: Options, tmp_path: Path)
     flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     source = KEEPER.with_suffix(".c")
     command("cc", *flags, "-Wall", "-Wextra", "-Werror", "-o", str(checked), str(source))
-    async with ending_all(await Driver.open(options, rotate=1000, keeper=checked)) as driver:
+    async with ending_all(await Driver.open(options, rotate=1000, program=checked)) as driver:
         await driver.start(launch("trap 'exit 4' TERM; seq 2000; echo ready; while :; do sleep 0.02; done"))
         await hears(driver, "ready")
         assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == 7

@@ -1,5 +1,6 @@
 """The pure parts of the process runtime: specs, limits, volumes, environments, ends, and streams on disk."""
 
+import asyncio
 import os
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from builders import app
 from kato.drivers.runtime.limits import Hierarchy, hierarchies, memory_limit, settings, unified_mount
 from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name, surplus
 from kato.drivers.runtime.sandbox import Identity, Link, command, environment, links, working_folder
-from kato.drivers.runtime.streams import Stream
+from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.app import AppVolume, Container, External, Persistent
 from kato.model.errors import DriverError
 
@@ -45,6 +46,10 @@ def test_a_spec_is_pairs_of_words() -> None:
     assert b" ".join(words) == (
         b"cwd /d rotate 10 files 2 grace 3.0 arg a env B=c cgroup /x events /x/e uid 1 gid 2 group 2 group 3 "
     )
+
+
+def test_a_spec_tells_the_limit_of_descriptors_where_there_is_one() -> None:
+    assert b"descriptors\0001024\0" in spec(descriptors=1024).encode()
 
 
 def test_a_spec_refuses_what_no_process_can_be_given() -> None:
@@ -211,6 +216,25 @@ def test_the_tail_of_a_stream_is_its_last_lines_however_it_was_cut(
     wanted = text.splitlines(keepends=True)
     assert b"".join(data for _, data in pieces) == b"".join(wanted[len(wanted) - min(tail, len(wanted)) :])
     assert all(data == text[at : at + len(data)] for at, data in pieces)
+
+
+async def test_where_the_kernel_drops_changes_every_follower_looks_again(tmp_path: Path) -> None:
+    noisy, quiet = tmp_path / "noisy", tmp_path / "quiet"
+    noisy.mkdir()
+    quiet.mkdir()
+    queue = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    changes = Changes()
+    try:
+        with changes.of(noisy), changes.of(quiet) as changed:
+            with (noisy / "a").open("wb", buffering=0) as one, (noisy / "b").open("wb", buffering=0) as other:
+                for _ in range(queue // 2 + 1):  # in turn, for the kernel makes one of two alike
+                    one.write(b"x")
+                    other.write(b"x")
+            (quiet / "stdout.0").write_bytes(b"last words")
+            async with asyncio.timeout(20):
+                await changed.wait()
+    finally:
+        changes.close()
 
 
 def test_a_reader_that_comes_too_late_skips_to_what_is_kept() -> None:

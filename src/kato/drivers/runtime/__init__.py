@@ -48,13 +48,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
 
     user: whom tasks run as where the app names no one; None for whoever runs the cell.
-    environ: what a task has for PATH, HOME and LANG where its app does not say.
+    environ: what a task has for PATH, HOME and LANG where its app does not say. descriptors: a task's soft limit
+    of open files; None for the cell's own, which a cell that has raised its own does not want.
     """
 
     folder: Path
     volumes: Path
     user: str | None = None
     environ: Mapping[str, str] = {}
+    descriptors: int | None = None
 
 
 class Runtime(Protocol):

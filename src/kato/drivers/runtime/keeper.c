@@ -28,6 +28,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -42,7 +43,7 @@ struct spec {
     gid_t *groups;
     size_t args, envs, cgroup_count, group_count;
     long uid, gid;
-    long long rotate, files;
+    long long rotate, files, descriptors;
     double grace;
 };
 
@@ -150,6 +151,7 @@ static void load(struct spec *spec) {
         else if (!strcmp(key, "events")) spec->events = value;
         else if (!strcmp(key, "rotate")) spec->rotate = atoll(value);
         else if (!strcmp(key, "files")) spec->files = atoll(value);
+        else if (!strcmp(key, "descriptors")) spec->descriptors = atoll(value);
         else if (!strcmp(key, "grace")) spec->grace = atof(value);
     }
     errno = EINVAL;
@@ -163,6 +165,11 @@ static void join(const struct spec *spec, int faults) {
 
 /* Becomes the task's user, in its folder. Root's groups go first, while that is still permitted. */
 static void become(const struct spec *spec, int faults) {
+    struct rlimit files;
+    if (spec->descriptors > 0 && !getrlimit(RLIMIT_NOFILE, &files)) {
+        if ((rlim_t)spec->descriptors < files.rlim_max) files.rlim_cur = (rlim_t)spec->descriptors;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     if (spec->uid >= 0) {
         if (setgroups(spec->group_count, spec->groups)) fault(faults, "set groups");
         if (setresgid((gid_t)spec->gid, (gid_t)spec->gid, (gid_t)spec->gid)) fault(faults, "set group");
@@ -250,13 +257,21 @@ static void stop(double grace) {
     stopping = true;
 }
 
+/* Takes whole lines; one that a read has cut waits for its rest. */
 static void obey(int control) {
-    char text[256];
-    ssize_t got = read(control, text, sizeof text - 1);
+    static char text[256];
+    static size_t held;
+    ssize_t got = read(control, text + held, sizeof text - held);
     if (got <= 0) return;
-    text[got] = '\0';
-    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+    held += (size_t)got;
+    char *line = text;
+    for (char *end; (end = memchr(line, '\n', (size_t)(text + held - line))); line = end + 1) {
+        *end = '\0';
         if (!strncmp(line, "stop ", 5)) stop(atof(line + 5));
+    }
+    held -= (size_t)(line - text);
+    if (held == sizeof text) held = 0; /* nobody writes a line as long as that */
+    memmove(text, line, held);
 }
 
 static void save_end(int status, const struct spec *spec) {

@@ -11,23 +11,24 @@ stays in the record, closed to all but the cell, while the task is known: `execu
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import signal
-import subprocess
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from kato.drivers.runtime import Exit, Found, Launch, Options
+from kato.drivers.runtime import Exit, Found, Launch, Options, keeper
 from kato.drivers.runtime.leftovers import end_all
 from kato.drivers.runtime.limits import Limits
-from kato.drivers.runtime.record import Record, Spec, Started, exit_of, start_time, surplus
+from kato.drivers.runtime.record import Record, Spec, Started, exit_of, surplus
 from kato.drivers.runtime.sandbox import (
     Identity,
     closed_folder,
@@ -43,13 +44,10 @@ from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.errors import DriverError, DriverMissing, NotFound
 from kato.model.link import Output
 
-KEEPER = Path(__file__).with_name("keeper")
 ROTATE = 10 << 20
 """Bytes of a full output file."""
 FULL_FILES = 2
 """How many full output files are kept beside the current one."""
-NOT_ENTERED = 125
-"""The keeper's exit code where it could not enter the task's surroundings."""
 _T = TypeVar("_T")
 
 
@@ -59,9 +57,9 @@ class Driver:
     name = "process"
     powers: tuple[str, ...] = ("logs", "execute")
 
-    def __init__(self, options: Options, limits: Limits, lock: int, *, rotate: int, keeper: Path) -> None:
-        """lock: the descriptor that holds the folder's lock."""
-        self._keeper = keeper
+    def __init__(self, options: Options, limits: Limits, lock: int, *, rotate: int, program: Path) -> None:
+        """lock: the descriptor that holds the folder's lock. program: the keeper."""
+        self._keeper = program
         self.notes: tuple[str, ...] = (
             *limits.notes,
             "Volumes are links in the sandbox: read-only ones are not enforced.",
@@ -76,17 +74,18 @@ class Driver:
         self._starting: dict[str, asyncio.Task[Found]] = {}
         self._endings: dict[str, asyncio.Task[Exit]] = {}
         self._changes: Changes | None = None
+        self._tidying = threading.Lock()
 
     @classmethod
     async def open(
-        cls, options: Options, *, rotate: int = ROTATE, limits: Limits | None = None, keeper: Path = KEEPER
+        cls, options: Options, *, rotate: int = ROTATE, limits: Limits | None = None, program: Path = keeper.KEEPER
     ) -> "Driver":
         """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it.
 
-        rotate: bytes of a full output file. limits: by default what this machine permits.
+        rotate: bytes of a full output file. limits: by default what this machine permits. program: the keeper.
         """
-        if not os.access(keeper, os.X_OK):
-            raise DriverMissing(f"{keeper} is missing: it is compiled when Káto is built. Run: pip install -e .")
+        if not os.access(program, os.X_OK):
+            raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
             for folder in (options.folder, options.folder / ".kept", options.volumes):
@@ -102,13 +101,7 @@ class Driver:
             raise DriverError(
                 f"Another cell runs its tasks in {options.folder}. Stop it, or choose another folder (KATO_DATA)."
             ) from None
-        return cls(
-            options,
-            limits or Limits.open(options.folder),
-            lock,
-            rotate=rotate,
-            keeper=keeper,
-        )
+        return cls(options, limits or Limits.open(options.folder), lock, rotate=rotate, program=program)
 
     async def close(self) -> None:
         """Lets go. Tasks and their keepers go on."""
@@ -123,19 +116,23 @@ class Driver:
 
     async def found(self) -> Mapping[str, Found]:
         """Every task with a record. A start that was cut off before the task ran is cleared away."""
-        names = [entry.name for entry in os.scandir(self._options.folder) if not entry.name.startswith(".")]
         known: dict[str, Found] = {}
-        for name in names:
-            record = self._record(name)
-            if name in self._starting:
-                with contextlib.suppress(DriverError):  # whoever starts it hears that
-                    known[name] = await asyncio.shield(self._starting[name])
-                continue
-            if (started := await _started(record)) is None:
-                await self._in_thread(self._discard, record)
-            else:
-                known[name] = await self._look(record, started)
+        with _translated("The tasks on this node cannot be told"):
+            for name in [name for name in os.listdir(self._options.folder) if not name.startswith(".")]:
+                if (found := await self._find(name)) is not None:
+                    known[name] = found
         return known
+
+    async def _find(self, task: str) -> Found | None:
+        record = self._record(task)
+        if task in self._starting:
+            with contextlib.suppress(DriverError):  # whoever starts it hears that
+                return await asyncio.shield(self._starting[task])
+            return None
+        if (started := await keeper.started(record)) is not None:
+            return await self._look(record, started)
+        await self._in_thread(self._discard, record)
+        return None
 
     async def start(self, launch: Launch) -> Found:
         """Starts the task, or finds it started before."""
@@ -147,52 +144,56 @@ class Driver:
         return await asyncio.shield(starting)
 
     async def _begin(self, record: Record, launch: Launch) -> Found:
-        if (started := await _started(record)) is not None:
-            return await self._look(record, started)
-        return await self._in_thread(self._start, record, launch)
+        with _translated(f"Task {record.task} cannot be started"):
+            if (started := await keeper.started(record)) is not None:
+                return await self._look(record, started)
+            return await self._in_thread(self._start, record, launch)
 
     async def wait(self, task: str) -> Exit:
         """Returns once its keeper is gone, and so nothing of the task is left."""
         record = self._record(task)
-        started = record.started()
-        if started is None:
-            raise DriverError(f"process: there is no task {task} here.")
-        return await asyncio.shield(self._ending(record, started))
+        with _translated(f"The end of task {task} cannot be watched"):
+            started = record.started()
+            if started is None:
+                raise DriverError(f"process: there is no task {task} here.")
+            return await asyncio.shield(self._ending(record, started))
 
     async def stop(self, task: str, grace: float) -> None:
         """Hands the wish to the keeper, which carries it out though the cell dies. No error where it has ended."""
-        # No reader (ENXIO) or no file: the keeper is gone, and with it the task.
-        with contextlib.suppress(OSError):
+        try:
             control = os.open(self._record(task).control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(control, f"stop {grace:.3f}\n".encode())
             finally:
                 os.close(control)
+        except OSError as error:
+            # No file, or no reader: the keeper is gone, and with it the task.
+            if error.errno not in (errno.ENOENT, errno.ENXIO, errno.EPIPE):
+                raise DriverError(f"Task {task} cannot be stopped: {error}.") from error
 
     async def remove(self, task: str) -> None:
         """Forgets an ended task. Its output and sandbox are kept for a day, but no more than 20 of one app, and
         none where the disk is nine tenths full."""
         record = self._record(task)
-        if (started := record.started()) is None:
-            return
-        if (await self._look(record, started)).exit is None:
-            raise DriverError(f"process: task {task} still runs. Stop it before it is removed.")
-        self._endings.pop(task, None)
-        try:
+        with _translated(f"Task {task} cannot be removed"):
+            if (started := record.started()) is None:
+                return
+            if (await self._look(record, started)).exit is None:
+                raise DriverError(f"process: task {task} still runs. Stop it before it is removed.")
+            self._endings.pop(task, None)
             await self._in_thread(self._remove, record)
-        except OSError as error:
-            raise DriverError(f"Task {task} cannot be removed: {error}.") from error
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
         """Runs a command with the task's user, environment, folder and limits; 128 + n where signal n ended it."""
         record = self._record(task)
-        if not record.locked():
-            raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
-        words = [str(self._keeper), "run", str(record.folder), *argv]
         null = asyncio.subprocess.DEVNULL
-        process = await asyncio.create_subprocess_exec(
-            *words, stdin=null, stdout=null, stderr=null, env={}, start_new_session=True
-        )
+        with _translated(f"{argv[0]} cannot be run in task {task}"):
+            if not record.locked():
+                raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
+            words = [str(self._keeper), "run", str(record.folder), *argv]
+            process = await asyncio.create_subprocess_exec(
+                *words, stdin=null, stdout=null, stderr=null, env={}, start_new_session=True
+            )
         try:
             async with asyncio.timeout(timeout):
                 code = await process.wait()
@@ -202,7 +203,7 @@ class Driver:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-        if code == NOT_ENTERED:
+        if code == keeper.NOT_ENTERED:
             raise DriverError(f"process: {argv[0]} could not be run in task {task}.")
         return code if code >= 0 else 128 - code
 
@@ -214,7 +215,7 @@ class Driver:
         folder = record.folder if record.exists else self._options.folder / ".kept" / task
         if stream not in ("stdout", "stderr") or not folder.is_dir():
             raise NotFound(f"There is no {stream} of task {task} on this node.")
-        with contextlib.ExitStack() as stack:
+        with _translated(f"The {stream} of task {task} cannot be read"), contextlib.ExitStack() as stack:
             reader = stack.enter_context(Stream(folder, stream))
             ending = changed = None
             if follow and (started := record.started()) is not None:
@@ -257,7 +258,7 @@ class Driver:
         return ending
 
     async def _watch(self, record: Record, started: Started) -> Exit:
-        await _until_gone(record, started)
+        await keeper.until_gone(record, started)
         return await self._in_thread(self._conclude, record, started)
 
     def _conclude(self, record: Record, started: Started) -> Exit:
@@ -280,7 +281,8 @@ class Driver:
             self._prepare(record, launch)
             started = self._spawn(record, launch)
         except (OSError, ValueError, DriverError) as error:
-            self._discard(record)
+            with contextlib.suppress(OSError, DriverError):  # what is left goes with the next look, or start
+                self._discard(record)
             raise DriverError(f"Task {launch.task} cannot be started: {error}") from error
         return Found(task=record.task, started=started.time, pid=started.pid)
 
@@ -305,27 +307,18 @@ class Driver:
             rotate=self._rotate,
             files=FULL_FILES,
             grace=app.kill_grace,
+            descriptors=self._options.descriptors,
         )
         file = os.open(record.spec, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with open(file, "wb") as stream:
             stream.write(spec.encode())
 
     def _spawn(self, record: Record, launch: Launch) -> Started:
-        """The keeper's first process ends once it has detached; its pipe closes once the task runs or cannot."""
-        with subprocess.Popen(
-            [self._keeper, "keep", record.folder],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            close_fds=False,  # the keeper closes all that it did not ask for
-        ) as process:
-            said = process.stdout.read() if process.stdout else b""
-        started = record.started()
-        if said.startswith(b"{") and started is not None:
-            return started
-        where = working_folder(launch.app, record.sandbox)
-        raise DriverError(_why(said.decode(errors="replace"), command(launch.app)[0], where, self._who(launch)))
+        try:
+            return keeper.spawn(self._keeper, record)
+        except keeper.Fault as fault:
+            where = working_folder(launch.app, record.sandbox)
+            raise DriverError(_words(fault, command(launch.app)[0], where, self._who(launch))) from fault
 
     def _discard(self, record: Record) -> None:
         """Takes away all of a start that did not come about."""
@@ -340,62 +333,33 @@ class Driver:
         for secret in (record.spec, record.control):
             secret.unlink(missing_ok=True)
         os.utime(record.folder)
-        if (kept / record.task).exists():  # the id was used before, which only a restored store does
-            delete(kept / record.task)
-        record.folder.rename(kept / record.task)
-        now, disk = time.time(), shutil.disk_usage(kept)
-        ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(kept)]
-        for task in surplus(ages, full=disk.free * 10 < disk.total):
-            delete(kept / task)
+        with self._tidying:  # one thread at a time deletes what is kept
+            if (kept / record.task).exists():  # the id was used before, which only a restored store does
+                delete(kept / record.task)
+            record.folder.rename(kept / record.task)
+            now, disk = time.time(), shutil.disk_usage(kept)
+            ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(kept)]
+            for task in surplus(ages, full=disk.free * 10 < disk.total):
+                delete(kept / task)
 
 
-async def _started(record: Record) -> Started | None:
-    """Its start; a keeper whose cell was killed meanwhile is given the moment that it needs to write it."""
-    while (started := record.started()) is None and record.locked():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)  # a window of a few ms, right after kill -9; nothing tells that it closes
-    return started
-
-
-async def _until_gone(record: Record, started: Started) -> None:
-    """Returns when the keeper is gone: its pidfd says so, taken while the lock and the start time prove it."""
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """The kernel's refusals (no descriptors left, a full or failing disk) as DriverError, which an agent bears."""
     try:
-        handle = os.pidfd_open(started.keeper)
-    except ProcessLookupError:
-        handle = -1
-    try:
-        ours = handle >= 0 and start_time(started.keeper) == started.keeper_start
-        if record.locked():
-            if not ours:
-                raise DriverError(
-                    f"The keeper of task {record.task} lives, but not in this cell's pid namespace. "
-                    "Run the cell where it ran before."
-                )
-            await _readable(handle)
-        # Where the cell is process 1 of a container it inherits its keepers, and no one else reaps them.
-        if ours:
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
-    finally:
-        if handle >= 0:
-            os.close(handle)
+        yield
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise DriverError(f"{what}: {error}.") from error
 
 
-async def _readable(handle: int) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(handle, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(handle)
-
-
-def _why(said: str, program: str, where: Path, who: Identity) -> str:
+def _words(fault: keeper.Fault, program: str, where: Path, who: Identity) -> str:
     """A keeper's fault as a sentence that says what to do."""
-    step, _, cause = said.partition(": ")
-    if step == "run":
-        return f"{program} cannot be run: {cause}. Name a program that is on the PATH and may be executed."
-    if step == "enter":
+    if fault.step == "run":
+        return f"{program} cannot be run: {fault.cause}. Name a program that is on the PATH and may be executed."
+    if fault.step == "enter":
         closed = closed_folder(where, who)
         remedy = f"Open the way for its user: chmod o+x {closed}" if closed else "Check the label KATO_WORKDIR"
-        return f"its folder {where} cannot be entered: {cause}. {remedy}."
-    return f"the keeper could not {step or 'start'}: {cause or 'it was killed'}."
+        return f"its folder {where} cannot be entered: {fault.cause}. {remedy}."
+    return str(fault)

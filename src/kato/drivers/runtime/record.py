@@ -27,6 +27,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     rotate: bytes of a full output file; files: how many full ones are kept beside the current. grace: seconds
     between SIGTERM and SIGKILL where the keeper itself is told to end. events: the cgroup's file of OOM kills.
+    descriptors: the soft limit of open files; None for the keeper's own.
     """
 
     argv: tuple[str, ...]
@@ -38,6 +39,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     rotate: int
     files: int
     grace: float
+    descriptors: int | None = None
 
     def encode(self) -> bytes:
         """The pairs, as keeper.c reads them. ValueError where a word holds a NUL: no process can be given it."""
@@ -50,6 +52,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         pairs += [("arg", word) for word in self.argv]
         pairs += [("env", f"{name}={value}") for name, value in self.env.items()]
         pairs += [("cgroup", folder) for folder in self.cgroups]
+        if self.descriptors is not None:
+            pairs.append(("descriptors", self.descriptors))
         if self.events is not None:
             pairs.append(("events", self.events))
         if self.user is not None:

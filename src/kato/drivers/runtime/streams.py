@@ -14,7 +14,7 @@ from typing import Self
 from kato.model.errors import DriverError
 
 PIECE = 65536
-_MODIFY, _CLOSE_WRITE, _CREATE = 0x2, 0x8, 0x100
+_MODIFY, _CLOSE_WRITE, _CREATE, _OVERFLOW = 0x2, 0x8, 0x100, 0x4000
 _HEADER = struct.Struct("iIII")
 
 
@@ -126,9 +126,11 @@ class Changes:
         data = os.read(self._fd, PIECE)
         at = 0
         while at < len(data):
-            watch, _, _, length = _HEADER.unpack_from(data, at)
+            watch, what, _, length = _HEADER.unpack_from(data, at)
             at += _HEADER.size + length
-            for changed in self._listeners.get(watch, ()):
+            # Where the kernel's queue was full, nobody knows whose changes it dropped.
+            heard = self._listeners if what & _OVERFLOW else (watch,)
+            for changed in (each for one in heard for each in self._listeners.get(one, ())):
                 changed.set()
 
 
