@@ -1,4 +1,4 @@
-"""How long a decision takes: 50,000 tasks from nothing, and one change among 100,000. One JSON line each.
+"""How long a decision takes: 50,000 tasks from nothing, one change among 100,000, a wide deployment. JSON lines.
 
 PYTHONPATH=src python bench/decide.py [--seed N] [--profile]
 """
@@ -15,16 +15,20 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from kato.model.action import Place, Plan
 from kato.model.app import App, PortDefinition, VersionInfo
+from kato.model.deployment import Deployment
 from kato.model.node import Node, Resources
 from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
-from kato.plan import Memory, decide, frontends
+from kato.plan import Recall, decide, frontends
+from kato.plan.deployment import steps
+
+T = TypeVar("T")
 
 NOW = 1_800_000_000.0
 VERSION = "2026-01-01T00:00:00.000Z"
@@ -93,7 +97,7 @@ def _constraints(chance: random.Random, count: int) -> tuple[tuple[str, ...], ..
     )
 
 
-def timed(work: Callable[[], Plan], profile: bool) -> tuple[float, Plan]:
+def timed(work: Callable[[], T], profile: bool) -> tuple[float, T]:
     """Seconds of this process's CPU-bound work on the wall clock, and its result."""
     gc.collect()
     profiler = cProfile.Profile()
@@ -135,6 +139,12 @@ def one_change(world: World, app: str) -> World:
     return replace(world, statuses={**world.statuses, app: mine})
 
 
+def one_fact(world: World, taken: int) -> World:
+    """The same world after one node has found that something else listens on one of its ports."""
+    first = msgspec.structs.replace(world.nodes[min(world.nodes)], taken=(taken,))
+    return replace(world, nodes={**world.nodes, first.id: first})
+
+
 def say(**figure: object) -> None:
     print(json.dumps(figure), flush=True)
 
@@ -162,26 +172,42 @@ def main() -> None:
 
     world = World(nodes=nodes, apps=make_apps(chance, 100_000))
     world = placed(world, decide(world, NOW))
-    memory = Memory()
-    whole, _ = timed(lambda: decide(world, NOW, memory), False)
+    recall = Recall()
+    whole, _ = timed(lambda: decide(world, NOW, recall), False)
     say(figure="decide_100k_first_look", seconds=round(whole, 3), tasks=sum(map(len, world.tasks.values())))
     app = sorted(world.tasks)[500]
     changed = one_change(world, app)
-    seconds, plan = timed(lambda: decide(changed, NOW, memory), options.profile)
+    seconds, plan = timed(lambda: decide(changed, NOW, recall), options.profile)
     say(figure="decide_100k_one_change", seconds=round(seconds, 4), limit=0.1, actions=len(plan.actions))
+    fact = one_fact(changed, 31_999)
+    seconds, plan = timed(lambda: decide(fact, NOW, recall), options.profile)
+    say(figure="decide_100k_one_nodes_facts", seconds=round(seconds, 4), limit=0.1, actions=len(plan.actions))
+    recall = Recall()
+    frontends(world, recall)
+    seconds, _ = timed(lambda: frontends(changed, recall), False)
+    say(figure="frontends_100k_one_change", seconds=round(seconds, 4))
+    seconds, _ = timed(lambda: frontends(fact, recall), False)
     say(
-        figure="frontends_100k_one_change",
-        seconds=round(_frontends(world, changed), 4),
+        figure="frontends_100k_one_nodes_facts",
+        seconds=round(seconds, 4),
         max_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     )
+    _steps()
 
 
-def _frontends(world: World, changed: World) -> float:
-    memory = Memory()
-    frontends(world, memory)
-    began = time.perf_counter()
-    frontends(changed, memory)
-    return time.perf_counter() - began
+def _steps() -> None:
+    """The steps of a deployment of 4,000 apps in 40 groups, each app waiting for the group before its own."""
+    names = [f"/g{n % 40}/app{n}" for n in range(4_000)]
+    before = {name: f"/g{n % 40 - 1}" for n, name in enumerate(names) if n % 40}
+    apps = {
+        name: App(id=name, cmd="serve", version=VERSION, dependencies=(before[name],) if name in before else ())
+        for name in names
+    }
+    target: dict[str, str | None] = dict.fromkeys(names, VERSION)
+    change = Deployment(id="d", version=VERSION, original=dict.fromkeys(names), target=target, started=NOW)
+    world = World(apps=apps, spec=lambda id, version: apps[id])
+    seconds, found = timed(lambda: steps(change, world), False)
+    say(figure="steps_4k_apps", seconds=round(seconds, 4), limit=0.05, steps=len(found))
 
 
 if __name__ == "__main__":

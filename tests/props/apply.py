@@ -8,6 +8,7 @@ import msgspec
 
 from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Place, Stop
 from kato.model.app import App
+from kato.model.deployment import Launches
 from kato.model.frontend import BorderAck
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
@@ -18,7 +19,7 @@ V = TypeVar("V")
 
 def apply(world: World, actions: Iterable[Action], now: float) -> World:
     """The World after these actions. What did not change stays the same object. Asserts that no key is
-    written twice, since a transaction may not.
+    written twice, but for the launch records that actions carry.
     """
     actions = list(actions)
     written: set[tuple[str, str]] = set()
@@ -54,10 +55,12 @@ def _applied(world: World, action: Action, now: float) -> World:
         case Drain(task=task, reason=reason):
             assert task.goal == "run"
             return _goal(world, task, goal="drain", reason=reason, expected=True, now=now)
-        case Stop(task=task, reason=reason, expected=expected):
+        case Stop(task=task, reason=reason, expected=expected, launches=launches):
             assert task.goal != "stop"
+            world = counted(world, launches)
             return _goal(world, task, goal="stop", reason=reason, expected=expected, now=now)
-        case Forget(task=task):
+        case Forget(task=task, launches=launches):
+            world = counted(world, launches)
             return replace(
                 world,
                 tasks=within(world.tasks, task.app, task.id, None),
@@ -76,10 +79,16 @@ def _applied(world: World, action: Action, now: float) -> World:
                 progress=without(world.progress, id),
                 locks={app: held for app, held in world.locks.items() if held != id},
             )
-        case Clear(what=what, id=id):
+        case Clear(what=what, id=id, launches=launches):
+            world = counted(world, launches)
             if what == "kill":
                 return replace(world, kills=without(world.kills, id))
             return replace(world, nudges=without(world.nudges, id))
+
+
+def counted(world: World, launches: Launches | None) -> World:
+    """The World with a launch record that an action carries."""
+    return world if launches is None else replace(world, launches={**world.launches, launches.app: launches})
 
 
 def _goal(world: World, task: Task, *, now: float, **more: Any) -> World:

@@ -11,24 +11,23 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from apply import apply, obey, report, standing, tasks_of
+from apply import apply, obey, report, standing, tasks_of, without
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from builders import app, node, world
-from kato.model.action import Drain, Place, Plan, Stop
+from kato.model.action import Count, Drain, Place, Plan, Stop
 from kato.model.app import App, PortDefinition, UpgradeStrategy, VersionInfo
 from kato.model.app import HealthCheck as Check
-from kato.model.deployment import Deployment, Kill, Nudge
+from kato.model.deployment import Deployment, Kill, Launches, Nudge
 from kato.model.frontend import BorderAck
 from kato.model.ids import timestamp
 from kato.model.node import Resources
 from kato.model.task import Task, TaskState
 from kato.model.world import World
-from kato.plan import Memory, decide
+from kato.plan import Recall, decide
 from kato.plan.constraints import value
-from kato.plan.state import serves
 
 CONSTRAINTS: list[tuple[tuple[str, ...], ...]] = [
     (),
@@ -65,6 +64,11 @@ KINDS: st.SearchStrategy[dict[str, Any]] = st.builds(
 )
 
 
+def failures(here: World) -> dict[str, Launches]:
+    """How launching has gone, but for attempts, of which a number may be skipped."""
+    return {id: msgspec.structs.replace(each, attempts=0) for id, each in here.launches.items()}
+
+
 class Cell(RuleBasedStateMachine):
     world: World
     specs: dict[tuple[str, str], App]
@@ -83,7 +87,7 @@ class Cell(RuleBasedStateMachine):
         self, shapes: list[tuple[int, int, int, int]], borders: int, instances: int, more: dict[str, Any]
     ) -> None:
         self.now = 1_000_000.0
-        self.memory = Memory()
+        self.recall = Recall()
         self.specs = {}
         self.count = 0
         nodes = [
@@ -204,6 +208,26 @@ class Cell(RuleBasedStateMachine):
         self.world = replace(self.world, dark=frozenset(dark))
         self.take(turns)
 
+    @precondition(lambda self: len(self.world.nodes) > 1)
+    @rule(data=st.data(), turns=TURNS)
+    def vanish(self, data: st.DataObject, turns: list[int]) -> None:
+        """A node is taken out of the cell, with whatever ran there; that is nobody's failure."""
+        id = data.draw(st.sampled_from(sorted(self.world.nodes)))
+        before = {task.id for task in tasks_of(self.world) if task.node == id}
+        self.world = replace(self.world, nodes=without(self.world.nodes, id))
+        after = apply(self.world, self.decided().actions, self.now)
+        assert not before & {task.id for task in tasks_of(after)}
+        self.take(turns)
+
+    @rule(data=st.data(), taken=st.sets(st.integers(31000, 31012)), cpus=st.integers(0, 3), turns=TURNS)
+    def learn(self, data: st.DataObject, taken: set[int], cpus: int, turns: list[int]) -> None:
+        """A node has other facts: ports that something else listens on, and more cores."""
+        before = self.world.nodes[data.draw(st.sampled_from(sorted(self.world.nodes)))]
+        more = msgspec.structs.replace(before.resources, cpus=before.resources.cpus + cpus)
+        now = msgspec.structs.replace(before, taken=tuple(sorted(taken)), resources=more, price=float(cpus))
+        self.world = replace(self.world, nodes={**self.world.nodes, now.id: now})
+        self.take(turns)
+
     @rule(seconds=st.sampled_from([0.5, 5.0, 31.0, 61.0, 400.0]), turns=TURNS)
     def wait(self, seconds: float, turns: list[int]) -> None:
         self.now += seconds
@@ -233,13 +257,23 @@ class Cell(RuleBasedStateMachine):
         self.now += 1.0
 
     def decided(self) -> Plan:
-        plan = decide(self.world, self.now, self.memory)
-        assert plan == decide(self.world, self.now), "a memory changes the plan"
+        plan = decide(self.world, self.now, self.recall)
+        assert plan == decide(self.world, self.now), "what is recalled changes the plan"
         assert plan.wake_at is None or plan.wake_at > self.now
         self.check(plan)
+        self.check_parts(plan)
         again = decide(apply(self.world, plan.actions, self.now), self.now)
         assert not again.actions, f"deciding again yields {[str(each) for each in again.actions]}"
         return plan
+
+    def check_parts(self, plan: Plan) -> None:
+        """Whatever first part of a plan is committed, each failure is counted once when it is decided again."""
+        whole = failures(apply(self.world, plan.actions, self.now))
+        counting = any(getattr(each, "launches", None) for each in plan.actions if not isinstance(each, Count))
+        for cut in range(1, len(plan.actions)) if counting else ():
+            part = apply(self.world, plan.actions[:cut], self.now)
+            rest = decide(part, self.now)
+            assert failures(apply(part, rest.actions, self.now)) == whole, f"cut after {plan.actions[cut - 1]}"
 
     def check(self, plan: Plan) -> None:
         here = self.world
@@ -301,7 +335,8 @@ class Cell(RuleBasedStateMachine):
 
     @staticmethod
     def serves(here: World, task: Task) -> bool:
-        return task.node not in here.dark and serves(task, here.statuses.get(task.app, {}).get(task.id))
+        answers = task.node in here.nodes and task.node not in here.dark
+        return answers and task.serves(here.statuses.get(task.app, {}).get(task.id))
 
     @invariant()
     def nothing_is_oversubscribed(self) -> None:
@@ -323,7 +358,10 @@ class Cell(RuleBasedStateMachine):
         self.world = replace(self.world, dark=frozenset())
         roomy = {
             id: msgspec.structs.replace(
-                each, resources=Resources(cpus=99.0, mem=99_000.0, disk=99_000.0), ports=((30000, 32000),)
+                each,
+                resources=Resources(cpus=99.0, mem=99_000.0, disk=99_000.0),
+                ports=((30000, 32000),),
+                taken=(),
             )
             for id, each in self.world.nodes.items()
         }

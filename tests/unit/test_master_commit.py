@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import pytest
 
-from builders import V1, V2, app, task
+from builders import V1, V2, app, node, status, task
 from kato.master.commit import Committer
 from kato.model.action import Action, Count, Drain, Finish, Forget, Place, Plan, Stop
-from kato.model.deployment import Deployment, Kill, Launches
+from kato.model.deployment import Deployment, Kill, Launches, Record
 from kato.model.errors import LeadershipLost, StoreUnavailable
-from kato.model.task import Task
+from kato.model.task import Task, TaskState
+from kato.plan import decide
 from kato.store import MAX_TXN_OPERATIONS, Delete, Op, Put, keys
 from kato.store.memory import FailAt, MemoryStore
 from kato.store.mirror import Mirror, follow
@@ -138,3 +139,26 @@ async def test_after_an_unknown_outcome_the_mirror_shows_what_was_written(when: 
         assert len(cell.tasks()) == (1 if when == "after" else 0)
         cell.store.faults = None
         assert await cell.commit(Place(task(WEB, attempt=2)))
+
+
+async def test_a_plan_cut_off_in_the_middle_counts_each_failure_once() -> None:
+    """However often only a first part of a plan is committed: failures go with the tasks that failed."""
+    many = app("/many", instances=200)
+    tasks = [task(many, attempt=n) for n in range(1, 201)]
+    async with leading() as cell:
+        machine = node(cpus=99.0)
+        await cell.put(Put(keys.node(machine.id), keys.encode(machine)))
+        await cell.put(Put(keys.version(many.id, many.version), keys.encode(many)))
+        await cell.put(Put(keys.app(many.id), keys.encode(Record(app=many.id, version=many.version))))
+        await cell.put(*(Put(keys.task(each.node, each.id), keys.encode(each)) for each in tasks))
+        facts = [status(each, TaskState.FAILED, started=5.0, ended=6.0) for each in tasks]
+        await cell.put(*(Put(keys.status(each.node, each.task), keys.encode(each)) for each in facts))
+        for _ in range(2):
+            cell.store.faults = FailAt(cell.store.writes + 2, "before")
+            with pytest.raises(StoreUnavailable):
+                await cell.commit(*decide(cell.mirror.world(), 7.0).actions)
+            cell.store.faults = None
+            assert 0 < cell.mirror.world().launches[many.id].failures == 200 - len(cell.tasks()) < 200
+        assert await cell.commit(*decide(cell.mirror.world(), 7.0).actions)
+        assert cell.mirror.world().launches[many.id].failures == 200
+        assert not cell.tasks()

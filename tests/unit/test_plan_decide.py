@@ -12,7 +12,7 @@ from kato.model.deployment import Deployment, Kill, Launches, Nudge
 from kato.model.frontend import BorderAck
 from kato.model.node import Resources
 from kato.model.task import Health, TaskState
-from kato.plan import decide
+from kato.plan import Recall, decide
 
 NOW = 1000.0
 BORDER = BorderAck(node="n1", seq=7)
@@ -23,9 +23,9 @@ def kinds(actions: tuple[Action, ...]) -> list[str]:
 
 
 def record(actions: tuple[Action, ...]) -> Launches:
-    [count] = [action for action in actions if isinstance(action, Count)]
-    assert count.launches is not None
-    return count.launches
+    """What is written of how launching has gone, in the end."""
+    written = [each.launches for each in actions if isinstance(each, Count | Forget | Stop | Clear)]
+    return [each for each in written if each][-1]
 
 
 def test_an_app_is_placed_whole_and_counted_before() -> None:
@@ -52,7 +52,7 @@ def ended(state: TaskState = TaskState.FAILED, *, ran: float = 5.0, launches: La
 
 def test_an_unexpected_end_delays_the_next_launch() -> None:
     plan = decide(ended(), NOW)
-    assert kinds(plan.actions) == ["Count", "Forget"]
+    assert kinds(plan.actions) == ["Forget"]
     found = record(plan.actions)
     assert (found.failures, found.until) == (1, NOW + 1)
     assert found.last_failure is not None and found.last_failure.message == "it ended with exit code 3"
@@ -62,7 +62,7 @@ def test_an_unexpected_end_delays_the_next_launch() -> None:
 
 @pytest.mark.parametrize(("state", "ran"), [(TaskState.FAILED, 60.0), (TaskState.LOST, 5.0)])
 def test_a_steady_task_and_one_lost_with_its_machine_are_replaced_at_once(state: TaskState, ran: float) -> None:
-    assert kinds(decide(ended(state, ran=ran), NOW).actions) == ["Count", "Forget", "Place"]
+    assert kinds(decide(ended(state, ran=ran), NOW).actions) == ["Forget", "Count", "Place"]
 
 
 def test_after_the_delay_it_is_launched() -> None:
@@ -105,7 +105,7 @@ def test_a_late_report_of_an_end_and_scaling_down_forgive_in_one_plan() -> None:
     facts = [status(mine[0]), status(mine[1]), status(mine[2], TaskState.FAILED, started=0.0, ended=3.0)]
     cell = world(apps=[wish], nodes=[node()], tasks=mine, statuses=facts)
     plan = decide(cell, NOW)
-    assert kinds(plan.actions) == ["Count", "Forget", "Stop"]
+    assert kinds(plan.actions) == ["Forget", "Stop", "Count"]
     assert record(plan.actions).failures == 0
 
 
@@ -117,7 +117,7 @@ def test_a_nudge_ends_the_delay() -> None:
         nudges={"/web": Nudge(app="/web")},
     )
     plan = decide(waiting, NOW)
-    assert kinds(plan.actions) == ["Count", "Clear", "Place"]
+    assert kinds(plan.actions) == ["Clear", "Count", "Place"]
     assert record(plan.actions).failures == 0
 
 
@@ -140,7 +140,7 @@ def sick(failures: int, most: int = 3) -> Any:
 
 def test_a_task_that_its_check_gives_up_is_stopped_at_once_and_counted() -> None:
     plan = decide(sick(3), NOW)
-    assert kinds(plan.actions) == ["Count", "Stop"]
+    assert kinds(plan.actions) == ["Stop"]
     [stop] = [action for action in plan.actions if isinstance(action, Stop)]
     assert not stop.expected
     assert stop.reason == "its HTTP check failed 3 times in a row (connection refused)"
@@ -178,12 +178,12 @@ def kill(cell: Any) -> Any:
 
 
 def test_a_killed_task_that_serves_drains_and_is_replaced_meanwhile() -> None:
-    assert kinds(decide(kill(serving()), NOW).actions) == ["Count", "Drain", "Place"]
+    assert kinds(decide(kill(serving()), NOW).actions) == ["Drain", "Count", "Place"]
 
 
 def test_without_a_service_port_or_a_live_border_there_is_nothing_to_drain() -> None:
-    assert kinds(decide(kill(serving(ports=0)), NOW).actions) == ["Count", "Stop", "Place"]
-    assert kinds(decide(replace(kill(serving()), borders={}), NOW).actions) == ["Count", "Stop", "Place"]
+    assert kinds(decide(kill(serving(ports=0)), NOW).actions) == ["Stop", "Count", "Place"]
+    assert kinds(decide(replace(kill(serving()), borders={}), NOW).actions) == ["Stop", "Count", "Place"]
 
 
 def test_a_killed_task_is_not_a_failure_and_takes_its_kill_along() -> None:
@@ -191,7 +191,7 @@ def test_a_killed_task_is_not_a_failure_and_takes_its_kill_along() -> None:
     gone = next(iter(cell.tasks["/web"].values()))
     cell = replace(cell, statuses={"/web": {gone.id: status(gone, TaskState.KILLED, ended=NOW)}})
     plan = decide(cell, NOW)
-    assert kinds(plan.actions) == ["Count", "Forget", "Place"]
+    assert kinds(plan.actions) == ["Forget", "Count", "Place"]
     assert record(plan.actions).failures == 0
 
 
@@ -260,10 +260,21 @@ def test_scaling_down_drains_the_youngest() -> None:
     assert {action.reason for action in drains} == {"the app is scaled down"}
 
 
-def test_tasks_of_dark_and_vanished_nodes_are_left_alone() -> None:
+def test_tasks_of_dark_nodes_are_left_alone() -> None:
     cell = serving()
     assert decide(replace(cell, dark=frozenset({"n1"})), NOW).actions == ()
-    assert decide(replace(cell, nodes={}), NOW).actions == ()
+
+
+@pytest.mark.parametrize("goal", ["run", "drain", "stop"])
+def test_tasks_of_a_node_that_is_gone_are_replaced_and_no_failure_is_counted(goal: str) -> None:
+    cell = replace(serving(on="n0", goal=goal, expected=goal != "run"), dark=frozenset({"n0"}))
+    recall = Recall()
+    known = replace(cell, nodes={**cell.nodes, "n0": node("n0")})
+    decide(known, NOW, recall)
+    plan = decide(cell, NOW, recall)
+    assert kinds(plan.actions) == ["Forget", "Count", "Place"]
+    assert str(plan.actions[0]).endswith(": its node is gone")
+    assert record(plan.actions).failures == 0 and record(plan.actions).last_failure is None
 
 
 def test_nothing_is_placed_on_a_dark_node_and_the_refusals_say_so() -> None:
@@ -296,4 +307,4 @@ def test_what_ends_makes_room_in_the_same_plan() -> None:
     gone = task(wish, resources=Resources(cpus=4.0, mem=32.0))
     fact = status(gone, TaskState.FAILED, started=NOW - 100, ended=NOW)
     plan = decide(world(apps=[wish], nodes=[node(cpus=4.0)], tasks=[gone], statuses=[fact]), NOW)
-    assert kinds(plan.actions) == ["Count", "Forget", "Place"]
+    assert kinds(plan.actions) == ["Forget", "Count", "Place"]

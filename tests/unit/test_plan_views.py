@@ -8,7 +8,7 @@ from kato.model.deployment import Launches
 from kato.model.errors import NotFound
 from kato.model.frontend import BorderAck, Server, Service
 from kato.model.task import Health, TaskState
-from kato.plan import Memory, decide, environment, frontends, queue, why
+from kato.plan import Recall, decide, environment, frontends, queue, why
 
 PORTS = (PortDefinition(port=10_000, name="http-api"), PortDefinition(port=10_001, protocol="udp"))
 
@@ -122,13 +122,13 @@ def test_frontends_find_the_port_of_an_older_version_by_its_service_port() -> No
     ]
 
 
-def test_frontends_with_a_memory_are_the_same() -> None:
-    memory, wish = Memory(), app(ports=1)
+def test_frontends_with_what_is_recalled_are_the_same() -> None:
+    recall, wish = Recall(), app(ports=1)
     mine = task(wish)
     for facts in ([], [status(mine)], [status(mine, TaskState.FAILED)]):
         for apps in ([wish], []):
             cell = world(apps=apps, nodes=[node()], tasks=[mine], statuses=facts)
-            assert frontends(cell, memory) == frontends(cell)
+            assert frontends(cell, recall) == frontends(cell)
 
 
 def test_why_names_the_filter_the_task_and_the_last_failure() -> None:

@@ -14,23 +14,23 @@ from kato.master.leader import Term, elect, keep
 from kato.model.action import Plan
 from kato.model.errors import LeadershipLost
 from kato.model.world import World
-from kato.plan import Memory, decide
+from kato.plan import Recall, decide
 from kato.store import Store
 from kato.store.mirror import Mirror
 
 log = structlog.get_logger()
 
-Decide = Callable[[World, float, Memory], Awaitable[Plan]]
+Decide = Callable[[World, float, Recall], Awaitable[Plan]]
 
 
-async def decide_inline(world: World, now: float, memory: Memory) -> Plan:
+async def decide_inline(world: World, now: float, recall: Recall) -> Plan:
     """Decides in the caller's own turn: for the simulation."""
-    return decide(world, now, memory)
+    return decide(world, now, recall)
 
 
-async def decide_in_thread(world: World, now: float, memory: Memory) -> Plan:
+async def decide_in_thread(world: World, now: float, recall: Recall) -> Plan:
     """Decides beside the event loop, so that keeping the leader's lease never waits for it."""
-    return await asyncio.to_thread(decide, world, now, memory)
+    return await asyncio.to_thread(decide, world, now, recall)
 
 
 SPOKEN = 8
@@ -79,10 +79,10 @@ class Master:
 
     async def _reign(self, term: Term) -> None:
         committer = Committer(self._store, self._mirror, term.epoch)
-        memory = Memory()
+        recall = Recall()
 
         async def step() -> Pass:
-            return await self._step(committer, memory)
+            return await self._step(committer, recall)
 
         loop = Loop("plan", step)
         async with asyncio.TaskGroup() as group:
@@ -90,10 +90,10 @@ class Master:
             group.create_task(self._wake(loop))
             group.create_task(loop.run())
 
-    async def _step(self, committer: Committer, memory: Memory) -> Pass:
+    async def _step(self, committer: Committer, recall: Recall) -> Pass:
         world = self._mirror.world(dark=self._dark())
         now = self._clock()
-        plan = await self._decide(world, now, memory)
+        plan = await self._decide(world, now, recall)
         if plan.actions and not await committer.commit(plan, world, self._clock()):
             return Pass("the world moved on; looking again", again_in=0)
         again_in = None if plan.wake_at is None else max(plan.wake_at - self._clock(), 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Place, Plan, Stop
-from kato.model.deployment import Deployment
+from kato.model.deployment import Deployment, Launches
 from kato.model.errors import LeadershipLost, StoreUnavailable
 from kato.model.world import World
 from kato.store import MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Compare, Delete, Op, Put, Store, keys
@@ -45,16 +45,16 @@ def writes(action: Action, world: World, mirror: Mirror, seq: int, now: float) -
                 task, goal="drain", goal_since=now, goal_seq=seq, reason=reason, expected=True
             )
             yield Write((), (_put(keys.task(task.node, task.id), drained),))
-        case Stop(task=task, reason=reason, expected=expected):
+        case Stop(task=task, reason=reason, expected=expected, launches=launches):
             stopped = msgspec.structs.replace(
                 task, goal="stop", goal_since=now, goal_seq=seq, reason=reason, expected=expected
             )
-            yield Write((), (_put(keys.task(task.node, task.id), stopped),))
-        case Forget(task=task):
-            gone = [Delete(keys.task(task.node, task.id)), Delete(keys.status(task.node, task.id))]
+            yield Write((), (_put(keys.task(task.node, task.id), stopped), *_counted(launches)))
+        case Forget(task=task, launches=launches):
+            gone: list[Op] = [Delete(keys.task(task.node, task.id)), Delete(keys.status(task.node, task.id))]
             if task.id in world.kills:
                 gone.append(Delete(keys.kill(task.id)))
-            yield Write((), tuple(gone))
+            yield Write((), (*gone, *_counted(launches)))
         case Count(app=app, launches=launches):
             key = keys.launches(app)
             yield Write((), (Delete(key) if launches is None else _put(key, launches),))
@@ -62,8 +62,14 @@ def writes(action: Action, world: World, mirror: Mirror, seq: int, now: float) -
             yield Write((), (_put(keys.progress(progress.deployment), progress),))
         case Finish(deployment=id):
             yield from _finish(world.deployments[id], mirror)
-        case Clear(what=what, id=id):
-            yield Write((), (Delete(keys.kill(id) if what == "kill" else keys.nudge(id)),))
+        case Clear(what=what, id=id, launches=launches):
+            cleared = Delete(keys.kill(id) if what == "kill" else keys.nudge(id))
+            yield Write((), (cleared, *_counted(launches)))
+
+
+def _counted(launches: Launches | None) -> tuple[Op, ...]:
+    """The launch record that an action carries, written with it."""
+    return () if launches is None else (_put(keys.launches(launches.app), launches),)
 
 
 def _finish(deployment: Deployment, mirror: Mirror) -> Iterator[Write]:
@@ -151,13 +157,14 @@ class Committer:
 
 
 def _join(*parts: Write) -> Write:
-    return Write(tuple(c for part in parts for c in part.compares), tuple(op for part in parts for op in part.ops))
+    """All of them as one; of what is written to one key (as the failures of one app are), the last."""
+    ops = {op.key: op for part in parts for op in part.ops}
+    return Write(tuple(c for part in parts for c in part.compares), tuple(ops.values()))
 
 
 def _fits(write: Write) -> bool:
-    """Whether it is one transaction: within the limit, well within the bytes, no key written twice."""
-    distinct = len({op.key for op in write.ops}) == len(write.ops)
-    return distinct and FENCE + write.size <= MAX_TXN_OPERATIONS and write.bytes < MAX_TXN_BYTES // 2
+    """Whether it is one transaction: within the limit, and well within the bytes."""
+    return FENCE + write.size <= MAX_TXN_OPERATIONS and write.bytes < MAX_TXN_BYTES // 2
 
 
 def _standing(seq: int) -> Compare:

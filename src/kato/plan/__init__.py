@@ -18,31 +18,32 @@ from kato.plan.environment import environment
 from kato.plan.frontends import frontends
 from kato.plan.goals import Goals
 from kato.plan.launch import Launcher
-from kato.plan.memory import Memory
 from kato.plan.price import price
+from kato.plan.recall import Recall
 from kato.plan.review import Review, Subject
 from kato.plan.why import queue, why
 
-__all__ = ["Memory", "decide", "environment", "frontends", "queue", "why"]
+__all__ = ["Recall", "decide", "environment", "frontends", "queue", "why"]
 
 
-def decide(world: World, now: float, memory: Memory | None = None) -> Plan:
+def decide(world: World, now: float, recall: Recall | None = None) -> Plan:
     """What to do next at `now` (epoch seconds). Applying the plan and deciding again yields nothing.
 
-    The actions are in an order of which any first part may be committed by itself: facts first (steps, ends,
-    failures), then what makes room, then what takes it, then what is over.
+    The actions are in an order of which any first part may be committed by itself: facts first (steps; ends, each
+    with its failure), with what makes room; then what takes it, then what is over.
     """
-    memory = memory or Memory()
-    look = _Look(world, now, memory)
-    goals = Goals(world, memory, lambda id, app: look(id, app).settled)
+    recall = recall or Recall()
+    recall.look(world)
+    look = _Look(world, now, recall)
+    goals = Goals(world, recall, lambda id, app: look(id, app).settled)
     reviews = {id: look(id, goals.of(id)) for id in goals.ids()}
     wanted = any(review.place for review in reviews.values())
     priced = any(node.price is not None for node in world.nodes.values())
-    free = memory.free(world) if wanted or priced else None
+    free = recall.free(world) if wanted or priced else None
     price_before = price(free) if free is not None and priced else None
-    launcher = Launcher(world, now, memory)
+    launcher = Launcher(world, now, recall)
     launcher.launch(goals, reviews, free)
-    memory.forget(world)
+    recall.forget(world)
     return Plan(
         actions=_ordered(goals, reviews, launcher, _unused(world, goals, reviews)),
         waits=launcher.waits,
@@ -55,10 +56,10 @@ def decide(world: World, now: float, memory: Memory | None = None) -> Plan:
 class _Look:
     """Reviews an app once a decision."""
 
-    def __init__(self, world: World, now: float, memory: Memory) -> None:
+    def __init__(self, world: World, now: float, recall: Recall) -> None:
         self._world = world
         self._now = now
-        self._memory = memory
+        self._recall = recall
         self._seen: dict[str, Review] = {}
         self._kills: dict[str, dict[str, Kill]] = {}
         for kill in world.kills.values():
@@ -67,7 +68,7 @@ class _Look:
     def __call__(self, id: str, app: App | None) -> Review:
         seen = self._seen.get(id)
         if seen is None:
-            seen = self._seen[id] = self._memory.review(self._subject(id, app), self._now)
+            seen = self._seen[id] = self._recall.review(self._subject(id, app), self._now)
         return seen
 
     def _subject(self, id: str, app: App | None) -> Subject:
@@ -106,4 +107,4 @@ def _ordered(
     ends = [each for each in deployments if isinstance(each, Finish)]
     steps = [each for each in deployments if not isinstance(each, Finish)]
     moves = [action for review in reviews.values() for action in review.actions]
-    return (*steps, *launcher.counts, *moves, *launcher.places, *ends, *unused)
+    return (*steps, *moves, *launcher.counts, *launcher.places, *ends, *unused)

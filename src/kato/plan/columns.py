@@ -20,6 +20,8 @@ Mask = NDArray[np.bool_]
 Tasks = Mapping[str, Task]
 
 KINDS = ("cpus", "mem", "disk", "gpus")
+_FIXED = ("hostname", "region", "zone", "attributes", "runtimes", "ports")
+"""What a node says of itself that constraints and filters ask for; it hardly ever changes."""
 
 
 def thousandths(amount: Resources) -> tuple[int, ...]:
@@ -41,10 +43,9 @@ class Field:
 
 
 class Columns:
-    """What the nodes are, in the order of their ids. Made once for one mapping of nodes."""
+    """What the nodes are, in the order of their ids."""
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
-        self.source = nodes
         self.nodes = [nodes[id] for id in sorted(nodes)]
         self.index = {node.id: at for at, node in enumerate(self.nodes)}
         self.size = len(self.nodes)
@@ -57,6 +58,21 @@ class Columns:
         self._fields: dict[str, Field] = {}
         self._masks: dict[tuple[Hashable, ...], Mask] = {}
         self._taken: dict[int, list[int]] | None = None
+
+    def learn(self, at: int, node: Node) -> None:
+        """Replaces what one node says of itself."""
+        before, self.nodes[at] = self.nodes[at], node
+        self.total[:, at] = thousandths(node.resources)
+        self.weight[:, at] = 1.0 / np.maximum(self.total[:2, at], 1)
+        self.price[at] = np.nan if node.price is None else node.price
+        if any(getattr(before, name) != getattr(node, name) for name in _FIXED):
+            self._fields.clear()
+            self._masks.clear()
+        if self._taken is not None:
+            for port in before.taken:
+                self._taken[port].remove(at)
+            for port in node.taken:
+                self._taken[port].append(at)
 
     def field(self, name: str) -> Field:
         """A field that constraints name, as a column."""
@@ -85,7 +101,7 @@ class Columns:
             for at, node in enumerate(self.nodes):
                 for taken in node.taken:
                     self._taken[taken].append(at)
-        if port not in self._taken:
+        if not self._taken.get(port):
             return ranges
         free = ranges.copy()
         free[self._taken[port]] = False
@@ -133,6 +149,15 @@ class Free:
         twin.stamp = self.stamp
         return twin
 
+    def learn(self, node: Node) -> None:
+        """Replaces what one node says of itself; what its tasks use stays used."""
+        at = self.columns.index[node.id]
+        before = self.columns.total[:, at].copy()
+        self.columns.learn(at, node)
+        self.amounts[:, at] += self.columns.total[:, at] - before
+        self.ports[at] = _width(node) - sum(_given(node, port) for port in self.used(at))
+        self.stamp = object()
+
     def used(self, at: int) -> set[int]:
         """Host ports of tasks on a node. Not to be changed."""
         own = self._used.get(at)
@@ -178,7 +203,7 @@ class Free:
         for port in ports:
             if (port in own) == (sign > 0):
                 (own.remove if sign > 0 else own.add)(port)
-                if port not in node.taken and any(low <= port <= high for low, high in node.ports):
+                if _given(node, port):
                     self.ports[at] += sign
 
     def _own(self, at: int) -> set[int]:
@@ -191,34 +216,16 @@ class Free:
 _NONE: set[int] = set()
 
 
-class Ledger:
-    """What is free, kept from one World to the next: only tasks of apps whose mapping changed are read again."""
-
-    def __init__(self, columns: Columns) -> None:
-        self.free = Free(columns)
-        self._read: dict[str, Tasks] = {}
-
-    def follow(self, tasks: Mapping[str, Tasks]) -> None:
-        """Makes the ledger true for these tasks, by app and id."""
-        gone: list[Task] = []
-        come: list[Task] = []
-        for app in self._read.keys() - tasks.keys():
-            gone.extend(self._read.pop(app).values())
-        for app, now in tasks.items():
-            before = self._read.get(app)
-            if before is now:
-                continue
-            if before is None:
-                come.extend(now.values())
-            else:
-                gone.extend(task for id, task in before.items() if now.get(id) is not task)
-                come.extend(task for id, task in now.items() if before.get(id) is not task)
-            self._read[app] = now
-        self.free.give(gone)
-        self.free.take(come)
-
-
 def _width(node: Node) -> int:
     """How many ports a node has for tasks."""
-    ports = {port for port in node.taken if any(low <= port <= high for low, high in node.ports)}
-    return sum(high - low + 1 for low, high in node.ports) - len(ports)
+    taken = {port for port in node.taken if _within(node, port)}
+    return sum(high - low + 1 for low, high in node.ports) - len(taken)
+
+
+def _given(node: Node, port: int) -> bool:
+    """Whether a port is one that the node has for tasks."""
+    return port not in node.taken and _within(node, port)
+
+
+def _within(node: Node, port: int) -> bool:
+    return any(low <= port <= high for low, high in node.ports)

@@ -12,7 +12,7 @@ from kato.model.app import App
 from kato.model.deployment import Deployment, Progress
 from kato.model.world import World
 from kato.plan.deployment import Step
-from kato.plan.memory import Memory
+from kato.plan.recall import Recall
 
 Settled = Callable[[str, App | None], bool]
 
@@ -44,9 +44,9 @@ class Course(msgspec.Struct, frozen=True):
 class Goals:
     """What every app should be."""
 
-    def __init__(self, world: World, memory: Memory, settled: Settled) -> None:
+    def __init__(self, world: World, recall: Recall, settled: Settled) -> None:
         self._world = world
-        self._memory = memory
+        self._recall = recall
         self._settled = settled
         self.courses = [self._course(world.deployments[id]) for id in _oldest_first(world)]
         self.waiting: dict[str, Course] = {}
@@ -83,7 +83,7 @@ class Goals:
     def _course(self, deployment: Deployment) -> Course:
         if deployment.cancelled:
             return Course(deployment, (), 0, deployment.settled)
-        steps = self._memory.steps(deployment, self._world)
+        steps = self._recall.steps(deployment, self._world)
         progress = self._world.progress.get(deployment.id)
         done = min(progress.finished if progress else 0, len(steps))
         while done < len(steps) and self._finished(deployment, steps[done]):
@@ -96,7 +96,7 @@ class Goals:
             if kind == "StartApplication":
                 continue
             try:
-                wanted = self._memory.goal(deployment, id, True, self._world)
+                wanted = self._recall.goal(deployment, id, True, self._world)
             except KeyError:
                 return False
             if not self._settled(id, wanted):
@@ -110,7 +110,7 @@ class Goals:
             changed = deployment.original.get(id) != deployment.target.get(id)
             reached = id in begun or not changed
             try:
-                self._goals[id] = self._memory.goal(deployment, id, reached, self._world)
+                self._goals[id] = self._recall.goal(deployment, id, reached, self._world)
             except KeyError:
                 self._unknown.add(id)
                 continue

@@ -11,8 +11,8 @@ from kato.model.world import World
 from kato.plan.backoff import of_config
 from kato.plan.columns import Free, Mask
 from kato.plan.goals import Course, Goals
-from kato.plan.memory import Memory
 from kato.plan.place import Placed
+from kato.plan.recall import Recall
 from kato.plan.review import Review
 from kato.plan.rollout import max_capacity
 
@@ -22,9 +22,9 @@ NOTHING = Placed((), ())
 class Launcher:
     """Places what all apps miss, one app after the other, on what is free once the ended tasks are forgotten."""
 
-    def __init__(self, world: World, now: float, memory: Memory) -> None:
+    def __init__(self, world: World, now: float, recall: Recall) -> None:
         self._world = world
-        self._memory = memory
+        self._recall = recall
         self._now = now
         self._alive: Mask | None = None
         self.counts: list[Action] = []
@@ -49,13 +49,13 @@ class Launcher:
 
     def _place(self, app: App, review: Review, free: Free) -> Placed:
         assert self._alive is not None
-        placed = self._memory.place(app, review, free, self._alive, self._now)
+        placed = self._recall.place(app, review, free, self._alive, self._now)
         self.places.extend(Place(task) for task in placed.tasks)
         return placed
 
     def _count(self, app: App, review: Review, launched: int) -> None:
-        """One record for all that happened: failures that ended, attempts that begin."""
-        reasons = [review.reason] if review.reason else []
+        """One record for what is forgiven and for attempts that begin; failures are written with their ends."""
+        reasons = [review.forgiven] if review.forgiven else []
         record = review.record
         if launched:
             record = of_config(record, app.config_version)

@@ -17,7 +17,6 @@ from kato.model.task import Status, Task, TaskState
 from kato.plan import backoff
 from kato.plan.drain import drained, drained_at_last
 from kato.plan.rollout import Move, Runner, roll_out
-from kato.plan.state import balanced, serves
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +36,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. actions: in order, without Count and Place. record: how launching has gone, with what ended
-    now; reason: why it is another record than before, empty where it is not. standing: tasks that have not ended.
+    """What was found. actions: in order, without Count and Place. record: how launching has gone, with what these
+    actions say of it; forgiven: why it is a better one still, empty where it is not. standing: tasks that have not
+    ended.
 
     place: how many tasks to launch; missing: how many are wished for and not there; settled: exactly the goal
     is there and serves. until: epoch seconds before which nothing is launched. wake_at: epoch seconds at which
@@ -47,7 +47,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
     actions: tuple[Action, ...] = ()
     record: Launches
-    reason: str = ""
+    forgiven: str = ""
     standing: tuple[Task, ...] = ()
     place: int = 0
     missing: int = 0
@@ -64,10 +64,10 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
 def review(subject: Subject, now: float) -> Review:
     """What happens to the tasks of one app at `now` (epoch seconds)."""
-    return _Desk(subject, now).review()
+    return _Reviewer(subject, now).review()
 
 
-class _Desk:
+class _Reviewer:
     """The work on one review: piles of tasks that each step sorts further."""
 
     def __init__(self, subject: Subject, now: float) -> None:
@@ -75,7 +75,7 @@ class _Desk:
         self.app = subject.app
         self.now = now
         self.record = subject.launches or Launches(app=subject.id)
-        self.reasons: list[str] = []
+        self.forgiven = ""
         self.forgets: list[Action] = []
         self.moves: list[Action] = []
         self.standing: list[Task] = []
@@ -84,18 +84,17 @@ class _Desk:
         self.wakes: list[float] = []
 
     def review(self) -> Review:
-        clears = self._nudged()
+        nudged = self._nudged()
         self._sort()
         self._drains()
         move = self._compare()
         self._forgive(move)
-        clears += self._moot_kills()
         until = self._until()
         self.wakes += [until] if until is not None and move.place else []
         return Review(
-            actions=(*self.forgets, *self.moves, *clears),
+            actions=(*nudged, *self.forgets, *self.moves, *self._moot_kills()),
             record=self.record,
-            reason="; ".join(self.reasons),
+            forgiven=self.forgiven,
             standing=tuple(self.standing),
             place=move.place if until is None else 0,
             missing=move.missing,
@@ -109,39 +108,47 @@ class _Desk:
         """A user's wish that the launch delay be forgotten."""
         if self.subject.nudge is None:
             return []
-        self._count(backoff.forgiven(self.record), "its delay is reset by request")
-        return [Clear("nudge", self.subject.id, "its delay is reset")]
+        launches = self._written(backoff.forgiven(self.record))
+        return [Clear("nudge", self.subject.id, "its delay is reset", launches)]
 
     def _sort(self) -> None:
-        """Puts each task on its pile: ended, leaving, sick, wished away, or running.
+        """Puts each task on its pile: ended, gone with its node, leaving, sick, wished away, or running.
 
-        A task of a dark or vanished node stays on its pile: nobody knows what became of it. It is no capacity
-        while its node is dark. (Replacing what is lost with a machine starts here, once there are many.)
+        A task of a dark node stays on its pile: nobody knows what became of it. It is no capacity while its node
+        is dark. One whose node is no more in the cell is replaced, which is no failure of the app.
+
+        The ends come first, in the order of time, then who is sick: each is written with the record it leaves.
         """
         ended: list[tuple[Task, Status]] = []
+        sick: list[tuple[Task, Status, str]] = []
         tasks, statuses = self.subject.tasks, self.subject.statuses
-        kills, dark = self.subject.kills, self.subject.dark
+        kills, dark, nodes = self.subject.kills, self.subject.dark, self.subject.nodes
         for id in sorted(tasks):
             task = tasks[id]
             status = statuses.get(task.id)
             if status is not None and status.state.ended:
                 ended.append((task, status))
                 continue
+            if task.node not in nodes:
+                self.forgets.append(Forget(task, "its node is gone"))
+                continue
             self.standing.append(task)
             if task.goal == "drain":
                 self.draining.append(task)
             elif task.goal == "run":
                 answers = task.node not in dark
-                sick = ailment(self._version(task), status) if status is not None and answers else None
+                why = ailment(self._version(task), status) if status is not None and answers else None
                 if task.id in kills:
                     self._retire(task, "killed by request")
-                elif sick is not None and status is not None:
-                    self._dismiss(task, status, sick)
+                elif why is not None and status is not None:
+                    sick.append((task, status, why))
                 else:
                     runs = status is not None and status.state is TaskState.RUNNING
-                    self.runners.append(Runner(task, answers and serves(task, status), runs))
+                    self.runners.append(Runner(task, answers and task.serves(status), runs))
         for task, status in sorted(ended, key=lambda pair: (pair[1].ended or 0.0, pair[0].id)):
             self._forget(task, status)
+        for task, status, why in sick:
+            self._dismiss(task, status, why)
 
     def _version(self, task: Task) -> App | None:
         """The app as the task was launched from it; its checks are those that its status lists."""
@@ -151,20 +158,20 @@ class _Desk:
 
     def _forget(self, task: Task, status: Status) -> None:
         """A task whose end is known. Only an end that nobody asked for counts."""
-        how = _end(status)
-        self.forgets.append(Forget(task, how))
+        how, launches = _end(status), None
         if task.goal == "run" and task.id not in self.subject.kills:
-            self._failed(task, status, status.state, status.message or how, status.ended or self.now)
+            launches = self._failed(task, status, status.state, status.message or how, status.ended or self.now)
+        self.forgets.append(Forget(task, how, launches))
 
     def _dismiss(self, task: Task, status: Status, ailment: str) -> None:
         """A task that its health check has given up: it goes at once, and that is a failure."""
-        self.moves.append(Stop(task, ailment, expected=False))
-        self._failed(task, status, TaskState.KILLED, f"Task was killed: {ailment}", self.now)
+        launches = self._failed(task, status, TaskState.KILLED, f"Task was killed: {ailment}", self.now)
+        self.moves.append(Stop(task, ailment, expected=False, launches=launches))
 
-    def _failed(self, task: Task, status: Status, state: TaskState, message: str, time: float) -> None:
-        last = self.record.last_failure
-        if self.app is None or (last is not None and last.task == task.id):
-            return
+    def _failed(self, task: Task, status: Status, state: TaskState, message: str, time: float) -> Launches | None:
+        """Counts a failure; the record to be written with the action that ends its task."""
+        if self.app is None:
+            return None
         node = self.subject.nodes.get(task.node)
         failure = Failure(
             task=task.id,
@@ -177,7 +184,7 @@ class _Desk:
             time=time,
         )
         ran = time - status.started if status.started is not None else 0.0
-        self._count(backoff.failed(self.app, self.record, task.config, failure, ran), f"{task.id}: {message}")
+        return self._written(backoff.failed(self.app, self.record, task.config, failure, ran))
 
     def _drains(self) -> None:
         """Stops what has drained."""
@@ -208,7 +215,8 @@ class _Desk:
         """Takes a task out of service: out of the balancers first, where it serves and one of them lives."""
         status = self.subject.statuses.get(task.id)
         watched = not self.subject.borders.keys() <= self.subject.dark
-        if watched and serves(task, status) and balanced(self._version(task)):
+        version = self._version(task)
+        if watched and task.serves(status) and (version is None or version.balanced):
             self.moves.append(Drain(task, reason))
         else:
             self.moves.append(Stop(task, reason))
@@ -224,7 +232,8 @@ class _Desk:
         since = max(self._started(runner.task) for runner in stays)
         steady = (since if last is None else max(since, last.time)) + backoff.STEADY
         if self.now >= steady:
-            self._count(backoff.forgiven(self.record), f"it has stayed up for {backoff.STEADY:.0f} seconds")
+            self.record = backoff.forgiven(self.record)
+            self.forgiven = f"it has stayed up for {backoff.STEADY:.0f} seconds"
         else:
             self.wakes.append(steady)
 
@@ -253,10 +262,12 @@ class _Desk:
             and all(runner.serves and runner.task.config == config for runner in self.runners)
         )
 
-    def _count(self, record: Launches, reason: str) -> None:
-        if record != self.record:
-            self.record = record
-            self.reasons.append(reason)
+    def _written(self, record: Launches) -> Launches | None:
+        """Takes a record that an action is to write; None where it says nothing new."""
+        if record == self.record:
+            return None
+        self.record = record
+        return record
 
 
 def _end(status: Status) -> str:

@@ -15,7 +15,6 @@ from kato.drivers.runtime import Launch
 from kato.model.app import App, HealthCheck, Network, PortDefinition, UpgradeStrategy
 from kato.model.errors import KatoError, Locked, StoreUnavailable
 from kato.model.world import World
-from kato.plan.state import serves
 from kato.sim.cell import SimulatedCell
 from kato.sim.clock import run
 from kato.sim.invariants import Breach, Invariants
@@ -225,7 +224,7 @@ class _Simulation:
             app = self._invariants.wished(id)
             tasks = self._invariants.tasks(id)
             assert app is not None
-            good = [t for t in tasks if t.config == app.config_version and serves(t, self._invariants.status(t))]
+            good = [t for t in tasks if t.config == app.config_version and t.serves(self._invariants.status(t))]
             if len(good) != app.instances or len(tasks) != app.instances:
                 wrong.append(f"{id} has {len(good)} good tasks of {len(tasks)}, wished {app.instances}")
         known = {task.id for task in self._invariants.tasks()}

@@ -11,7 +11,6 @@ from kato.model.node import Node
 from kato.model.task import Status, Task
 from kato.plan.drain import DRAIN, DRAIN_REMOVED
 from kato.plan.rollout import min_healthy, restart_strategy
-from kato.plan.state import balanced, serves
 from kato.store import Events, keys
 
 _GOALS = {"run": 0, "drain": 1, "stop": 2}
@@ -133,13 +132,13 @@ class Invariants:
         if status is None or not status.healthy or not status.ready:
             return
         if before.goal == "run" and keys.kill(now.id) not in self.held:
-            serving = sum(serves(each, self.status(each)) for each in self.tasks(now.app))
+            serving = sum(each.serves(self.status(each)) for each in self.tasks(now.app))
             least = min(min_healthy(app) if app else 0 for app in goals)
             self._require(
                 serving >= least,
                 f"{now.app} has {serving} tasks that serve and needs {least} when {now.id} goes: {now.reason}",
             )
-        if now.goal == "stop" and all(balanced(app) for app in goals):
+        if now.goal == "stop" and all(app is None or app.balanced for app in goals):
             self._drained(before, now)
 
     def _drained(self, before: Task, now: Task) -> None:

@@ -1,21 +1,23 @@
 """What one decision found goes in, to be used by the next where nothing that it looked at has changed.
 
 A mapping of a World that did not change is the same object in the next World, so `is` tells. Whatever is
-remembered is only ever what would be found again: with and without a Memory a Plan is the same.
+recalled is only ever what would be found again: with and without a Recall a Plan is the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from kato.model.app import App
 from kato.model.deployment import Deployment
 from kato.model.frontend import Service
+from kato.model.node import Node
 from kato.model.world import World
-from kato.plan.columns import Columns, Free, Ledger, Mask
+from kato.plan.columns import Free, Mask
 from kato.plan.deployment import Step, goal, steps
 from kato.plan.place import Placed, Request, place
 from kato.plan.review import Review, Subject, review
+from kato.plan.usage import Usage
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -26,16 +28,26 @@ class Known(msgspec.Struct, frozen=True):
     at: float
 
 
-class Memory:
+class Recall:
     """One planner's. It belongs to one thread at a time and may be thrown away at any moment."""
 
     def __init__(self) -> None:
+        self._nodes: Mapping[str, Node] = {}
         self._reviews: dict[str, Known] = {}
-        self._ledger: Ledger | None = None
+        self._usage: Usage | None = None
         self._steps: dict[str, tuple[Deployment, Mapping[str, App], object, tuple[Step, ...]]] = {}
         self._empty: dict[str, App] = {}
         self._refused: dict[str, tuple[Review, object, Placed]] = {}
-        self.services: dict[str, tuple[tuple[object, ...], tuple[Service, ...]]] = {}
+        self._addresses: dict[str, str] = {}
+        self._addressed: Mapping[str, Node] = {}
+        self._services: dict[str, tuple[tuple[object, ...], tuple[Service, ...]]] = {}
+
+    def look(self, world: World) -> None:
+        """Begins a decision: where nodes are gone, so may be the tasks of any app."""
+        if world.nodes is not self._nodes:
+            if self._nodes.keys() - world.nodes.keys():
+                self._reviews.clear()
+            self._nodes = world.nodes
 
     def review(self, subject: Subject, now: float) -> Review:
         """The review of an app, made anew only where something that it looks at has changed."""
@@ -43,7 +55,7 @@ class Memory:
         if known is not None and _stands(known, subject, now):
             return known.review
         found = review(subject, now)
-        if found.actions or found.reason:
+        if found.actions or found.forgiven:
             self._reviews.pop(subject.id, None)
         else:
             self._reviews[subject.id] = Known(subject, found, now)
@@ -70,10 +82,10 @@ class Memory:
 
     def free(self, world: World) -> Free:
         """What is free on the nodes, for one decision to change."""
-        if self._ledger is None or self._ledger.free.columns.source is not world.nodes:
-            self._ledger = Ledger(Columns(world.nodes))
-        self._ledger.follow(world.tasks)
-        return self._ledger.free.fork()
+        if self._usage is None or not self._usage.learn(world.nodes):
+            self._usage = Usage(world.nodes)
+        self._usage.follow(world.tasks)
+        return self._usage.free.fork()
 
     def place(self, app: App, review: Review, free: Free, alive: Mask, now: float) -> Placed:
         """Places what a review wants; what was refused is refused again while nothing has changed anywhere."""
@@ -85,6 +97,32 @@ class Memory:
         if not placed.tasks:
             self._refused[app.id] = (review, stamp, placed)
         return placed
+
+    def addresses(self, world: World) -> Mapping[str, str]:
+        """Node id → address; the same object while none changes, whatever else nodes say of themselves."""
+        if world.nodes is not self._addressed:
+            now = {id: node.address for id, node in world.nodes.items()}
+            self._addresses = self._addresses if now == self._addresses else now
+            self._addressed = world.nodes
+        return self._addresses
+
+    def services(
+        self, id: str, seen: tuple[object, ...], find: Callable[[], Iterable[Service]]
+    ) -> tuple[Service, ...]:
+        """The services of an app, found anew only where something that they follow from (`seen`) has changed."""
+        known = self._services.get(id)
+        if known is not None and all(was is now for was, now in zip(known[0], seen, strict=True)):
+            return known[1]
+        found = tuple(find())
+        if known is not None and known[1] == found:
+            found = known[1]  # so that two views are compared quickly
+        self._services[id] = (seen, found)
+        return found
+
+    def drop_services(self, world: World) -> None:
+        """Lets go of the services of apps that are no more."""
+        for id in self._services.keys() - world.apps.keys():
+            del self._services[id]
 
     def forget(self, world: World) -> None:
         """Lets go of deployments and apps that are no more."""
