@@ -13,11 +13,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bench import probe
 from bench.figures import ROOT
 from kato.drivers.balancer import process as haproxy
 
+ALONE: dict[str, Any] = {
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+    "start_new_session": True,
+}
+"""As a service is started, and as Káto starts HAProxy. Linux shares a busy processor between sessions: a rival in
+the session of its load would stand against others differently, and be faster or slower by half for that alone.
+"""
 SERVER = [sys.executable, str(Path(__file__).with_name("server.py"))]
 
 
@@ -66,7 +75,7 @@ class Supervisor:
     def __enter__(self) -> "Supervisor":
         """Starts all, and returns when all answer."""
         words = [self.binary() or "", "-c", str(self.folder / "supervisord.conf")]
-        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(words, **ALONE)
         try:
             probe.until(lambda: all(self.answer(name) for name in self.programs), 60)
         except TimeoutError:
@@ -118,7 +127,7 @@ class PlainHaproxy:
 
     def __enter__(self) -> "PlainHaproxy":
         words = [str(haproxy.binary()), "-db", "-f", str(self._config)]
-        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(words, **ALONE)
         try:
             probe.until(lambda: probe.get(self.address)[0] == 200, 10)
         except TimeoutError:
@@ -161,7 +170,7 @@ class Small:
     def __enter__(self) -> int:
         """Its process id, once its program runs."""
         words = [self._kind, str(self._service)]
-        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(words, **ALONE)
         probe.until(lambda: b"sleep" in self._command(), 10)
         return self._process.pid
 
