@@ -63,6 +63,22 @@ def configure(
     )
 
 
+def variables() -> Mapping[str, str]:
+    """The caller's environment: what `${VAR}` in a file means."""
+    return os.environ
+
+
+def debugging(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether errors are shown with their tracebacks (KATO_DEBUG)."""
+    return bool((os.environ if environ is None else environ).get("KATO_DEBUG"))
+
+
+def plain_output(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether colour and cursor movements are not wanted (no-color.org, terminfo(5))."""
+    env = os.environ if environ is None else environ
+    return bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
+
+
 def address(text: str, flag: str, variable: str) -> str:
     """`text` if it is host:port on loopback; InvalidInput otherwise."""
     host, colon, port = text.rpartition(":")

@@ -11,6 +11,7 @@ from kato.cli.live import changes, failures, rows
 from kato.cli.logs import Lines
 from kato.cli.show import cell, listing
 from kato.client import LogPiece
+from kato.config import debugging, plain_output
 
 
 def an_app(*tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -130,3 +131,9 @@ def test_log_lines_are_whole_and_carry_their_task() -> None:
     assert written == ["voting_vote.1 | a", "voting_db.1 | c", "voting_vote.1 | bb"]
     lines.end()
     assert written[-1] == "voting_vote.1 | rest"
+
+
+def test_what_the_environment_says_of_output() -> None:
+    assert plain_output({"NO_COLOR": "1"}) and plain_output({"TERM": "dumb"})
+    assert not plain_output({"NO_COLOR": "", "TERM": "xterm"})
+    assert debugging({"KATO_DEBUG": "1"}) and not debugging({})

@@ -1,5 +1,6 @@
 """Changes of the mirror as Marathon's events."""
 
+from dataclasses import replace
 from typing import Any
 
 from builders import V1, V2, app, node, status, task, world
@@ -112,6 +113,24 @@ def test_a_deployment_is_told_from_its_flip_to_its_end() -> None:
     )
     assert told(deployment, cancelled, look) == []
     assert kinds(told(cancelled, None, look)) == ["deployment_failed"]
+
+
+def test_no_plan_is_made_for_nobody() -> None:
+    """Whoever asks for the versions of a deployment's apps makes its plan."""
+
+    def unasked(app: str, version: str) -> None:
+        raise AssertionError(f"{app}@{version} was looked up")
+
+    deployment = Deployment(id="d", version=V2, started=0, original={"/web": V1}, target={"/web": V2})
+    look = replace(world(apps=[WEB], deployments=[deployment]), spec=unasked)
+    known = Known(look)
+    changes = (
+        Change("d", None, deployment),
+        Change("p", None, Progress(deployment="d", finished=1)),
+        Change("d", deployment, None),
+    )
+    told = [event for each in changes for event in events(each, known, look, NOW, wants=lambda kind: False)]
+    assert kinds(told) == ["group_change_success"]
 
 
 def test_apps_of_one_group_change_that_group() -> None:

@@ -11,8 +11,10 @@ from cells import Cell, Start
 
 from builders import app
 from kato.api.wish import Wish, Wishes
+from kato.api.wish.commit import TRIES
 from kato.api.wish.wish import Asked
 from kato.model.app import App
+from kato.model.deployment import Deployment
 from kato.model.errors import StoreUnavailable
 from kato.model.world import World
 from kato.store import Put, keys
@@ -67,6 +69,29 @@ async def test_a_wish_is_whole_or_not_at_all_wherever_it_is_cut(
             for id, version in deployment.target.items():
                 assert mirror.get(keys.app(id)).version == version
                 assert mirror.get(keys.lock(id)) == deployment.id
+
+
+async def test_however_much_was_left_unsettled_it_is_settled_at_once() -> None:
+    store = MemoryStore()
+    async with mirrored(store) as mirror:
+        for n in range(TRIES + 2):
+            app_id, version = f"/a{n}", "2026-01-01T00:00:00.000Z"
+            left = Deployment(
+                id=f"d{n}",
+                version=version,
+                original={app_id: None},
+                target={app_id: version},
+                started=0.0,
+                settled=False,
+            )
+            made = [
+                Put(keys.version(app_id, version), keys.encode(app(app_id, version=version))),
+                Put(keys.deployment(left.id), keys.encode(left)),
+            ]
+            await mirror.reached((await store.txn([], made)).revision)
+        await wishes(store, mirror).settle()
+        assert all(each.settled for each in mirror.world().deployments.values())
+        assert all(mirror.get(keys.app(f"/a{n}")) for n in range(TRIES + 2))
 
 
 async def test_two_apis_at_once_lose_nothing() -> None:

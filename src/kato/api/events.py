@@ -4,9 +4,10 @@
 """
 
 import os.path
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from kato.api.marathon.documents import seen, step_document
 from kato.language.wire import app_document
 from kato.model.app import App
 from kato.model.deployment import Deployment, Progress
@@ -18,6 +19,7 @@ from kato.plan.deployment import Step, steps
 from kato.store.changes import Change
 
 Json = dict[str, Any]
+Wants = Callable[[str], bool]
 CONDITIONS = {
     TaskState.STAGING: "Staging",
     TaskState.STARTING: "Starting",
@@ -58,10 +60,19 @@ class Known:
                 self.deployments.pop(id, None)
 
 
-def events(change: Change, known: Known, world: World, now: float, *, light: bool = False) -> list[Json]:
-    """What one change means. world: at least as new as the change; now: epoch seconds."""
+def _all(_kind: str) -> bool:
+    return True
+
+
+def events(
+    change: Change, known: Known, world: World, now: float, *, light: bool = False, wants: Wants = _all
+) -> list[Json]:
+    """What one change means. world: at least as new as the change; now: epoch seconds.
+
+    wants: whether anybody listens to a type of event; the plans of deployments are not made for nobody.
+    """
     stamp = timestamp(now)
-    return [{**event, "timestamp": stamp} for event in _event(change, known, world, light)]
+    return [{**event, "timestamp": stamp} for event in _event(change, known, world, light, wants)]
 
 
 def attached(remote: str, now: float, *, gone: bool = False) -> Json:
@@ -81,7 +92,7 @@ def posted(client: str, uri: str, app: App, now: float) -> Json:
     }
 
 
-def _event(change: Change, known: Known, world: World, light: bool) -> Iterator[Json]:
+def _event(change: Change, known: Known, world: World, light: bool, wants: Wants) -> Iterator[Json]:
     before, after = change.before, change.now
     match after if after is not None else before:
         case Task():
@@ -89,9 +100,9 @@ def _event(change: Change, known: Known, world: World, light: bool) -> Iterator[
         case Status() if after is not None and (task := known.tasks.get(after.app, {}).get(after.task)):
             yield from _status(before, after, task, world)
         case Deployment():
-            yield from _deployment(before, after, world, light)
+            yield from _deployment(before, after, world, light, wants)
         case Progress() if after is not None and (deployment := known.deployments.get(after.deployment)):
-            yield from _progress(after, deployment, world, light)
+            yield from _progress(after, deployment, world, light, wants)
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------
@@ -133,16 +144,16 @@ def _health(before: Status | None, after: Status, task: Task, world: World) -> I
     app = world.spec(task.app, task.version)
     checks = app_document(app).get("healthChecks", []) if app else []
     old = before.health if before is not None and len(before.health) == len(after.health) else ()
-    was, known = bool(old) and all(each.alive for each in old), any(map(_seen, old))
+    was, known = bool(old) and all(each.alive for each in old), any(map(seen, old))
     for index, (health, check) in enumerate(zip(after.health, checks, strict=False)):
         earlier = old[index] if old else Health()
         about = {"appId": task.app, "taskId": task.id, "instanceId": instance_id(task.id), "version": task.version}
         if health.consecutive_failures > earlier.consecutive_failures:
             yield {**about, "healthCheck": check, "eventType": "failed_health_check_event"}
-        if health.alive is not earlier.alive or (_seen(health) and not _seen(earlier)):
+        if health.alive is not earlier.alive or (seen(health) and not seen(earlier)):
             yield {**about, "alive": health.alive, "eventType": "health_status_changed_event"}
     now_alive = bool(after.health) and all(each.alive for each in after.health)
-    if any(map(_seen, after.health)) and (now_alive is not was or not known):
+    if any(map(seen, after.health)) and (now_alive is not was or not known):
         yield {
             "instanceId": instance_id(task.id),
             "runSpecId": task.app,
@@ -180,38 +191,41 @@ def _host(task: Task, world: World) -> str:
     return node.address if node else ""
 
 
-def _seen(check: Health) -> bool:
-    return check.alive or check.last_success is not None or check.last_failure is not None
-
-
 # -- deployments ----------------------------------------------------------------------------------------------
 
 
-def _deployment(before: Deployment | None, after: Deployment | None, world: World, light: bool) -> Iterator[Json]:
+def _deployment(
+    before: Deployment | None, after: Deployment | None, world: World, light: bool, wants: Wants
+) -> Iterator[Json]:
     if before is None and after is not None:
         yield {"groupId": _group(after), "version": after.version, "eventType": "group_change_success"}
+        if not wants("deployment_info"):
+            return
         found = steps(after, world)
-        first = {"currentStep": _step(found[0])} if found else {}
+        first = {"currentStep": step_document(found[0])} if found else {}
         yield {"plan": plan(after, found, world, light), **first, "eventType": "deployment_info"}
     elif before is not None and after is None:
         kind = "deployment_failed" if before.cancelled else "deployment_success"
-        yield {"id": before.id, "plan": plan(before, steps(before, world), world, light), "eventType": kind}
+        if wants(kind):
+            yield {"id": before.id, "plan": plan(before, steps(before, world), world, light), "eventType": kind}
 
 
-def _progress(after: Progress, deployment: Deployment, world: World, light: bool) -> Iterator[Json]:
+def _progress(after: Progress, deployment: Deployment, world: World, light: bool, wants: Wants) -> Iterator[Json]:
+    if not (wants("deployment_step_success") or wants("deployment_info")):
+        return
     found = steps(deployment, world)
     whole = plan(deployment, found, world, light)
-    done = {"currentStep": _step(found[after.finished - 1])} if 0 < after.finished <= len(found) else {}
+    done = {"currentStep": step_document(found[after.finished - 1])} if 0 < after.finished <= len(found) else {}
     yield {"plan": whole, **done, "eventType": "deployment_step_success"}
     if after.finished < len(found):
-        yield {"plan": whole, "currentStep": _step(found[after.finished]), "eventType": "deployment_info"}
+        yield {"plan": whole, "currentStep": step_document(found[after.finished]), "eventType": "deployment_info"}
 
 
 def plan(deployment: Deployment, found: Iterable[Step], world: World, light: bool) -> Json:
     """A deployment's plan: what it comes from, what it goes to (unless light), and its steps."""
     whole: Json = {
         "id": deployment.id,
-        "steps": [_step(step) for step in found],
+        "steps": [step_document(step) for step in found],
         "version": deployment.version,
     }
     if not light:
@@ -246,7 +260,3 @@ def _find(folders: dict[str, Json], id: str, deployment: Deployment) -> Json:
 
 def _folder(id: str, deployment: Deployment) -> Json:
     return {"id": id, "apps": [], "groups": [], "pods": [], "dependencies": [], "version": deployment.version}
-
-
-def _step(step: Step) -> Json:
-    return {"actions": [{"action": kind, "app": app} for app, kind in step.actions.items()]}

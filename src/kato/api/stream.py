@@ -6,6 +6,7 @@ Nothing is encoded while nobody listens. A listener that falls behind is dropped
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
+from functools import partial
 from typing import Any
 
 import structlog
@@ -35,9 +36,13 @@ class Listener:
         self._queue: deque[bytes] = deque()
         self._woken = asyncio.Event()
 
+    def wants(self, kind: str) -> bool:
+        """Whether it asked for this type of event."""
+        return not self._kinds or kind in self._kinds
+
     def offer(self, kind: str, line: bytes) -> None:
         """Queues an event; never waits. Too many waiting end it."""
-        if self.over or (self._kinds and kind not in self._kinds):
+        if self.over or not self.wants(kind):
             return
         if len(self._queue) >= MOST_QUEUED:
             log.warning("a listener of the event stream was too slow and is dropped", remote=self.remote)
@@ -129,6 +134,11 @@ class Stream:
         if self._listeners:
             world, now = self._mirror.world(), self._clock()
             for light in {listener.light for listener in self._listeners}:
-                for event in events(change, known, world, now, light=light):
+                wants = partial(self._wanted, light)
+                for event in events(change, known, world, now, light=light, wants=wants):
                     self.publish(event, light=light)
         known.forget(change)
+
+    def _wanted(self, light: bool, kind: str) -> bool:
+        """Whether anybody, with or without light plans, asked for a type of event."""
+        return any(each.light is light and each.wants(kind) for each in self._listeners)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from kato.config import debugging
 from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
 
 COMMANDS = {
@@ -55,7 +56,7 @@ def run(words: Sequence[str]) -> int:
         complain(f"{' '.join(str(error).split())} See: kato --help")
         return 2
     except KatoError as error:
-        if os.environ.get("KATO_DEBUG"):
+        if debugging():
             raise
         complain(sentences(error))
         return 2 if isinstance(error, InvalidInput) or words[:1] == ["plan"] else 1
@@ -68,7 +69,7 @@ def run(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:
-        if os.environ.get("KATO_DEBUG"):
+        if debugging():
             raise
         complain(f"This is a fault in Káto: {type(error).__name__}: {error}. KATO_DEBUG=1 shows where.")
         return 1

@@ -114,7 +114,7 @@ async def carry_out(client: "Client", accepted: "Accepted", apps: Collection[str
         print(f"Deployment {accepted.deployment} has begun." if accepted.deployment else "Nothing to change.")
         return
     with View() as view:
-        await until_settled(client, apps, view, deployment=accepted.deployment, timeout=waiting.timeout)
+        await until_settled(client, apps, view, timeout=waiting.timeout)
     print(f"Done after {view.seconds:.1f} s.")
 
 

@@ -24,16 +24,14 @@ class NotDeployed(KatoError):
     """A deployment is not done in time; it says why, with the last words of what fails."""
 
 
-async def until_settled(
-    client: "Client", apps: Collection[str], view: View, *, deployment: str | None = None, timeout: float = TIMEOUT
-) -> None:
+async def until_settled(client: "Client", apps: Collection[str], view: View, *, timeout: float = TIMEOUT) -> None:
     """Feeds `view` until `apps` have what was wished for, and those that are no more have no task.
 
     Raises NotDeployed after `timeout` seconds, with the reasons.
     """
     try:
         async with asyncio.timeout(timeout):
-            await _watch(client, apps, view, deployment)
+            await _watch(client, apps, view)
     except TimeoutError:
         raise NotDeployed(await _reasons(client, apps, timeout)) from None
 
@@ -62,7 +60,7 @@ async def look(client: "Client", names: Collection[str] | None) -> list[Mapping[
     return [app for app in await client.apps(os.path.commonpath(names)) if app["id"] in names] if names else []
 
 
-async def _watch(client: "Client", names: Collection[str], view: View, deployment: str | None) -> None:
+async def _watch(client: "Client", names: Collection[str], view: View) -> None:
     loop = asyncio.get_running_loop()
     reasons: dict[str, str] = {}
     pause, asked = FIRST_PAUSE, 0.0
@@ -72,7 +70,7 @@ async def _watch(client: "Client", names: Collection[str], view: View, deploymen
         if waiting and loop.time() - asked > ASK_WHY:
             reasons, asked = await _ask_why(client, waiting), loop.time()
         view.update(rows(apps, reasons), failures(apps))
-        if all(app["settled"] and app["deployment"] != deployment for app in apps):
+        if all(app["settled"] for app in apps):
             return
         await asyncio.sleep(pause)
         pause = min(pause * 1.3, LONGEST_PAUSE)

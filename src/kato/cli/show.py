@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from kato.config import plain_output
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -27,9 +29,9 @@ WIDE = 100_000
 
 
 def coloured(stream: Any = None) -> bool:
-    """Whether colour and cursor movements are welcome: a terminal, and nobody said NO_COLOR (no-color.org)."""
+    """Whether colour and cursor movements are welcome: a terminal, and nobody said NO_COLOR."""
     stream = stream or sys.stdout
-    return bool(stream.isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return bool(stream.isatty()) and not plain_output()
 
 
 def console() -> "Console":

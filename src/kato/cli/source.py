@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kato.config import variables
 from kato.model.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def load(where: str) -> "Manifest":
     path = find(Path(where))
     from kato.language import read
 
-    return read(_text(path), path=str(path), environ=os.environ, files=_reader(path.parent))
+    return read(_text(path), path=str(path), environ=variables(), files=_reader(path.parent))
 
 
 def find(path: Path) -> Path:

@@ -17,7 +17,7 @@ from kato.cli.source import load
 from kato.cli.stay import stay
 
 if TYPE_CHECKING:
-    from kato.client import Accepted, Client
+    from kato.client import Client
     from kato.language import Manifest
 
 
@@ -85,14 +85,12 @@ class _Session:
         before = {str(app["id"]) for app in await self.client.apps()}
         changes = (await self.client.plan(self.manifest.plan_body)).get("changes") or []
         self.deployed = True
-        accepted = await self._put(force)
+        await self._put(force)
         removed = {
             app for app in before if self.manifest.group and app.startswith(f"{self.manifest.group}/")
         } - self.names
         with View() as view:
-            await until_settled(
-                self.client, self.names | removed, view, deployment=accepted.deployment, timeout=timeout
-            )
+            await until_settled(self.client, self.names | removed, view, timeout=timeout)
         count = f"{len(self.names)} app{'' if len(self.names) == 1 else 's'}"
         if changes:
             say(f"{count} as wished after {view.seconds:.1f} s.")
@@ -100,10 +98,11 @@ class _Session:
             say(f"Nothing to change: {count} as wished.")
         await self.urls()
 
-    async def _put(self, force: bool) -> "Accepted":
+    async def _put(self, force: bool) -> None:
         if self.manifest.group is not None:
-            return await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
-        return await self.client.put_apps(self.manifest.body(), force=force)
+            await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
+        else:
+            await self.client.put_apps(self.manifest.body(), force=force)
 
     async def urls(self) -> None:
         """Prints where the apps answer: by name, or, where none has one, by port."""

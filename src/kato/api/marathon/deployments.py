@@ -6,13 +6,13 @@ from starlette.routing import Route
 
 from kato.api.answers import answer
 from kato.api.body import flag
-from kato.api.marathon.documents import readiness
+from kato.api.marathon.documents import readiness, step_document
 from kato.api.parts import Parts
 from kato.api.wish import Wish, wish
 from kato.model.deployment import Deployment
 from kato.model.errors import NotFound
 from kato.model.world import World
-from kato.plan.deployment import Step, steps, view
+from kato.plan.deployment import steps, view
 
 Json = dict[str, object]
 
@@ -53,7 +53,7 @@ def deployment_document(deployment: Deployment, world: World) -> Json:
         "version": seen.version,
         "affectedApps": seen.affected,
         "affectedPods": [],
-        "steps": [_step(step) for step in seen.steps],
+        "steps": [step_document(step) for step in seen.steps],
         "currentActions": [
             {"action": kind, "app": app, "readinessCheckResults": _readiness(app, world)}
             for app, kind in seen.current_step.actions.items()
@@ -65,11 +65,7 @@ def deployment_document(deployment: Deployment, world: World) -> Json:
 
 def step_documents(deployment: Deployment | None, world: World) -> list[Json]:
     """The steps that a deployment takes, or would."""
-    return [_step(step) for step in steps(deployment, world)] if deployment else []
-
-
-def _step(step: Step) -> Json:
-    return {"actions": [{"action": kind, "app": app} for app, kind in step.actions.items()]}
+    return [step_document(step) for step in steps(deployment, world)] if deployment else []
 
 
 def _readiness(app: str, world: World) -> list[dict[str, object]]:

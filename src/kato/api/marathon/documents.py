@@ -14,6 +14,7 @@ from kato.model.ids import instance_id, timestamp
 from kato.model.node import Node
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
+from kato.plan.deployment import Step
 
 ALWAYS = frozenset({"counts", "deployments"})
 SINGLE = ALWAYS | {"tasks", "lastTaskFailure"}
@@ -118,7 +119,7 @@ def count(tasks: Iterable[Task], facts: Facts) -> tuple[int, int, int, int]:
             staged += 1
         elif status.state is TaskState.RUNNING:
             running += 1
-            if results := [check for check in status.health if _seen(check)]:
+            if results := [check for check in status.health if seen(check)]:
                 alive = all(check.alive for check in results)
                 healthy += alive and len(results) == len(status.health)
                 unhealthy += not alive
@@ -147,7 +148,7 @@ def task_document(world: World, task: Task) -> dict[str, object]:
     if status is not None:
         if status.started is not None:
             document["startedAt"] = timestamp(status.started)
-        if results := [health_result(task.id, check) for check in status.health if _seen(check)]:
+        if results := [health_result(task.id, check) for check in status.health if seen(check)]:
             document["healthCheckResults"] = results
     if node is not None:
         document |= {key: place for key, place in (("region", node.region), ("zone", node.zone)) if place}
@@ -226,5 +227,11 @@ def _stats(tasks: list[Task], facts: Facts, now: float) -> dict[str, object]:
     return stats
 
 
-def _seen(check: Health) -> bool:
+def step_document(step: Step) -> dict[str, object]:
+    """One step of a deployment."""
+    return {"actions": [{"action": kind, "app": app} for app, kind in step.actions.items()]}
+
+
+def seen(check: Health) -> bool:
+    """Whether a check has had any outcome yet; before, Marathon shows no result of it."""
     return check.alive or check.last_success is not None or check.last_failure is not None

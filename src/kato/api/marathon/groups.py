@@ -57,7 +57,7 @@ class Groups:
         words = {word.removeprefix("group.") for word in asked}
         apps = not asked or any(word == "apps" or word.startswith("apps.") for word in words)
         embed = embedded(word for word in asked if "." in word.removeprefix("group."))
-        tree = Tree(world, lambda app: self._document(world, app, embed))
+        tree = Folders(world, lambda app: self._document(world, app, embed))
         return answer(tree.document(id, apps=apps, groups=not asked or "groups" in words))
 
     async def apps(self, request: Request) -> Response:
@@ -123,7 +123,7 @@ class Groups:
         return held
 
 
-class Tree:
+class Folders:
     """A World's apps and groups as a tree. encoded: an app's document."""
 
     def __init__(self, world: World, encoded: Callable[[App], msgspec.Raw]) -> None:
