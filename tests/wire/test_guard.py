@@ -1,6 +1,8 @@
 """What a web page, a foreign name or a hostile body cannot do."""
 
 import asyncio
+import json
+import os
 
 import pytest
 from cells import DEADLINE, Cell, Start
@@ -123,3 +125,22 @@ async def raw(cell: Cell, request: bytes) -> bytes:
         answer = await reader.readline()
     writer.close()
     return answer
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks as another user, which only root can")
+async def test_another_user_of_this_machine_may_not_run_tasks_as_this_one(cell: Cell) -> None:
+    async def ask(path: str, *more: str) -> tuple[str, str]:
+        curl = await asyncio.create_subprocess_exec(
+            *("curl", "-s", "-w", "\n%{http_code}", *more, cell.base + path),
+            stdout=asyncio.subprocess.PIPE,
+            user=65534,
+        )
+        said, _ = await curl.communicate()
+        body, _, status = said.decode().rpartition("\n")
+        return status, body
+
+    status, body = await ask("/v2/apps", "-H", "Content-Type: application/json", "-d", json.dumps(APP))
+    assert status == "403" and "of that user and of root alone" in body and "sudo kato" in body
+    assert (await ask("/v2/apps"))[0] == "403"
+    assert (await ask("/ping"))[0] == "200"
+    assert (await cell.get("/v2/apps"))["apps"] == []

@@ -1,9 +1,11 @@
 """Every request passes here: foreign hosts and web pages are refused, paths made plain, crashes turned into 500.
 
-A browser on this machine can reach loopback. A page that it shows must not start processes: neither by a request
-across origins, nor by a name of its own that it lets point here (DNS rebinding).
+Other users of this machine reach loopback too, and must not run tasks as this cell's user. So does a browser: a
+page that it shows must not start processes, neither by a request across origins, nor by a name of its own that it
+lets point here (DNS rebinding).
 """
 
+import os
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -16,12 +18,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kato.api.answers import answer, refusal
 from kato.api.metrics import Requests
+from kato.api.peer import PEER
 from kato.model.errors import Refused
 
 log = structlog.get_logger()
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
+OPEN = ("/ping", "/metrics")
+"""What every user of this machine may ask for."""
 
 
 class Guard:
@@ -33,6 +38,7 @@ class Guard:
         self._app = app
         self._hosts = {*LOOPBACK, host.strip("[]").lower()}
         self._leader = leader
+        self._users = {0, os.geteuid()}
         self._requests = requests or Requests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,12 +69,20 @@ class Guard:
             log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 4))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._refused(scope["method"], Headers(scope=scope))
+        refused = self._stranger(scope) or self._refused(scope["method"], Headers(scope=scope))
         if refused is not None:
             await refusal(refused)(scope, receive, send)
             return
         scope["path"] = plain(scope["path"])
         await self._app(scope, receive, send)
+
+    def _stranger(self, scope: Scope) -> Refused | None:
+        if scope.get(PEER) in self._users or scope["path"] in OPEN:
+            return None
+        return Refused(
+            f"This cell runs as user {os.geteuid()} and takes requests of that user and of root alone: whoever may "
+            "start a task, runs it as that user. Ask as that user (sudo kato …), or start a cell of your own."
+        )
 
     def _refused(self, method: str, headers: Headers) -> Refused | None:
         host = headers.get("host", "")

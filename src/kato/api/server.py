@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from kato.api.peer import PeerProtocol
 from kato.model.errors import InvalidInput
 
 KEEP_ALIVE = 75
@@ -48,7 +49,7 @@ async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[
     """Serves until cancelled; then calls `ending`, which lets endless answers end, and closes."""
     config = uvicorn.Config(
         application,
-        http="httptools",
+        http=PeerProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
