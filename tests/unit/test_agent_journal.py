@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes import run
 from kato.agent import durable
 from kato.agent.journal import Journal, remembered
 from kato.model.errors import Refused
@@ -163,3 +164,16 @@ async def test_what_is_remembered_is_read_without_a_trace(tmp_path: Path) -> Non
     (tmp_path / "agent.json").write_text("{")
     with pytest.raises(Refused, match="cannot be understood"):
         remembered(tmp_path)
+
+
+def test_a_journal_in_memory_waits_for_nothing() -> None:
+    """Not even for a thread: the simulation's clock would not wait with it."""
+
+    async def scenario() -> None:
+        journal = Journal(None, 1.0)
+        async with asyncio.timeout(1):
+            await journal.accept("c1", (1, 1, 1), {"a"}, changed=True)
+            await journal.latch("a")
+        assert (journal.cell, journal.age, journal.was_ready("a")) == ("c1", (1, 1, 1), True)
+
+    run(scenario())

@@ -56,7 +56,8 @@ class Journal:
         self._entry = msgspec.structs.replace(before, seq=self._seq)
         self._turn = asyncio.Lock()
         try:
-            self._write(self._entry)
+            if self._path:
+                _write(self._path, self._entry)
         except OSError as error:
             raise Refused(
                 f"{self._path} cannot be written ({error.strerror}), and without it this node might obey an "
@@ -111,13 +112,9 @@ class Journal:
     async def _change(self, change: Callable[[_Entry], _Entry], keep: bool) -> None:
         async with self._turn:
             entry = change(self._entry)
-            if keep:
-                await asyncio.to_thread(self._write, entry)
+            if keep and self._path:  # in memory alone, no thread: the simulation has none
+                await asyncio.to_thread(_write, self._path, entry)
             self._entry = entry
-
-    def _write(self, entry: _Entry) -> None:
-        if self._path is not None:
-            durable.write(self._path, msgspec.json.encode(entry))
 
 
 def _read(path: Path) -> _Entry | None:
@@ -130,3 +127,7 @@ def _read(path: Path) -> _Entry | None:
             f"{path} cannot be understood ({error}). It keeps this node from obeying an outdated master; remove "
             "it if the cell's masters are all up to date."
         ) from error
+
+
+def _write(path: Path, entry: _Entry) -> None:
+    durable.write(path, msgspec.json.encode(entry))
