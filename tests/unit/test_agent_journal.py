@@ -3,13 +3,13 @@
 import asyncio
 import resource
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from fakes import run
 from kato.agent import durable
 from kato.agent.journal import Journal, remembered
 from kato.model.errors import Refused
@@ -166,14 +166,12 @@ async def test_what_is_remembered_is_read_without_a_trace(tmp_path: Path) -> Non
         remembered(tmp_path)
 
 
-def test_a_journal_in_memory_waits_for_nothing() -> None:
-    """Not even for a thread: the simulation's clock would not wait with it."""
+async def test_a_journal_in_memory_takes_no_thread() -> None:
+    """The simulation has none: its clock would not wait for one."""
+    before = set(threading.enumerate())
+    journal = Journal(None, 1.0)
+    await journal.accept("c1", (1, 1, 1), {"a"}, changed=True)
+    await journal.latch("a")
 
-    async def scenario() -> None:
-        journal = Journal(None, 1.0)
-        async with asyncio.timeout(1):
-            await journal.accept("c1", (1, 1, 1), {"a"}, changed=True)
-            await journal.latch("a")
-        assert (journal.cell, journal.age, journal.was_ready("a")) == ("c1", (1, 1, 1), True)
-
-    run(scenario())
+    assert (journal.cell, journal.age, journal.was_ready("a")) == ("c1", (1, 1, 1), True)
+    assert set(threading.enumerate()) == before
