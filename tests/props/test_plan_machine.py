@@ -14,7 +14,14 @@ import msgspec
 from apply import apply, obey, report, standing, tasks_of, without
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from builders import app, node, world
 from kato.model.action import Count, Drain, Place, Plan, Stop
@@ -395,7 +402,10 @@ class Cell(RuleBasedStateMachine):
         )
 
 
-TestCell = Cell.TestCase
-TestCell.settings = settings(
-    max_examples=200, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_what_a_plan_promises_holds_after_every_event() -> None:
+    run_state_machine_as_test(
+        Cell,
+        settings=settings(
+            max_examples=200, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
