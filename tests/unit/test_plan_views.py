@@ -1,5 +1,8 @@
 """What tasks find in their environment, what balancers serve, and why something is missing."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
 from builders import V1, V2, app, node, status, task, world
@@ -171,3 +174,24 @@ def test_queue_tells_delay_from_lack_of_room() -> None:
         ("/late", 1, 20.0, False),
     ]
     assert [str(refusal) for refusal in found[0].refusals] == ["needs 99 cpus: 1 node"]
+
+
+def test_frontends_are_found_anew_only_for_what_shows_in_them() -> None:
+    recall = Recall()
+    apps = [app("/a", ports=1), app("/b", ports=1)]
+    tasks = [task(each) for each in apps]
+    checked = [status(each, alive=True) for each in tasks]
+    cell = world(apps=apps, nodes=[node()], tasks=tasks, statuses=checked)
+    first = frontends(cell, recall)
+    again = msgspec.structs.replace(checked[0], seq=2, health=(Health(alive=True, last_success=9.0),))
+    busy = replace(
+        cell,
+        seq=5,
+        statuses={**cell.statuses, "/a": {tasks[0].id: again}},
+        nodes={"n1": node(taken=(31000,))},
+    )
+    second = frontends(busy, recall)
+    assert second.seq == 5 and second.services == first.services
+    assert all(was is now for was, now in zip(first.services, second.services, strict=True))
+    moved = frontends(replace(busy, nodes={"n1": node(address="10.0.0.7")}), recall)
+    assert [server.address for service in moved.services for server in service.servers] == ["10.0.0.7"] * 2

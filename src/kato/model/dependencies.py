@@ -32,18 +32,21 @@ class Dependencies:
     def depth(self, id: str) -> int:
         """The length of the longest path of dependencies from an app (a circle is cut where it closes)."""
         path = [id]
+        open: dict[str, list[str]] = {}
         while path:
             here = path[-1]
-            if self._depths.get(here, -1) >= 0:
+            if here in self._depths and here not in open:
                 path.pop()
                 continue
-            points = self._points(here)
-            fresh = [each for each in points if each not in self._depths]
-            self._depths.setdefault(here, -1)  # on the path, not known yet
-            if fresh:
-                path.extend(fresh)
-                continue
-            self._depths[here] = max((self._depths[each] for each in points), default=-1) + (here in self._apps)
+            if here not in open:
+                open[here] = self._points(here)
+                self._depths[here] = -1  # on the path, not known yet
+                fresh = [each for each in open[here] if each not in self._depths]
+                if fresh:
+                    path.extend(fresh)
+                    continue
+            deepest = max((self._depths[each] for each in open.pop(here)), default=-1)
+            self._depths[here] = deepest + (here in self._apps)
             path.pop()
         return self._depths[id]
 

@@ -40,28 +40,28 @@ class Placed(msgspec.Struct, frozen=True):
     refusals: tuple[Refusal, ...]
 
 
-class Gate(msgspec.Struct, frozen=True):
+class Filter(msgspec.Struct, frozen=True):
     """One filter's answer: the nodes that pass, and what it asks for."""
 
-    filter: str
+    kind: str
     phrase: str
     mask: Mask
 
 
 def place(request: Request, free: Free, alive: Mask, now: float) -> Placed:
     """Places what fits and takes it from `free`. alive: the nodes that are not dark; now: epoch seconds."""
-    seats = Seats(request, free, alive)
+    candidates = Candidates(request, free, alive)
     tasks: list[Task] = []
     while len(tasks) < request.count:
-        chosen = seats.choose(request.count - len(tasks))
+        chosen = candidates.choose(request.count - len(tasks))
         if not chosen.size:
             break
-        seats.fill(chosen)
+        candidates.fill(chosen)
         attempt = request.attempts + len(tasks) + 1
         tasks.extend(
-            _task(request.app, attempt + n, free, int(at), seats.need, now) for n, at in enumerate(chosen)
+            _task(request.app, attempt + n, free, int(at), candidates.need, now) for n, at in enumerate(chosen)
         )
-    return Placed(tuple(tasks), () if len(tasks) == request.count else seats.refusals())
+    return Placed(tuple(tasks), () if len(tasks) == request.count else candidates.refusals())
 
 
 def _task(app: App, attempt: int, free: Free, at: int, need: Resources, now: float) -> Task:
@@ -84,7 +84,7 @@ def _task(app: App, attempt: int, free: Free, at: int, need: Resources, now: flo
     )
 
 
-class Counter:
+class Spread:
     """A rule that counts: how many tasks of the app stand at each value of its field."""
 
     def __init__(self, rule: Rule, codes: Ints, values: int) -> None:
@@ -101,7 +101,7 @@ class Counter:
         np.add.at(self.placed, self.codes[nodes], 1)
 
 
-class Seats:
+class Candidates:
     """The nodes as one app sees them: which could take one more of its tasks, and in which order."""
 
     def __init__(self, request: Request, free: Free, alive: Mask) -> None:
@@ -113,21 +113,21 @@ class Seats:
         self.fixed = [port.host for port in self.ports if port.host]
         self.wished = max(app.instances, len(request.standing) + request.count)
         self.seed = crc32(app.id.encode())
-        self.static = [Gate("runtime", f"needs the {app.runtime} runtime", columns.runs(app.runtime))]
-        self.static.append(Gate("dark", "does not answer", alive))
-        self.counters: list[Counter] = []
+        self.static = [Filter("runtime", f"needs the {app.runtime} runtime", columns.runs(app.runtime))]
+        self.static.append(Filter("dark", "does not answer", alive))
+        self.spreads: list[Spread] = []
         for rule in rules(app):
-            self.static.append(Gate("constraint", rule.phrase, columns.admits(rule)))
+            self.static.append(Filter("constraint", rule.phrase, columns.admits(rule)))
             if rule.counts:
                 field = columns.field(rule.field)
-                self.counters.append(Counter(rule, field.codes, len(field.values)))
-        self.counters.sort(key=lambda each: each.rule.operator == "GROUP_BY")
-        self.even = [each for each in self.counters if each.rule.operator == "GROUP_BY"]
+                self.spreads.append(Spread(rule, field.codes, len(field.values)))
+        self.spreads.sort(key=lambda each: each.rule.operator == "GROUP_BY")
+        self.even = [each for each in self.spreads if each.rule.operator == "GROUP_BY"]
         self.own: Ints = np.zeros(columns.size, dtype=np.int64)
         self._look_around(request)
         self.open: Mask = np.ones(columns.size, dtype=np.bool_)
-        for gate in (*self.static, *self._resources()):
-            self.open &= gate.mask
+        for each in (*self.static, *self._resources()):
+            self.open &= each.mask
 
     def _look_around(self, request: Request) -> None:
         """Counts the tasks that stand, of whatever version. Only CLUSTER goes by the newest configuration, once
@@ -138,27 +138,27 @@ class Seats:
         everything = np.array([at for at, _ in standing], dtype=np.int64)
         newest = np.array([at for at, config in standing if config == request.app.config_version], dtype=np.int64)
         np.add.at(self.own, everything, 1)
-        for counter in self.counters:
-            counter.add(newest if counter.rule.operator == "CLUSTER" and newest.size else everything)
+        for spread in self.spreads:
+            spread.add(newest if spread.rule.operator == "CLUSTER" and newest.size else everything)
 
     def choose(self, wanted: int) -> Ints:
         """Up to `wanted` different nodes for the next tasks, in an order of which any first part is allowed."""
         nodes = np.flatnonzero(self.open)
         step = len(self.even) > 1
-        for counter in self.counters:
-            nodes = nodes[counter.room(nodes, self.wished, step)[counter.codes[nodes]] > 0]
+        for spread in self.spreads:
+            nodes = nodes[spread.room(nodes, self.wished, step)[spread.codes[nodes]] > 0]
         if not nodes.size:
             return nodes
         nodes = self._pinned(self._fewest(nodes))
-        nodes = nodes[self._best(nodes, None if self.counters else wanted)]
-        for counter in self.counters:
-            codes = counter.codes[nodes]
+        nodes = nodes[self._best(nodes, None if self.spreads else wanted)]
+        for spread in self.spreads:
+            codes = spread.codes[nodes]
             ranks = _ranks(codes)
-            quota = counter.room(nodes, self.wished, step)[codes]
+            quota = spread.room(nodes, self.wished, step)[codes]
             kept = ranks < quota
             nodes, ranks, codes = nodes[kept], ranks[kept], codes[kept]
-            if counter.rule.operator == "GROUP_BY":
-                nodes = nodes[np.argsort(counter.placed[codes] + ranks, kind="stable")]
+            if spread.rule.operator == "GROUP_BY":
+                nodes = nodes[np.argsort(spread.placed[codes] + ranks, kind="stable")]
         return nodes[:wanted]
 
     def fill(self, chosen: Ints) -> None:
@@ -177,41 +177,41 @@ class Seats:
         """Which filter refuses how many nodes, each node counted at the first that does; commonest first."""
         left: Mask = np.ones(self.open.size, dtype=np.bool_)
         found: list[Refusal] = []
-        for gate in self._gates():
-            refused = int(np.count_nonzero(left & ~gate.mask))
+        for each in self._filters():
+            refused = int(np.count_nonzero(left & ~each.mask))
             if refused:
-                found.append(Refusal(refused, gate.filter, gate.phrase))
-            left &= gate.mask
-        return tuple(sorted(found, key=lambda each: -each.nodes))
+                found.append(Refusal(refused, each.kind, each.phrase))
+            left &= each.mask
+        return tuple(sorted(found, key=lambda refusal: -refusal.nodes))
 
-    def _gates(self) -> Iterator[Gate]:
+    def _filters(self) -> Iterator[Filter]:
         yield from self.static
         resources = list(self._resources())
-        nodes = np.flatnonzero(np.logical_and.reduce([gate.mask for gate in (*self.static, *resources)]))
-        for counter in self.counters:
-            allowed = counter.room(nodes, self.wished)
-            if counter.rule.operator == "GROUP_BY":
-                allowed = np.maximum(allowed, counter.room(np.arange(self.open.size), self.wished))
-            yield Gate("constraint", counter.rule.phrase, (allowed > 0)[counter.codes])
+        nodes = np.flatnonzero(np.logical_and.reduce([each.mask for each in (*self.static, *resources)]))
+        for spread in self.spreads:
+            allowed = spread.room(nodes, self.wished)
+            if spread.rule.operator == "GROUP_BY":
+                allowed = np.maximum(allowed, spread.room(np.arange(self.open.size), self.wished))
+            yield Filter("constraint", spread.rule.phrase, (allowed > 0)[spread.codes])
         yield from resources
 
-    def _resources(self) -> Iterator[Gate]:
+    def _resources(self) -> Iterator[Filter]:
         for row in np.flatnonzero(self.amount):
             kind = KINDS[row]
             phrase = f"needs {_amount(self.amount[row] / 1000, UNITS[kind])}"
-            yield Gate(kind, phrase, self.free.amounts[row] >= self.amount[row])
+            yield Filter(kind, phrase, self.free.amounts[row] >= self.amount[row])
         for port in self.fixed:
             mask = self.free.columns.has_port(port).copy()
             mask[self.free.holders(port)] = False
-            yield Gate("ports", f"needs host port {port}", mask)
+            yield Filter("ports", f"needs host port {port}", mask)
         if self.ports:
             phrase = f"needs {len(self.ports)} free port{'' if len(self.ports) == 1 else 's'}"
-            yield Gate("ports", phrase, self.free.ports >= len(self.ports))
+            yield Filter("ports", phrase, self.free.ports >= len(self.ports))
 
     def _settle(self, nodes: Ints) -> None:
         np.add.at(self.own, nodes, 1)
-        for counter in self.counters:
-            counter.add(nodes)
+        for spread in self.spreads:
+            spread.add(nodes)
 
     def _fewest(self, nodes: Ints) -> Ints:
         """Those with the fewest tasks of the app; in each group apart, where groups are kept even."""
@@ -227,9 +227,9 @@ class Seats:
 
     def _pinned(self, nodes: Ints) -> Ints:
         """Where all must share a value and none stands yet: the nodes of the value with room for the most."""
-        for counter in self.counters:
-            if counter.rule.operator == "CLUSTER" and not counter.placed.any() and nodes.size:
-                codes = counter.codes[nodes]
+        for spread in self.spreads:
+            if spread.rule.operator == "CLUSTER" and not spread.placed.any() and nodes.size:
+                codes = spread.codes[nodes]
                 best = int(np.bincount(codes, weights=self._fits(nodes)).argmax())
                 nodes = nodes[codes == best]
         return nodes
