@@ -71,9 +71,9 @@ def test_one_move(look: Look, move: Move, state: TaskState | None) -> None:
         (Exit(signal=9), False, TaskState.FAILED, "Command terminated with signal Killed"),
         (Exit(signal=15), True, TaskState.KILLED, "Command terminated with signal Terminated"),
         (Exit(signal=9, oom=True), False, TaskState.FAILED, "Memory limit exceeded: the kernel killed it."),
-        (Exit(), False, TaskState.LOST, "Its keeper was killed; nobody knows how it ended."),
-        (Exit(), True, TaskState.LOST, "Its keeper was killed; nobody knows how it ended."),
-        (Exit(message="gone"), False, TaskState.LOST, "gone"),
+        (Exit(), False, TaskState.FAILED, "Its keeper was killed; nobody knows how it ended."),
+        (Exit(), True, TaskState.KILLED, "Its keeper was killed; nobody knows how it ended."),
+        (Exit(message="gone"), False, TaskState.FAILED, "gone"),
         (Exit(rebooted=True), False, TaskState.LOST, "Lost at reboot: the machine went down under it."),
     ],
 )

@@ -26,6 +26,7 @@ from kato.model.app import (
     UpgradeStrategy,
 )
 from kato.model.groups import validate_group
+from kato.model.patterns import matches
 from kato.model.validate import validate, validate_id
 
 
@@ -285,3 +286,33 @@ def test_ids_used_twice_and_apps_that_are_groups() -> None:
         "/a is both an app and a group; give one another name",
         "two apps have the id /a; give one another name",
     ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"user": "99999999999"},
+        {"user": "0:99999999999"},
+        {"user": "4294967295"},
+        {"user": "\u0663"},
+        {"user": "a\0b"},
+        {"user": ""},
+        {"user": "a b"},
+        {"backoff_seconds": 1e15},
+        {"max_launch_delay_seconds": 1e15},
+        {"backoff_factor": 1e15},
+        {"cpus": 1e308},
+        {"constraints": (("hostname", "MAX_PER", "9" * 300),)},
+        {"constraints": (("hostname", "LIKE", "(?:(?:(?:(?:(?:.?){40}){40}){40}){40}){40}x"),)},
+        {"constraints": (("hostname", "LIKE", "(?=a)b"),)},
+    ],
+    ids=str,
+)
+def test_what_would_hang_or_end_a_cell_is_refused(more: dict[str, Any]) -> None:
+    (fault,) = validate(app(**more))
+    assert len(fault.message) < 200
+
+
+def test_an_expression_that_would_backtrack_for_ever_is_matched_in_no_time() -> None:
+    assert validate(app(constraints=(("hostname", "LIKE", "(a+)+$"),))) == []
+    assert not matches("(a+)+$", "a" * 50_000 + "b")

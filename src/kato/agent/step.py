@@ -125,7 +125,7 @@ def verdict(exit: Exit, *, asked: bool) -> tuple[TaskState, str]:
     if exit.code is not None:
         state = TaskState.FAILED if exit.code else TaskState.FINISHED
         return _wished(state, asked), f"Command exited with status {exit.code}"
-    return TaskState.LOST, exit.message or "Its keeper was killed; nobody knows how it ended."
+    return _wished(TaskState.FAILED, asked), exit.message or "Its keeper was killed; nobody knows how it ended."
 
 
 def _wished(state: TaskState, asked: bool) -> TaskState:

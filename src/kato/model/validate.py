@@ -8,12 +8,15 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
+from kato.model import patterns
 from kato.model.app import App, AppVolume, HealthCheck, SecretRef
 from kato.model.errors import Fault
 
 MAX_ID = 180
 """Characters of an app id: with a task's own part it still is one file name."""
 MAX_INSTANCES = 1_000_000
+LONGEST = 10 * 365 * 86_400
+"""Seconds of any time that an app names."""
 RESERVED = frozenset({"restart", "tasks", "versions"})
 """Words that an id must not end with: they are verbs of the API."""
 
@@ -29,6 +32,7 @@ def validate(app: App) -> list[Fault]:
     rules: tuple[Callable[[App], Faults], ...] = (
         lambda app: validate_id(app.id),
         _command,
+        _user,
         _environment,
         _numbers,
         _constraints,
@@ -77,6 +81,15 @@ def _command(app: App) -> Faults:
         yield Fault("/args(0)", "must name a program")
 
 
+def _user(app: App) -> Faults:
+    """A name, or a number, with a group after a colon at will: `www-data`, `1000:1000`."""
+    for word in (app.user or "").split(":") if app.user is not None else ():
+        if word.isdecimal() and not (word.isascii() and int(word[:11]) < 2**32 - 1):
+            yield Fault("/user", f"{word[:40]!r} is no id of a user or group; those go up to {2**32 - 2}")
+        elif not word or "\0" in word or any(character.isspace() for character in word):
+            yield Fault("/user", f"{app.user!r} is no user; write a name or a number, then :group if need be")
+
+
 def _environment(app: App) -> Faults:
     for name, value in app.env.items():
         path = f"/env/{name}"
@@ -98,19 +111,19 @@ def _numbers(app: App) -> Faults:
     yield from _at_least("/mem", app.mem, 0)
     yield from _at_least("/disk", app.disk, 0)
     yield from _at_least("/gpus", app.gpus, 0)
-    yield from _at_least("/backoffSeconds", app.backoff_seconds, 0)
-    yield from _at_least("/backoffFactor", app.backoff_factor, 1)
-    yield from _at_least("/maxLaunchDelaySeconds", app.max_launch_delay_seconds, 0)
+    yield from _at_least("/backoffSeconds", app.backoff_seconds, 0, LONGEST)
+    yield from _at_least("/backoffFactor", app.backoff_factor, 1, 1e6)
+    yield from _at_least("/maxLaunchDelaySeconds", app.max_launch_delay_seconds, 0, LONGEST)
     if app.task_kill_grace_period_seconds is not None:
-        yield from _at_least("/taskKillGracePeriodSeconds", app.task_kill_grace_period_seconds, 0)
+        yield from _at_least("/taskKillGracePeriodSeconds", app.task_kill_grace_period_seconds, 0, LONGEST)
     for n, artifact in enumerate(app.fetch):
         if not artifact.uri:
             yield Fault(f"/fetch({n})/uri", "must not be empty")
 
 
-def _at_least(path: str, number: float, least: float, most: float = 1e15) -> Faults:
+def _at_least(path: str, number: float, least: float, most: float = 1e12) -> Faults:
     if not least <= number <= most:
-        limit = f"between {least:g} and {most:,.0f}" if most < 1e15 else f"a number from {least:g} on"
+        limit = f"between {least:g} and {most:,.0f}"
         yield Fault(path, f"{str(number)[:40]} cannot be taken; it must be {limit}")
 
 
@@ -137,16 +150,12 @@ def _operator(operator: str, value: str) -> str | None:
         case "GROUP_BY" | "MAX_PER":
             if not value and operator == "GROUP_BY":
                 return None
-            number = value.isascii() and value.isdecimal() and int(value[:9]) > 0
-            return None if number else f'{operator} takes a whole number as text, such as "2", not {value!r}'
+            number = value.isascii() and value.isdecimal() and len(value) < 10 and int(value) > 0
+            return None if number else f'{operator} takes a whole number as text, such as "2", not {value[:40]!r}'
         case "LIKE" | "UNLIKE":
             if not value:
                 return f"{operator} needs a regular expression as its third item"
-            try:
-                re.compile(value)
-            except (re.error, OverflowError, RecursionError) as error:
-                return f"{value!r} is no regular expression: {error}"
-            return None
+            return patterns.fault(value)
         case "IS":
             return None if value else "IS needs a value as its third item"
     known = "UNIQUE, CLUSTER, GROUP_BY, LIKE, UNLIKE, MAX_PER or IS"

@@ -5,15 +5,13 @@ how many of the app's tasks stand at each value (UNIQUE, MAX_PER, GROUP_BY) and 
 each. A node that lacks the field passes only UNLIKE. (Marathon: `mesosphere/mesos/Constraints.scala`.)
 """
 
-import re
-from functools import lru_cache
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kato.model.app import App
 from kato.model.node import Node
+from kato.model.patterns import matches
 
 Counts = NDArray[np.int64]
 
@@ -88,22 +86,14 @@ def admits(rule: Rule, value: str | None) -> bool:
         return rule.operator == "UNLIKE"
     match rule.operator:
         case "LIKE":
-            return _matches(rule.argument or "", value)
+            return matches(rule.argument or "", value)
         case "UNLIKE":
-            return not _matches(rule.argument or "", value)
+            return not matches(rule.argument or "", value)
         case "IS":
             return value == rule.argument
         case "CLUSTER" if rule.argument:
             return value == rule.argument
     return True
-
-
-@lru_cache(maxsize=4096)
-def _matches(pattern: str, value: str) -> bool:
-    try:
-        return re.fullmatch(pattern, value) is not None
-    except re.error:
-        return False
 
 
 def room(rule: Rule, placed: Counts, open: Counts, instances: int, step: bool = False) -> Counts:
