@@ -224,12 +224,12 @@ async def serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         os.umask(0o077)
-        _raise_descriptor_limit()
+        descriptors = _raise_descriptor_limit()
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         log_to(config.data / "cell.log")
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
-        runtimes = await _open_runtimes(config, stack)
+        runtimes = await _open_runtimes(config, stack, descriptors)
         balancer = await _open_balancer(config, identity.id)
         facts = Survey(config, identity, runtimes)
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts)
@@ -244,8 +244,10 @@ async def serve(config: Config) -> None:
             await balancer.close(stop=node.idle)
 
 
-async def _open_runtimes(config: Config, stack: contextlib.AsyncExitStack) -> Mapping[str, Runtime]:
-    """The runtime drivers of this machine; tasks go on when they are let go."""
+async def _open_runtimes(
+    config: Config, stack: contextlib.AsyncExitStack, descriptors: int
+) -> Mapping[str, Runtime]:
+    """The runtime drivers of this machine; tasks go on when they are let go. descriptors: what a task may open."""
     from kato.drivers.runtime import Options
 
     options = Options(
@@ -253,6 +255,7 @@ async def _open_runtimes(config: Config, stack: contextlib.AsyncExitStack) -> Ma
         volumes=config.data / "volumes",
         user=config.user,
         environ=config.environ,
+        descriptors=descriptors,
     )
     opened: dict[str, Runtime] = {}
     for name in RUNTIMES:
@@ -270,10 +273,14 @@ async def _open_balancer(config: Config, node: str) -> Balancer:
     return opened
 
 
-def _raise_descriptor_limit() -> None:
-    """A task takes two descriptors; the usual soft limit of 1,024 is there for programs that use select(2)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _raise_descriptor_limit() -> int:
+    """The soft limit as it was, now raised to the hard one: a task takes a descriptor or two of the cell's.
+
+    Tasks keep the former, usually 1,024: a program that uses select(2) cannot have more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
