@@ -10,6 +10,7 @@ import pytest
 from builders import app, task
 from fakes import EPOCH, FakeProbe, FakeRuntime, clock, run
 from kato.agent.checks import CheckedTask, Verdict, examine, hurried, is_ready, spread, watch_health
+from kato.agent.edge import Edge
 from kato.drivers.runtime import Launch
 from kato.model.app import App, Command, HealthCheck, PortDefinition, ReadinessCheck
 from kato.model.errors import DriverError
@@ -20,7 +21,8 @@ from scenes import Scene, passes
 
 def checked(spec: App, probe: FakeProbe, runtime: FakeRuntime | None = None) -> CheckedTask:
     of = task(spec)
-    return CheckedTask(Assignment(of, spec, {}), runtime or FakeRuntime(), "127.0.0.1", EPOCH, False, probe, clock)
+    hands = runtime or FakeRuntime()
+    return CheckedTask(Assignment(of, spec, {}), hands, "127.0.0.1", EPOCH, False, probe, clock, Edge(of.id))
 
 
 def look(check: HealthCheck, answers: dict[int, int | None], runtime: FakeRuntime | None = None) -> Verdict:
@@ -206,3 +208,18 @@ def test_readiness(more: dict[str, Any], answers: dict[int, int | None], ready: 
         return await is_ready(checked(spec, probe), ReadinessCheck(**more))
 
     assert run(scenario()) is ready
+
+
+def test_a_check_that_fails_as_nobody_expected_is_a_failed_check() -> None:
+    async def scenario() -> tuple[Verdict, bool]:
+        task = checked(app(ports=1), FakeProbe())
+
+        async def explode(*_: object, **__: object) -> int:
+            raise UnicodeError("label too long")
+
+        task.probe.http = explode  # type: ignore[method-assign]
+        return await examine(task, HealthCheck()), await is_ready(task, ReadinessCheck())
+
+    (ok, cause), ready = run(scenario())
+    assert (ok, ready) == (False, False)
+    assert "UnicodeError: label too long" in cause

@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from builders import app, task
 from fakes import EPOCH, run
-from kato.drivers.runtime import Exit, Launch
+from kato.drivers.runtime import Exit, Found, Launch
 from kato.model.app import Container, Docker, HealthCheck
 from kato.model.errors import DriverError, NotFound, Refused, StoreUnavailable, Unavailable
+from kato.model.node import Node
 from kato.model.task import Status, TaskState
 from scenes import Scene, goal, passes
 
@@ -304,19 +306,82 @@ def test_an_end_that_cannot_be_watched_is_asked_for_less_and_less_and_holds_up_n
     run(scenario())
 
 
-def test_an_error_that_nobody_expected_ends_the_agent() -> None:
+def test_a_runtime_s_surprise_fails_one_task_and_is_logged_once() -> None:
+    async def scenario() -> None:
+        scene, odd, web = Scene(), app("/odd", user="99999999999"), app()
+        strange, of = task(odd), task(web)
+        start = scene.runtime.start
+
+        async def surprise(launch: Launch) -> Found:
+            if launch.app.id == "/odd":
+                raise OverflowError("int too big to convert")
+            return await start(launch)
+
+        scene.runtime.start = surprise  # type: ignore[method-assign]
+        with structlog.testing.capture_logs() as logged:
+            async with scene.running():
+                scene.send((odd, strange), (web, of))
+                await passes(60)
+
+        assert scene.link.states(of.id) == [STARTING, RUNNING]
+        assert scene.link.states(strange.id)[-1] is FAILED
+        assert "OverflowError: int too big to convert" in scene.link.of(strange.id)[-1].message
+        assert [each["whose"] for each in logged if each.get("exc_info")] == [strange.id]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("verb", ["stop", "wait", "remove", "found"])
+def test_a_surprise_at_any_verb_is_waited_for_and_the_node_goes_on(verb: str) -> None:
     async def scenario() -> None:
         scene, web = Scene(), app()
+        of = task(web)
+        right = getattr(scene.runtime, verb)
 
-        async def explode(launch: Launch) -> Any:
-            raise ZeroDivisionError("a bug")
+        async def surprise(*_: object) -> Any:
+            raise RuntimeError("nobody expected this")
 
-        scene.runtime.start = explode  # type: ignore[method-assign]
-        scene.send((web, task(web)))
-        with pytest.raises(ExceptionGroup) as caught:
-            async with asyncio.timeout(5):
-                await scene.agent().run()
-        assert caught.group_contains(ZeroDivisionError)
+        setattr(scene.runtime, verb, surprise)
+        async with scene.running():
+            await passes(10)
+            scene.send((web, of))
+            await passes(10)
+            scene.send((web, goal(of, "stop")))
+            await passes(10)
+            assert (KILLED in scene.link.states(of.id)) == (verb == "remove")
+            setattr(scene.runtime, verb, right)
+            await passes(60)
+            scene.send()
+            await passes(60)
+
+        assert scene.link.states(of.id)[-1] is KILLED
+        assert scene.runtime.removed == [of.id]
+
+    run(scenario())
+
+
+def test_facts_that_cannot_be_looked_up_stay_as_they_were() -> None:
+    async def scenario() -> None:
+        scene = Scene()
+        agent = scene.agent()
+        before, scarce = scene.node, True
+
+        def look() -> Node:
+            if scarce:
+                raise OSError(24, "Too many open files", "/proc/net/tcp")
+            return msgspec.structs.replace(before, taken=(31999,))
+
+        agent._facts = look
+        work = asyncio.create_task(agent.run())
+        await passes(30)
+        assert not work.done()
+        assert scene.link.updates == []
+        scarce = False
+        await passes(10)
+        assert [each.taken for each in scene.link.updates] == [(31999,)]
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
 
     run(scenario())
 

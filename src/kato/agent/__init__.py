@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from kato.agent.checks import Probe
+from kato.agent.edge import Edge
 from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.worker import Context, Worker
@@ -60,7 +61,7 @@ class Agent:
         self._group: asyncio.TaskGroup
 
     async def run(self) -> None:
-        """Runs until cancelled; its tasks go on. An error that nobody expected ends it, loudly."""
+        """Runs until cancelled; its tasks go on. An error of its own that nobody expected ends it, loudly."""
         for runtime in self._runtimes.values():
             for task, found in (await self._find(runtime)).items():
                 self._adopted[task] = (runtime, found)
@@ -91,10 +92,11 @@ class Agent:
 
     async def _find(self, runtime: Runtime) -> Mapping[str, Found]:
         """What a runtime knows. There is no going on without: what is not known would be started again."""
-        pause = SHORTEST_PAUSE
+        pause, edge = SHORTEST_PAUSE, Edge(runtime.name)
         while True:
             try:
-                return await runtime.found()
+                with edge.guard():
+                    return await runtime.found()
             except DriverError as error:
                 log.warning("a runtime does not answer; trying again", runtime=runtime.name, why=str(error))
                 await asyncio.sleep(pause)
@@ -157,11 +159,15 @@ class Agent:
     # -- facts ----------------------------------------------------------------------------------------------
 
     async def _survey(self) -> None:
-        """Sends the node's facts when they have changed; what could not be sent is sent with the next look."""
+        """Sends the node's facts when they have changed; what could not be looked up or sent is so with the next
+        look."""
         sent = self._node
         while True:
             await asyncio.sleep(SURVEY_EVERY)
-            self._node = self._without_ours(self._facts())
+            try:
+                self._node = self._without_ours(self._facts())
+            except OSError as error:
+                log.warning("facts of the node stay as they were: they cannot be looked up", why=str(error))
             if self._node == sent:
                 continue
             try:

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
+from kato.agent.edge import Edge
 from kato.drivers.runtime import Runtime
 from kato.model.app import App, Command, HealthCheck, ReadinessCheck
 from kato.model.errors import DriverError
@@ -58,6 +59,7 @@ class CheckedTask(NamedTuple):
     adopted: bool
     probe: Probe
     clock: Callable[[], float]
+    edge: Edge
 
     @property
     def app(self) -> App:
@@ -122,10 +124,11 @@ def spread(task: str, index: int) -> float:
 async def examine(task: CheckedTask, check: HealthCheck) -> Verdict:
     """One health check, within its timeout."""
     try:
-        if check.protocol == "COMMAND":
-            return await _execute(task, check)
-        async with asyncio.timeout(check.timeout_seconds):
-            return await _probe(task, check)
+        with task.edge.guard(OSError):
+            if check.protocol == "COMMAND":
+                return await _execute(task, check)
+            async with asyncio.timeout(check.timeout_seconds):
+                return await _probe(task, check)
     except TimeoutError:
         return Verdict(False, f"no answer within {check.timeout_seconds:g} s")
     except OSError as error:
@@ -161,9 +164,10 @@ async def is_ready(task: CheckedTask, check: ReadinessCheck) -> bool:
         return False
     port = task.wish.task.ports[index]
     try:
-        async with asyncio.timeout(check.timeout_seconds):
-            status = await task.probe.http(task.address, port, check.path, tls=check.protocol == "HTTPS")
-    except OSError:
+        with task.edge.guard(OSError):
+            async with asyncio.timeout(check.timeout_seconds):
+                status = await task.probe.http(task.address, port, check.path, tls=check.protocol == "HTTPS")
+    except (OSError, DriverError):
         return False
     return status in check.http_status_codes_for_ready
 

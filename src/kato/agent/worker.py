@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from kato.agent.checks import CheckedTask, Probe, watch_health, watch_readiness
+from kato.agent.edge import Edge
 from kato.agent.journal import Journal
 from kato.agent.step import Look, Move, news, step
 from kato.drivers.runtime import Found, Launch, Runtime
@@ -57,6 +58,7 @@ class Worker:
         self.wish = wish
         self.status: Status | None = None
         self._context = context
+        self._edge = Edge(task)
         self._found = found
         self._adopted = found is not None
         self._error: DriverError | None = None
@@ -130,7 +132,8 @@ class Worker:
             if self.runtime is None:
                 raise DriverMissing(f"This node has no runtime {self.wish.app.runtime!r}.")
             launch = Launch(task=self.task, app=self.wish.app, env=self.wish.env)
-            self._found = await self.runtime.start(launch)
+            with self._edge.guard():
+                self._found = await self.runtime.start(launch)
         except DriverError as error:
             log.warning("a task could not be started", task=self.task, why=str(error))
             self._error = error
@@ -144,7 +147,8 @@ class Worker:
         assert self.runtime is not None
         self._end_checks()
         try:
-            await self.runtime.stop(self.task, self._grace)
+            with self._edge.guard():
+                await self.runtime.stop(self.task, self._grace)
             self._asked = True
             self._pause = SHORTEST_PAUSE
         except DriverError as error:
@@ -154,7 +158,8 @@ class Worker:
         self._end_checks()
         try:
             if self.runtime is not None:
-                await self.runtime.remove(self.task)
+                with self._edge.guard():
+                    await self.runtime.remove(self.task)
             self._found = self._error = None
         except DriverError as error:
             await self._back_off(error)
@@ -183,6 +188,7 @@ class Worker:
             adopted=self._adopted,
             probe=self._context.probe,
             clock=self._context.clock,
+            edge=self._edge,
         )
         self._begin_checks(task)
 
@@ -201,7 +207,8 @@ class Worker:
         pause = SHORTEST_PAUSE  # its own, so that a stop need not wait as long
         while True:
             try:
-                exit = await runtime.wait(self.task)
+                with self._edge.guard():
+                    exit = await runtime.wait(self.task)
                 break
             except DriverError as error:
                 log.warning("a task's end is not watched now", task=self.task, why=str(error), again_in=pause)
