@@ -221,7 +221,7 @@ def error_of(status: int, content: bytes) -> KatoError:
         if faults:
             return InvalidApp(faults)
         return InvalidInput(f"{message}: {details}" if isinstance(details, str) and details else message)
-    kinds: dict[int, type[KatoError]] = {403: Refused, 404: NotFound, 503: Unavailable}
+    kinds: dict[int, type[KatoError]] = {403: Refused, 413: InvalidInput, 404: NotFound, 503: Unavailable}
     return kinds.get(status, KatoError)(message)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,6 @@ from kato.model.errors import InvalidInput
 
 API = "127.0.0.1:8180"
 INGRESS = "127.0.0.1:8181"
-LOOPBACK = ("127.", "localhost", "[::1]")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +84,31 @@ def address(text: str, flag: str, variable: str) -> str:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InvalidInput(f"{flag} (or {variable}) is {text!r}; it takes host:port, for example 127.0.0.1:8180.")
-    if not host.startswith(LOOPBACK):
+    if not _loopback(host):
         raise InvalidInput(
             f"{flag} (or {variable}) is {text!r}, which is not loopback. Without tokens and TLS a cell listens on "
             "loopback only; use 127.0.0.1 and a tunnel."
         )
     return text
+
+
+def apart(config: Config) -> None:
+    """InvalidInput where a cell would be started with its API and its ingress at one address."""
+    api, ingress = (each.lower().replace("localhost", "127.0.0.1") for each in (config.api, config.ingress))
+    if api == ingress:
+        raise InvalidInput(
+            f"The API and the ingress cannot both listen on {config.api}. "
+            "Give one of them another port: --api (or KATO_API), --ingress (or KATO_INGRESS)."
+        )
+
+
+def _loopback(host: str) -> bool:
+    """Whether it is exactly localhost, 127.0.0.0/8, or [::1] in its brackets."""
+    if host.lower() == "localhost":
+        return True
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        ip = ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        return False
+    return ip == IPv6Address("::1") if bracketed else ip in IPv4Network("127.0.0.0/8")

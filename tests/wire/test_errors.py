@@ -67,6 +67,32 @@ async def test_faults_in_a_list_have_its_index(cell: Cell) -> None:
     assert answer.status == 422 and answer.json["details"][0]["path"] == "(1)/id"
 
 
+async def test_what_is_no_app_at_all_is_listed_too(cell: Cell) -> None:
+    answer = await cell.call("PUT", "/v2/apps", [SLEEP, {"x": 1}, 5, "s", None, {"id": "/c", "cpus": "much"}])
+    assert answer.status == 422 and answer.json["message"] == "Invalid JSON"
+    paths = [each["path"] for each in answer.json["details"]]
+    assert paths == ["(1)/id", "(2)", "(3)", "(4)", "(5)/cpus"]
+
+
+@pytest.mark.parametrize("depth", [300, 400, 600, 900, 1100, 5_000])
+async def test_what_is_nested_too_deep_is_told_in_plain_words(cell: Cell, depth: int) -> None:
+    deep = b'{"id":"/a","cmd":"x","env":' + b'{"a":' * depth + b"1" + b"}" * (depth + 1)
+    for method, body in (("POST", deep), ("PUT", b"[" + deep + b"]")):
+        answer = await cell.call(method, "/v2/apps", body)
+        assert answer.status in (400, 422)
+        assert "ecursion" not in answer.text
+        assert depth == 300 or "nested too deep" in answer.text
+
+
+async def test_an_app_that_is_too_large_is_named_with_the_limit(cell: Cell) -> None:
+    answer = await cell.call("PUT", "/v2/apps", [SLEEP, {**SLEEP, "id": "/large", "env": {"A": "x" * 1_000_000}}])
+    assert answer.status == 413
+    assert "App /large is too large" in answer.json["message"] and "1,000,000" in answer.json["message"]
+    assert (await cell.get("/v2/apps"))["apps"] == []
+    answer = await cell.call("PUT", "/v2/apps", [{**SLEEP, "env": {"A": "x" * 990_000}}])
+    assert answer.status == 200
+
+
 async def test_an_app_that_exists(cell: Cell) -> None:
     await cell.deploy(SLEEP)
     answer = await cell.call("POST", "/v2/apps", SLEEP)

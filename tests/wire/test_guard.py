@@ -15,7 +15,12 @@ APP = {"id": "/a", "cmd": "sleep 1"}
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "", "[::", "10.0.0.1"]
+    "host",
+    [
+        *("evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "", "[::", "10.0.0.1"),
+        *("evil@localhost", "localhost/evil", "localhost#.evil.example", "localhost?x", "localhost:1:2"),
+        *("localhost:{port}@evil.example", "localhost:", "[::1].evil.example", "a localhost"),
+    ],
 )
 async def test_a_foreign_host_is_refused(cell: Cell, host: str) -> None:
     port = cell.base.rpartition(":")[2]

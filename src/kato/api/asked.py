@@ -41,7 +41,7 @@ def update(world: World, id: str, body: Json, *, partial: bool, create: bool = T
 
 def update_all(world: World, bodies: Sequence[object], *, partial: bool, create: bool = True) -> Wish:
     """PUT or PATCH of a list of apps."""
-    given = [_identified(each, index) for index, each in enumerate(bodies)]
+    given = _identified(bodies)
     if not create:
         for each in given:
             find.app(world, str(each["id"]))
@@ -63,12 +63,12 @@ def _asked_version(body: Json) -> str | None:
     return version
 
 
-def _identified(body: object, index: int) -> Json:
-    if not isinstance(body, dict):
-        raise Malformed([Fault(f"({index})", "must be an object")])
-    if not isinstance(body.get("id"), str):
-        raise Malformed([Fault(f"({index})/id", "must be text" if "id" in body else "is missing")])
-    return {**body, "id": absolute(body["id"])}
+def _identified(bodies: Sequence[object]) -> list[Json]:
+    """The apps of a list, each with its absolute id. Malformed, with every fault, where one is no app at all."""
+    apps = [each for each in bodies if isinstance(each, dict) and isinstance(each.get("id"), str)]
+    if len(apps) < len(bodies):
+        read_apps([*bodies])
+    return [{**each, "id": absolute(each["id"])} for each in apps]
 
 
 def _completed(world: World, body: Json, partial: bool) -> Json:

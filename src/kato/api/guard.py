@@ -6,9 +6,9 @@ lets point here (DNS rebinding).
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import structlog
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
+_HOST = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+"""A Host header (RFC 9110, 7.2): a name or an address, and a port; nothing before, between or behind them."""
 OPEN = ("/ping", "/metrics")
 """What every user of this machine may ask for."""
 
@@ -80,13 +82,13 @@ class Guard:
         if scope.get(PEER) in self._users or scope["path"] in OPEN:
             return None
         return Refused(
-            f"This cell runs as user {os.geteuid()} and takes requests of that user and of root alone: whoever may "
-            "start a task, runs it as that user. Ask as that user (sudo kato …), or start a cell of your own."
+            f"This cell runs as user {os.geteuid()} and takes requests of that user and of root alone: whoever "
+            "may start a task, runs it as that user. Ask as that user (sudo kato …), or start a cell of your own."
         )
 
     def _refused(self, method: str, headers: Headers) -> Refused | None:
         host = headers.get("host", "")
-        if _name(f"//{host}") not in self._hosts:
+        if _name(host) not in self._hosts:
             return Refused(
                 f"The host {host!r} is not this cell's; address it as localhost, 127.0.0.1 or [::1], so that no "
                 "foreign name can be made to point here."
@@ -104,11 +106,9 @@ def plain(path: str) -> str:
     return "/" + "/".join(part for part in path.split("/") if part)
 
 
-def _name(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+def _name(host: str) -> str | None:
+    found = _HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else None
 
 
 def _crash(error: Exception, scope: Scope) -> Response:

@@ -115,7 +115,8 @@ def _faults(kind: str, data: object, strict: bool) -> list[Fault]:
     try:
         errors = list(_validator(kind, strict).iter_errors(data))
     except (ValueError, OverflowError, RecursionError) as error:
-        return [Fault("/", f"this JSON cannot be taken: {error}")]
+        deep = isinstance(error, RecursionError) or "recursion" in str(error).lower()
+        return [Fault("/", "is nested too deep" if deep else f"this JSON cannot be taken: {error}")]
     return [fault for error in errors for fault in _sentences(error)]
 
 

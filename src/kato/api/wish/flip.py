@@ -6,8 +6,11 @@ import msgspec
 
 from kato.api.wish.draft import Draft
 from kato.model.deployment import Deployment, GroupRecord, Record
+from kato.model.errors import TxnTooLarge
 from kato.store import MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Compare, Delete, Op, Put, keys
 
+MAX_APP_BYTES = 1_000_000
+"""Of one app as JSON, so that it fits into one transaction with what goes beside it."""
 _CANCELLED_AT_ONCE = 30
 """Deployments that one flip ends; more are ended before it, which is safe by itself."""
 
@@ -20,12 +23,20 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 def prepare(draft: Draft, modified: Mapping[str, int]) -> Iterator[Batch]:
-    """The immutable pieces, in as many transactions as they need; each must not exist yet."""
+    """The immutable pieces, in as many transactions as they need; each must not exist yet.
+
+    Raises TxnTooLarge, before anything is written, where an app is larger than any transaction.
+    """
     writes = [_cancel(ended, modified) for ended in draft.cancelled[_CANCELLED_AT_ONCE:]]
     for app in draft.pieces:
-        key = keys.version(app.id, app.version)
-        writes.append(Batch((Compare(key, "modified", "=", 0),), (Put(key, keys.encode(app)),)))
-    yield from batches(writes)
+        key, value = keys.version(app.id, app.version), keys.encode(app)
+        if len(value) > MAX_APP_BYTES:
+            raise TxnTooLarge(
+                f"App {app.id} is too large: {len(value):,} bytes as JSON, and {MAX_APP_BYTES:,} is the most. "
+                "Give its tasks what is large (env, labels, cmd) as a file in a volume."
+            )
+        writes.append(Batch((Compare(key, "modified", "=", 0),), (Put(key, value),)))
+    return batches(writes)
 
 
 def flip(draft: Draft, modified: Mapping[str, int]) -> tuple[Batch, tuple[Batch, ...]]:

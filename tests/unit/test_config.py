@@ -1,0 +1,33 @@
+"""Where a cell may listen, told from what only looks so."""
+
+from pathlib import Path
+
+import pytest
+
+from kato.config import Config, apart, configure
+from kato.model.errors import InvalidInput
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "LocalHost", "[::1]"])
+def test_loopback_is_taken(host: str) -> None:
+    assert configure(api=f"{host}:80", environ={}).api == f"{host}:80"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1.evil.example", "localhost.evil.example", "127.evil", "127.1", "[::1].evil", "::1"),
+        *("0.0.0.0", "[::]", "128.0.0.1", "", "evil@localhost", "[::ffff:127.0.0.1]", "127.0.0.1 ", "[127.0.0.1]"),
+    ],
+)
+def test_what_only_begins_like_loopback_is_refused(host: str) -> None:
+    with pytest.raises(InvalidInput, match="not loopback"):
+        configure(api=f"{host}:80", environ={})
+
+
+@pytest.mark.parametrize("ingress", ["127.0.0.1:8180", "localhost:8180"])
+def test_the_api_and_the_ingress_are_two(ingress: str) -> None:
+    with pytest.raises(InvalidInput, match=r"cannot both listen on 127\.0\.0\.1:8180.*--ingress"):
+        apart(Config(data=Path("/x"), api="127.0.0.1:8180", ingress=ingress))
+    apart(Config(data=Path("/x"), api="127.0.0.1:8180", ingress="127.0.0.2:8180"))
+    apart(Config(data=Path("/x")))
