@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted(
-    path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")) if path.name != "performance.md"
-)
+DOCUMENTS = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 NAMED = re.compile(r"`((?:src|tests|docs|bench|examples|[a-z]+)/[\w./-]*\w)`")
 ROOM = re.compile(r"^ {6}([\w.]+)/? ", re.MULTILINE)
