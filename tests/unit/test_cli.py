@@ -1,6 +1,7 @@
 """The command line as a program: usage, exit codes, sentences on stderr, signals."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -11,10 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from kato.agent.identity import Identity
+from kato.cli import cell
 from kato.cli.app import COMMANDS, hoist, sentences
+from kato.cli.cell import held
 from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import find
-from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked
+from kato.client import Client
+from kato.config import Config
+from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
 
 
 @pytest.fixture
@@ -63,6 +69,11 @@ def test_every_command_has_help_of_its_own(command: str, nowhere: Mapping[str, s
         (["ls", "--api", "8180"], 2, "--api (or KATO_API) is '8180'"),
         (["up", "/there/is/no/such"], 2, "There is no file or folder /there/is/no/such."),
         (["plan", "/there/is/no/such"], 2, "There is no file or folder"),
+        (["plan", "/dev/zero"], 2, "/dev/zero is no regular file"),
+        (["serve", "--data", "/etc/passwd"], 2, "/etc/passwd cannot be the folder of a cell: it is a file."),
+        (["serve", "--data", "/etc/passwd/x"], 2, "cannot be the folder of a cell: Not a directory."),
+        (["serve", "--data", "/proc/x"], 2, "cannot be the folder of a cell: No such file or directory."),
+        (["serve", "--api", "127.0.0.1:99", "--ingress", "127.0.0.1:99"], 2, "cannot both listen on 127.0.0.1:99"),
     ],
 )
 def test_what_goes_wrong_is_one_line_on_stderr(
@@ -74,6 +85,58 @@ def test_what_goes_wrong_is_one_line_on_stderr(
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_is_read_up_to_a_bound(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    endless = tmp_path / "compose.yaml"
+    with endless.open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    done = kato("plan", str(endless), environ=nowhere)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"kato: {endless} is larger than 8 MiB. Is it the file that you mean?\n",
+    )
+
+
+def test_ctrl_c_while_modules_are_imported_is_silent() -> None:
+    code = (
+        "import sys\n"
+        "class Ctrl_C:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'kato.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Ctrl_C())\n"
+        "import runpy; runpy.run_module('kato', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_who_holds_a_folder_is_seen_without_being_in_the_way(tmp_path: Path) -> None:
+    assert not held(tmp_path)
+    with contextlib.closing(Identity.claim(tmp_path)):
+        assert held(tmp_path)
+    assert not held(tmp_path)
+
+
+async def test_a_cell_of_another_process_that_is_slow_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours has lost the folder to it and ended; as long as it holds the folder it is about to answer."""
+    monkeypatch.setattr(cell, "WINNER", 0.0)
+    answers = iter([False] * 5 + [True])
+
+    class Slow(Client):
+        async def ping(self) -> bool:
+            return next(answers)
+
+    with contextlib.closing(Identity.claim(tmp_path)), subprocess.Popen(["true"]) as ours:
+        ours.wait()
+        await cell.until_answering(Slow("127.0.0.1:1"), Config(data=tmp_path), ours)
+    answers = iter([False] * 5)
+    with subprocess.Popen(["false"]) as ours:
+        ours.wait()
+        with pytest.raises(Unavailable, match=r"ended at once \(exit code 1\)"):
+            await cell.until_answering(Slow("127.0.0.1:1"), Config(data=tmp_path), ours)
 
 
 def test_flags_for_the_place_may_stand_in_front(nowhere: Mapping[str, str]) -> None:

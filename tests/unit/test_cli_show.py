@@ -1,6 +1,7 @@
 """Listings: tables, JSON, YAML, and what the live view says of tasks."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -131,6 +132,26 @@ def test_log_lines_are_whole_and_carry_their_task() -> None:
     assert written == ["voting_vote.1 | a", "voting_db.1 | c", "voting_vote.1 | bb"]
     lines.end()
     assert written[-1] == "voting_vote.1 | rest"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("plain\tKáto ✓", "plain\tKáto ✓"),
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x1b[2J\x9b2J\rover\x00\x7f", "\\x1b[2J\\x9b2J\\x0dover\\x00\\x7f"),
+    ],
+)
+def test_what_a_task_writes_does_nothing_to_a_terminal(
+    written: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setenv("NO_COLOR", "1")
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda answer=terminal: answer)
+        Lines(said.append).feed(LogPiece("a.instance-x._app.1", "stdout", 0, f"{written}\n"))
+    assert said == [f"a.1 | {shown}", f"a.1 | {written}"]
 
 
 def test_what_the_environment_says_of_output() -> None:

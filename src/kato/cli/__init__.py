@@ -8,6 +8,10 @@ import sys
 
 def main() -> None:
     """The entry point of `kato`."""
-    from kato.cli.app import run
+    try:
+        from kato.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules are imported
+        code = 130
+    sys.exit(code)

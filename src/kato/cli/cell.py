@@ -1,6 +1,7 @@
 """Starting and ending a cell: a configuration goes in; a process of its own session runs, or has gone."""
 
 import asyncio
+import errno
 import os
 import select
 import subprocess
@@ -8,18 +9,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kato.config import Config
-from kato.model.errors import Conflict, Unavailable
+from kato.config import Config, apart
+from kato.model.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
     from kato.client import Client
 
-PATIENCE = 10.0
-"""Seconds that a cell may take to answer after its start, and to end."""
+START = 30.0
+"""Seconds that a cell may take to answer after its start: ours, or one that was quicker to take the folder."""
 WINNER = 3.0
-"""Seconds that another's cell, which was quicker to take the folder, may still take to answer."""
+"""Seconds that it may still take where ours has ended and nobody is seen to hold the folder."""
+PATIENCE = 10.0
+"""Seconds that a cell may take to end."""
 POLL = 0.05
 LAST_LINES = 15
+LOCK = "node.lock"
+"""What a cell holds in its folder (agent/identity.py)."""
 
 
 async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | None:
@@ -32,7 +37,7 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
         return None
     process = spawn(config)
     try:
-        await _until_answering(client, config, process)
+        await until_answering(client, config, process)
         cell = await client.cell()
         _same_folder(cell, config)
     except BaseException:
@@ -42,21 +47,46 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
     return process if cell["pid"] == process.pid else None
 
 
-async def _until_answering(client: "Client", config: Config, process: subprocess.Popen[bytes]) -> None:
+async def until_answering(client: "Client", config: Config, process: subprocess.Popen[bytes]) -> None:
+    """Returns when a cell answers. Unavailable where none does in time, with the end of the log."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
+    deadline = loop.time() + START
     while not await client.ping():
-        if process.poll() is not None:
-            # Another `kato up` may have been quicker: its cell holds the folder and is about to answer.
+        if process.poll() is not None and not held(config.data):
             deadline = min(deadline, loop.time() + WINNER)
         if loop.time() >= deadline:
             raise _did_not_start(process, config)
         await asyncio.sleep(POLL)
 
 
+def held(folder: Path) -> bool:
+    """Whether a process holds the lock of a cell's folder, by proc_locks(5): a trial would be in its way."""
+    try:
+        lock = (folder / LOCK).stat()
+        locks = Path("/proc/locks").read_text("ascii").splitlines()
+    except OSError:
+        return False
+    # By inode alone, since some file systems give stat(2) another device number than the kernel's own.
+    return any(word.endswith(f":{lock.st_ino}") for line in locks for word in line.split())
+
+
+def make_folder(config: Config) -> None:
+    """Makes the folder of a cell where there is none. InvalidInput where it cannot be one."""
+    try:
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(config.data, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise InvalidInput(
+            f"{config.data} cannot be the folder of a cell: {why}. Choose another one with --data or KATO_DATA."
+        ) from error
+
+
 def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Starts `kato serve` detached: a session of its own, its output in `cell.log` of the data folder."""
-    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    apart(config)
+    make_folder(config)
     if config.user is not None:
         # Tasks run as the caller, who must pass through root's folder to their sandboxes; nothing can be listed.
         config.data.chmod(0o711)
@@ -128,5 +158,5 @@ def _same_folder(cell: dict[str, Any], config: Config) -> None:
 
 def _did_not_start(process: subprocess.Popen[bytes], config: Config) -> Unavailable:
     code = process.poll()
-    how = f"does not answer after {PATIENCE:.0f} s" if code is None else f"ended at once (exit code {code})"
+    how = f"does not answer after {START:.0f} s" if code is None else f"ended at once (exit code {code})"
     return Unavailable(f"The cell {how}. The end of its log, {log_file(config)}:\n{last_lines(log_file(config))}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kato.cli.live import View, failures, rows
 from kato.cli.place import TIMEOUT
+from kato.cli.show import harmless
 from kato.model.errors import KatoError, NotFound, Unavailable
 from kato.model.ids import short_task
 
@@ -115,4 +116,8 @@ async def _last_words(client: "Client", app: Mapping[str, Any]) -> list[str]:
     except (KatoError, TimeoutError):
         return []
     lines = [line for stream in sorted(text) for line in text[stream].splitlines()[-LAST_LINES:]]
-    return [f"    the last lines of {short_task(task)}:", *(f"      {line}" for line in lines)] if lines else []
+    return (
+        [f"    the last lines of {short_task(task)}:", *(f"      {harmless(line)}" for line in lines)]
+        if lines
+        else []
+    )

@@ -1,5 +1,6 @@
 """What tasks wrote: pieces of output come from the cell; whole lines, with the task's name, go to stdout."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ from cyclopts import Parameter
 
 from kato.cli.names import find_task
 from kato.cli.place import HERE, Place
-from kato.cli.show import coloured
+from kato.cli.show import coloured, harmless
 from kato.model.ids import short_task
 
 if TYPE_CHECKING:
@@ -73,4 +74,5 @@ class Lines:
         if coloured():
             colour = COLOURS[self._colours.setdefault(task, len(self._colours)) % len(COLOURS)]
             name = f"\x1b[{colour}m{name}\x1b[0m"
-        return f"{name} | {text.rstrip(chr(13))}"
+        text = text.rstrip("\r")
+        return f"{name} | {harmless(text) if sys.stdout.isatty() else text}"

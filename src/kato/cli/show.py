@@ -1,6 +1,7 @@
 """How listings look: rows of data go in; a table, JSON or YAML goes to stdout. Colour is for terminals only."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,6 +27,8 @@ COLOURS = {
     "stopping": "magenta",
 }
 WIDE = 100_000
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def coloured(stream: Any = None) -> bool:
@@ -46,6 +49,15 @@ def console() -> "Console":
         highlight=False,
         soft_wrap=not terminal,
     )
+
+
+def harmless(line: str) -> str:
+    """A line that a task wrote, as a terminal may have it: its colours go, its other control characters are named.
+
+    >>> harmless("\\x1b[31mred\\x1b[0m\\t\\x1b]0;title\\x07")
+    'red\\t\\\\x1b]0;title\\\\x07'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _COLOUR.sub("", line))
 
 
 def say(text: str) -> None:

@@ -1,6 +1,7 @@
 """Which file is meant: a path of a file or folder goes in; its manifest comes out."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ NAMES = (
     "marathon.yml",
 )
 """What is looked for in a folder, the first one first (Compose's own order)."""
+MAX_BYTES = 8 * 2**20
+"""Of one file. One of ten thousand apps has less."""
 
 
 def load(where: str) -> "Manifest":
@@ -49,7 +52,13 @@ def find(path: Path) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InvalidInput(f"{path} is no regular file, which could be without end. Write it to a file first.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise InvalidInput(f"{path} is larger than {MAX_BYTES // 2**20} MiB. Is it the file that you mean?")
+        return data.decode("utf-8").replace("\r\n", "\n")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
