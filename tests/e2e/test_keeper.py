@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -534,6 +535,58 @@ async def test_a_closed_way_to_the_sandbox_is_named(driver: Driver, options: Opt
     options.folder.parent.chmod(0o700)
     with pytest.raises(DriverError, match=rf"chmod o\+x {options.folder.parent}\."):
         await driver.start(launch("true", user="nobody"))
+
+
+@as_root
+@pytest.mark.parametrize("user", ["99999999999", "0:99999999999", "4294967295", "\u0663", "a\0b"])
+async def test_a_user_that_there_cannot_be_is_named(driver: Driver, user: str) -> None:
+    with pytest.raises(DriverError, match=r"user|group"):
+        await driver.start(launch("true", user=user))
+    assert await driver.found() == {}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"cmd": "a\0b"},
+        {"args": ("a\0b",)},
+        {"cmd": "true", "env": {"A": "\0"}},
+        {"cmd": "true", "labels": {"KATO_WORKDIR": "\0"}},
+        {"cmd": "\ud800"},
+    ],
+)
+async def test_words_that_no_process_can_be_given_are_refused(driver: Driver, odd: Any) -> None:
+    with pytest.raises(DriverError, match=r"NUL byte|surrogates"):
+        await driver.start(launch(**odd))
+    assert await driver.found() == {}
+
+
+async def test_a_check_with_a_nul_byte_is_refused(driver: Driver) -> None:
+    await driver.start(launch("sleep 1000"))
+    with pytest.raises(DriverError, match="NUL byte"):
+        await driver.execute(TASK, ("a\0b",), 10)
+
+
+async def test_no_folder_is_made_through_a_link(driver: Driver, options: Options, tmp_path: Path) -> None:
+    nested = Container(
+        type="MESOS",
+        volumes=(
+            AppVolume(container_path="app", host_path=str(tmp_path)),
+            AppVolume(container_path="app/deep/cache", external=External(name="cache")),
+        ),
+    )
+    with pytest.raises(DriverError, match="lie one within the other"):
+        await driver.start(launch("true", container=nested))
+    assert os.listdir(tmp_path) == []
+    assert await driver.found() == {}
+
+
+@as_root
+async def test_folders_of_a_sandbox_are_its_user_s(driver: Driver, options: Options) -> None:
+    deep = Container(type="MESOS", volumes=(AppVolume(container_path="a/b/c", external=External(name="d")),))
+    exit = await run(driver, "touch a/x a/b/y a/b/c/z", user="nobody", container=deep)
+    assert exit.code == 0
+    assert [each.name for each in (options.volumes / "d").iterdir()] == ["z"]
 
 
 async def test_an_unknown_user_is_named(driver: Driver) -> None:

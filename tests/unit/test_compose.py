@@ -173,6 +173,13 @@ def test_ports(lines: str, ports: list[tuple[int, str]]) -> None:
         ("volumes: [data:/../etc]", "4: volumes[0]: the target '/../etc' must be a path without '..'"),
         ("volumes: [data:/d:z]", "4: volumes[0]: the option 'z' is not taken; use ro or rw"),
         ("volumes: [data:/d, ./x:/d]", "4: volumes[1]: two volumes have the target 'd'; keep one"),
+        ("volumes: [data:/d, ./x:/./d]", "4: volumes[1]: two volumes have the target './d'; keep one"),
+        ("volumes: [data:/.]", "4: volumes[0]: the target '/.' must be a path without '..'"),
+        (
+            "volumes: [./src:/app, data:/app/cache]",
+            "4: volumes[1]: the targets 'app/cache' and 'app' lie one within the other; volumes are links in the ",
+        ),
+        ("volumes: [data:/app/cache, ./src:/app]", "4: volumes[1]: the targets 'app' and 'app/cache' lie one "),
         ("volumes: [{type: tmpfs, target: /d}]", "4: volumes[0].type: 'tmpfs' is not taken; use volume or bind"),
         ("env_file: nowhere.env", "4: env_file: there is no file nowhere.env "),
         ("environment: [=x]", "4: environment: '' is no name for a variable"),

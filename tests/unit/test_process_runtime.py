@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builders import app
 from kato.drivers.runtime.limits import Hierarchy, hierarchies, memory_limit, settings, unified_mount
 from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name, surplus
-from kato.drivers.runtime.sandbox import Identity, Link, command, environment, links, working_folder
+from kato.drivers.runtime.sandbox import Identity, Link, command, environment, identity, links, working_folder
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.app import AppVolume, Container, External, Persistent
 from kato.model.errors import DriverError
@@ -105,6 +105,47 @@ def test_cpus_are_a_quota_where_the_app_limits_them() -> None:
     assert settings(app(resource_limits={"cpus": "unlimited"}), "cpu", 1) == (("cpu.shares", "102"),)
 
 
+@pytest.mark.parametrize("cpus", [0.001, 0.009, 1e7, 1e300])
+def test_a_quota_of_cpus_that_the_kernel_does_not_take_is_refused_with_the_range(cpus: float) -> None:
+    of = app(cpus=0.001, resource_limits={"cpus": cpus})
+    for version in (1, 2):
+        with pytest.raises(DriverError, match=r"resourceLimits\.cpus is .* takes 0\.01 to 1e\+06"):
+            settings(of, "cpu", version)
+    assert settings(app(resource_limits={"cpus": 0.01}), "cpu", 1)[2] == ("cpu.cfs_quota_us", "1000")
+
+
+@pytest.mark.parametrize("mem", [1e12, 1e300, 1.7e308])
+def test_a_memory_limit_beyond_any_machine_stays_a_number_that_the_kernel_can_read(mem: float) -> None:
+    for version in (1, 2):
+        assert int(settings(app(resource_limits={"mem": mem}), "memory", version)[0][1]) <= 2**62
+
+
+def test_shares_end_where_the_kernel_s_do() -> None:
+    assert settings(app(cpus=1e20), "cpu", 1) == (("cpu.shares", "262144"),)
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [
+        ("99999999999", "as user 99999999999, and numbers go from 0 to 4294967294"),
+        ("4294967295", "as user 4294967295, and numbers"),
+        ("9" * 5000, "and numbers go from 0"),
+        ("0:99999999999", "as group 99999999999, and numbers"),
+        ("0:4294967295", "as group 4294967295, and numbers"),
+        ("\u0663", "There is no user '\u0663'"),
+        ("0:\u0663", "There is no group '\u0663'"),
+        ("a\0b", r"There is no user 'a\\x00b'"),
+        ("0:a\0b", r"There is no group 'a\\x00b'"),
+        ("\ud800", "There is no user"),
+        ("-1", "There is no user '-1'"),
+        (":0", "There is no user ''"),
+    ],
+)
+def test_users_that_there_cannot_be_are_refused(user: str, why: str) -> None:
+    with pytest.raises(DriverError, match=why):
+        identity(user)
+
+
 def test_a_command_goes_to_the_shell_and_args_do_not() -> None:
     assert command(app(cmd="a | b")) == ("/bin/sh", "-c", "a | b")
     assert command(app(cmd=None, args=("a", "|", "b"))) == ("a", "|", "b")
@@ -165,12 +206,32 @@ def test_persistent_volumes_of_apps_and_paths_are_apart() -> None:
         (AppVolume(container_path="a", external=External(name="../../etc")), "has no '/'"),
         (AppVolume(container_path="a", external=External(name=".kept")), "begins with no '.'"),
         (AppVolume(container_path="a", external=External()), "is called None"),
+        (AppVolume(container_path="a", external=External(name="a\0b")), "none of them NUL"),
+        (AppVolume(container_path="a", external=External(name="a" * 256)), "at most 255 bytes"),
+        (AppVolume(container_path="a", external=External(name="\u00e4" * 128)), "at most 255 bytes"),
+        (AppVolume(container_path="a\0b", host_path="/etc"), "without '..' and NUL bytes"),
+        (AppVolume(container_path="b/" + "a" * 256, host_path="/etc"), "255 bytes at most"),
+        (AppVolume(container_path="a", host_path="/etc\0"), "a host path with a NUL byte"),
         (AppVolume(container_path="a", secret="password"), "secret's"),
     ],
 )
 def test_volumes_that_a_process_cannot_have_are_refused(volume: AppVolume, why: str) -> None:
     with pytest.raises(DriverError, match=why):
         linked(volume)
+
+
+@pytest.mark.parametrize(
+    "places", [("app", "app/cache"), ("app/cache", "app"), ("a", "./a//b/c"), ("a", "a"), ("x", "a/b", "a")]
+)
+def test_volumes_one_within_the_other_are_refused(places: tuple[str, ...]) -> None:
+    volumes = [AppVolume(container_path=place, host_path="/etc") for place in places]
+    with pytest.raises(DriverError, match=r"lie one within the other, .* Give each a place of its own"):
+        linked(*volumes)
+
+
+def test_volumes_beside_each_other_share_a_folder() -> None:
+    volumes = [AppVolume(container_path=place, host_path="/etc") for place in ("a/b", "a/bc", "a/c/d", "ab")]
+    assert [str(link.place) for link in linked(*volumes)] == ["a/b", "a/bc", "a/c/d", "ab"]
 
 
 def test_a_written_end_is_the_truth_on_any_boot() -> None:

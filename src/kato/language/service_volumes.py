@@ -4,7 +4,7 @@ For a process the target is a path inside its sandbox (`$MESOS_SANDBOX/<target>`
 service: it is the cell's external volume `<project>_<name>`. A host path is taken from the file's folder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -64,11 +64,26 @@ def read_volumes(service: Part, around: Surroundings) -> tuple[AppVolume, ...]:
         volume = (_long if isinstance(item, dict) else _short)(item, path, service.findings, around)
         if volume is None:
             continue
-        if any(volume.container_path == other.container_path for other in found):
-            service.findings.fault(path, f"two volumes have the target {volume.container_path!r}; keep one")
+        if fault := _clash(volume, found):
+            service.findings.fault(path, fault)
         else:
             found.append(volume)
     return tuple(found)
+
+
+def _clash(volume: AppVolume, others: Iterable[AppVolume]) -> str | None:
+    """Why a volume cannot stand beside the others: for a process they are links, which nothing can lie within."""
+    place = PurePosixPath(volume.container_path)
+    for other in others:
+        taken = PurePosixPath(other.container_path)
+        if place == taken:
+            return f"two volumes have the target {volume.container_path!r}; keep one"
+        if place.is_relative_to(taken) or taken.is_relative_to(place):
+            return (
+                f"the targets '{place}' and '{taken}' lie one within the other; volumes are links in the sandbox, "
+                "which cannot nest as a container engine's do: give each a target of its own"
+            )
+    return None
 
 
 def _short(item: object, path: Path, findings: Findings, around: Surroundings) -> AppVolume | None:
@@ -113,7 +128,7 @@ def _volume(
     source: str, target: str, read_only: bool, path: Path, findings: Findings, around: Surroundings
 ) -> AppVolume | None:
     inside = target.strip("/")
-    if not inside or ".." in inside.split("/") or "\0" in target + source:
+    if not PurePosixPath(inside).parts or ".." in inside.split("/") or "\0" in target + source:
         findings.fault(path, f"the target {target!r} must be a path without '..'")
         return None
     mode: Literal["RO", "RW"] = "RO" if read_only else "RW"

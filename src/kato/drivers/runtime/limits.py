@@ -24,6 +24,12 @@ CONTROLLERS = ("memory", "cpu", "pids")
 OPTIONAL = ("memory.memsw.limit_in_bytes", "memory.swap.max")
 """Not there where the kernel does not count swap."""
 MIB = 1 << 20
+LEAST_QUOTA, MOST_QUOTA = 0.01, 1e6
+"""Cpus: the kernel counts no hard quota below 1 ms in its period, and none far beyond any machine."""
+MOST_SHARES = 1 << 18
+"""Of cgroup v1, where the kernel ends counting."""
+MOST_MEMORY = 1 << 62
+"""Bytes: more than any machine has. The kernel takes a number with more digits for a smaller one."""
 
 
 class Hierarchy(msgspec.Struct, frozen=True):
@@ -65,19 +71,32 @@ def room(folder: Path) -> str:
 
 
 def settings(app: App, controller: str, version: int, pids: int = MAX_PIDS) -> tuple[tuple[str, str], ...]:
-    """What is written into a task's cgroup: (file, value) in order."""
+    """What is written into a task's cgroup: (file, value) in order. DriverError for what the kernel refuses."""
     if controller == "pids":
         return (("pids.max", str(pids)),)
     if controller == "memory":
         return _memory(app, version)
-    quota = (app.resource_limits or {}).get("cpus")
-    hard = isinstance(quota, int | float)
-    limit = round(float(quota) * PERIOD) if quota is not None and hard else 0
+    quota = _quota(app)
     if version == 1:
-        share = ("cpu.shares", str(max(2, round(1024 * app.cpus))))
-        return (share, ("cpu.cfs_period_us", str(PERIOD)), ("cpu.cfs_quota_us", str(limit))) if hard else (share,)
+        share = ("cpu.shares", str(min(MOST_SHARES, max(2, round(1024 * app.cpus)))))
+        if quota is None:
+            return (share,)
+        return (share, ("cpu.cfs_period_us", str(PERIOD)), ("cpu.cfs_quota_us", str(quota)))
     weight = ("cpu.weight", str(min(10_000, max(1, round(100 * app.cpus)))))
-    return (weight, ("cpu.max", f"{limit} {PERIOD}")) if hard else (weight,)
+    return (weight,) if quota is None else (weight, ("cpu.max", f"{quota} {PERIOD}"))
+
+
+def _quota(app: App) -> int | None:
+    """The hard quota in microseconds of a period; None for none. DriverError for what the kernel does not take."""
+    limit = (app.resource_limits or {}).get("cpus")
+    if limit is None or isinstance(limit, str):
+        return None
+    if not LEAST_QUOTA <= limit <= MOST_QUOTA:
+        raise DriverError(
+            f"Its resourceLimits.cpus is {limit:g}, and the kernel takes {LEAST_QUOTA:g} to {MOST_QUOTA:g}. "
+            'Write a number in this range, or "unlimited".'
+        )
+    return round(limit * PERIOD)
 
 
 def memory_limit(app: App) -> float | None:
@@ -92,7 +111,7 @@ def _memory(app: App, version: int) -> tuple[tuple[str, str], ...]:
     limit = memory_limit(app)
     if limit is None:
         return ()
-    size = str(round(limit * MIB))
+    size = str(round(min(limit * MIB, MOST_MEMORY)))
     if version == 1:
         return (("memory.limit_in_bytes", size), ("memory.memsw.limit_in_bytes", size))
     return (("memory.max", size), ("memory.swap.max", "0"))

@@ -187,6 +187,8 @@ class Driver:
         """Runs a command with the task's user, environment, folder and limits; 128 + n where signal n ended it."""
         record = self._record(task)
         null = asyncio.subprocess.DEVNULL
+        if any("\0" in word for word in argv):
+            raise DriverError("process: a NUL byte in a command can be given to no process. Take it out.")
         with _translated(f"{argv[0]} cannot be run in task {task}"):
             if not record.locked():
                 raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
@@ -236,8 +238,8 @@ class Driver:
                 changed.clear()
 
     def _record(self, task: str) -> Record:
-        if not task or "/" in task or task.startswith("."):
-            raise DriverError(f"process: {task!r} is no task id: it holds '/' or begins with '.'.")
+        if not task or "/" in task or "\0" in task or task.startswith("."):
+            raise DriverError(f"process: {task!r} is no task id: it holds '/' or NUL, or begins with '.'.")
         return Record(self._options.folder / task)
 
     async def _in_thread(self, act: Callable[..., _T], *arguments: Any) -> _T:

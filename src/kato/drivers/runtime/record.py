@@ -62,7 +62,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         words = [str(word) for pair in pairs for word in pair]
         for word in words:
             if "\0" in word:
-                raise ValueError("its command or environment holds a NUL byte, which no process can be given")
+                raise ValueError(
+                    "no process can be given a NUL byte in its command, environment or folder. Take it out."
+                )
         return b"".join(os.fsencode(word) + b"\0" for word in words)
 
 

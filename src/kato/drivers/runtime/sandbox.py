@@ -22,6 +22,10 @@ from kato.model.ids import safe
 INHERITED = ("PATH", "HOME", "LANG")
 """What a task has from the cell where its app does not say."""
 
+LAST_ID = 2**32 - 2
+LONGEST_NAME = 255
+"""Bytes in the name of a file, on the file systems of Linux."""
+
 
 class Identity(msgspec.Struct, frozen=True):
     """Who a task runs as."""
@@ -46,22 +50,24 @@ def identity(user: str | None) -> Identity:
     Raises DriverError for an unknown one, and for another user than the cell's where the cell is not root.
     """
     name, _, group = (user or str(os.geteuid())).partition(":")
+    number = _number(name, "user")
     try:
-        entry = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        entry = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
         uid, gid, home, groups = (
             entry.pw_uid,
             entry.pw_gid,
             entry.pw_dir,
             os.getgrouplist(entry.pw_name, entry.pw_gid),
         )
-    except KeyError:
-        if not name.isdecimal():
+    except (KeyError, ValueError):  # ValueError: what no name of a user can hold, as a NUL byte
+        if number is None:
             raise DriverError(f"There is no user {name!r} on this machine. Add it, or name another.") from None
-        uid, gid, home, groups = int(name), int(name), "/", [int(name)]
+        uid, gid, home, groups = number, number, "/", [number]
     if group:
+        number = _number(group, "group")
         try:
-            gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
-        except KeyError:
+            gid = grp.getgrnam(group).gr_gid if number is None else number
+        except (KeyError, ValueError):
             raise DriverError(f"There is no group {group!r} on this machine. Add it, or name another.") from None
         groups = [gid, *groups]
     if os.geteuid() != 0 and (uid != os.geteuid() or (group and gid not in {os.getegid(), *os.getgroups()})):
@@ -70,6 +76,16 @@ def identity(user: str | None) -> Identity:
             "leave out `user`."
         )
     return Identity(uid, gid, tuple(dict.fromkeys(groups)), home)
+
+
+def _number(word: str, what: str) -> int | None:
+    """A user or group by its number; None for a name. DriverError beyond what the kernel counts (credentials(7)):
+    4294967295 is its word for no one."""
+    if not (word.isascii() and word.isdecimal()):
+        return None
+    if len(word) > len(str(LAST_ID)) or int(word) > LAST_ID:
+        raise DriverError(f"It is to run as {what} {word}, and numbers go from 0 to {LAST_ID}. Name another.")
+    return int(word)
 
 
 def command(app: App) -> tuple[str, ...]:
@@ -101,14 +117,27 @@ def working_folder(app: App, sandbox: Path) -> Path:
 
 def links(app: App, volumes: Path) -> tuple[Link, ...]:
     """The volumes of an app as links. DriverError for what a plain process cannot have."""
-    return tuple(_link(app, volume, volumes) for volume in (app.container.volumes if app.container else ()))
+    found: list[Link] = []
+    for volume in app.container.volumes if app.container else ():
+        link = _link(app, volume, volumes)
+        for other in found:
+            if link.place.is_relative_to(other.place) or other.place.is_relative_to(link.place):
+                raise DriverError(
+                    f"Its volumes at '{other.place}' and '{link.place}' lie one within the other, and volumes of "
+                    "a process are links, which cannot. Give each a place of its own."
+                )
+        found.append(link)
+    return tuple(found)
 
 
 def _link(app: App, volume: AppVolume, volumes: Path) -> Link:
     where = f"Its volume at {volume.container_path!r}"
     place = PurePosixPath(volume.container_path.lstrip("/"))
-    if not place.parts or ".." in place.parts:
-        raise DriverError(f"{where} is not a path inside the sandbox. Name a folder, without '..'.")
+    if not place.parts or ".." in place.parts or any(not _can_be_named(part) for part in place.parts):
+        raise DriverError(
+            f"{where} is not a path inside the sandbox. Name a folder, without '..' and NUL bytes, each part of "
+            f"it of {LONGEST_NAME} bytes at most."
+        )
     if volume.external is not None:
         return Link(place, volumes / _volume_name(volume.external.name, where), True)
     if volume.persistent is not None:
@@ -116,6 +145,8 @@ def _link(app: App, volume: AppVolume, volumes: Path) -> Link:
         return Link(place, volumes / f"{safe(app.id)}-{place.name}-{mark}", True)
     if volume.host_path is None:
         raise DriverError(f"{where} is a secret's, which a plain process cannot have. Hand it over in `env`.")
+    if "\0" in volume.host_path:
+        raise DriverError(f"{where} has a host path with a NUL byte, which no path can hold. Leave it out.")
     if not volume.host_path.startswith("/"):
         raise DriverError(
             f"{where} has the host path {volume.host_path!r}, which is not absolute. Write it in full."
@@ -126,26 +157,45 @@ def _link(app: App, volume: AppVolume, volumes: Path) -> Link:
 def _volume_name(name: str | None, where: str) -> str:
     if not name or "/" in name or name.startswith("."):
         raise DriverError(f"{where} is called {name!r}. The name of a volume has no '/' and begins with no '.'.")
+    if not _can_be_named(name):
+        raise DriverError(
+            f"{where} is called {name!r}. A name has at most {LONGEST_NAME} bytes, none of them NUL."
+        )
     return name
 
 
+def _can_be_named(part: str) -> bool:
+    return "\0" not in part and len(part.encode(errors="replace")) <= LONGEST_NAME
+
+
 def furnish(sandbox: Path, volumes: tuple[Link, ...], who: Identity) -> None:
-    """Makes the sandbox and the volumes that are missing, closed to others, and links them. OSError."""
-    sandbox.mkdir()
-    _own(sandbox, who)
+    """Makes the sandbox and the volumes that are missing, closed to others, and links them. OSError.
+
+    No step is taken through a link: no place lies within another (`links`), and the sandbox is given to its user,
+    whose other tasks could put a link there, only once all of it stands.
+    """
+    sandbox.mkdir(mode=0o700)
+    made = [sandbox]
     for link in volumes:
         if link.owned:
-            with contextlib.suppress(FileExistsError):
-                link.target.mkdir()
-            if not any(link.target.iterdir()):
-                _own(link.target, who)
+            _provide(link.target, who)
         place = sandbox
         for part in link.place.parts[:-1]:
             place = place / part
-            if not place.exists():
-                place.mkdir()
-                _own(place, who)
+            if place not in made:
+                place.mkdir(mode=0o700)
+                made.append(place)
         (place / link.place.name).symlink_to(link.target)
+    for folder in reversed(made):
+        _own(folder, who)
+
+
+def _provide(volume: Path, who: Identity) -> None:
+    """Makes a named volume, or gives one that is still empty to its user."""
+    with contextlib.suppress(FileExistsError):
+        volume.mkdir()
+    if not any(volume.iterdir()):
+        _own(volume, who)
 
 
 def _own(folder: Path, who: Identity) -> None:
