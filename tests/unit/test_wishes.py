@@ -9,7 +9,7 @@ from kato.api.wish.draft import draft
 from kato.api.wish.flip import Batch, batches, flip, prepare, settling
 from kato.api.wish.ports import assign
 from kato.api.wish.versions import in_use, outdated
-from kato.model.app import App, Container, Network, PortMapping
+from kato.model.app import App, Container, Network, PortMapping, UpgradeStrategy
 from kato.model.deployment import Deployment, GroupRecord, Kill
 from kato.model.errors import InvalidApp, InvalidInput, Locked
 from kato.model.ids import timestamp
@@ -51,6 +51,13 @@ def test_instances_alone_keep_the_configuration() -> None:
     (piece,) = asked(world(apps=[app()]), fresh(app(instances=5))).pieces
     assert piece.version_info is not None
     assert piece.version_info.last_scaling_at == piece.version and piece.config_version == V1
+
+
+def test_how_tasks_are_exchanged_and_chosen_does_not_exchange_them() -> None:
+    careful = UpgradeStrategy(minimum_health_capacity=0.5, maximum_over_capacity=0.2)
+    wanted = fresh(app(instances=5, upgrade_strategy=careful, kill_selection="OLDEST_FIRST"))
+    (piece,) = asked(world(apps=[app()]), wanted).pieces
+    assert piece.config_version == V1 and piece.upgrade_strategy == careful
 
 
 def test_anything_else_is_a_new_configuration() -> None:

@@ -129,10 +129,24 @@ def _after(current: App | None, wanted: App | None, version: str, restart: bool)
         same_config = back_to in (None, current.config_version)
         if same_config and bare(current) == bare(wanted):
             return current
-        if same_config and bare(current) == msgspec.structs.replace(bare(wanted), instances=current.instances):
+        if same_config and _runs_alike(current, wanted):
             config = current.config_version
     info = VersionInfo(last_scaling_at=version, last_config_change_at=config)
     return msgspec.structs.replace(wanted, version=version, version_info=info)
+
+
+def _runs_alike(current: App, wanted: App) -> bool:
+    """Whether a task of one could be a task of the other, so that none need be exchanged: they differ in no more
+    than how many there are, and how they are exchanged and chosen. (In Marathon a new upgradeStrategy is a new
+    configuration; a Compose file's changes with its replicas.)
+    """
+    alike = msgspec.structs.replace(
+        bare(wanted),
+        instances=current.instances,
+        upgrade_strategy=current.upgrade_strategy,
+        kill_selection=current.kill_selection,
+    )
+    return bare(current) == alike
 
 
 def _version(world: World, wish: Wish, now: float, floor: str) -> str:
