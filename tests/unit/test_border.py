@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Self
 
+from structlog.testing import capture_logs
+
 from fakes import run
 from kato.border import Border
 from kato.drivers.balancer import Options
 from kato.model.errors import DriverError, NoLeader
-from kato.model.frontend import BorderAck, Frontends, Server, Service
+from kato.model.frontend import BorderAck, Frontends, Server, Service, shape_of
 
 
 class Link:
@@ -108,6 +110,30 @@ def view(seq: int, *, drain: str | None = None) -> Frontends:
     return Frontends(seq, (Service("/web", 0, 10000, servers=servers),))
 
 
+SHAPE = shape_of(view(0).services)
+
+
+def test_a_shape_is_of_ports_hosts_and_paths_alone() -> None:
+    assert shape_of(view(1, drain="t1").services) == SHAPE
+    others = [Service("/web", 0, 10001), Service("/web", 0, 10000, ("a",)), Service("/web", 0, 10000, (), "/x")]
+    assert len({SHAPE, shape_of(()), *(shape_of([each]) for each in others)}) == 5
+
+
+def test_a_problem_is_logged_once() -> None:
+    async def main() -> None:
+        async with Stage() as stage:
+            stage.balancer.problems = ("service port 80 of /web is in use.",)
+            for seq in (1, 2, 3):
+                stage.send(view(seq))
+                await asyncio.sleep(1)
+            assert stage.link.seqs == [1, 2, 3]
+
+    with capture_logs() as logs:
+        run(main())
+    told = [each["problem"] for each in logs if each["event"] == "not all is served"]
+    assert told == ["service port 80 of /web is in use."]
+
+
 def test_applies_and_acknowledges_each_view() -> None:
     async def main() -> None:
         async with Stage() as stage:
@@ -191,7 +217,7 @@ def test_a_view_that_cannot_be_applied_is_not_acknowledged_but_told() -> None:
             assert stage.link.said[-1][1].problems == ("HAProxy did not start.",)
             stage.balancer.broken = None
             await asyncio.sleep(10)
-            assert stage.link.said[-1][1] == BorderAck(node="n1", seq=2)
+            assert stage.link.said[-1][1] == BorderAck(node="n1", seq=2, shape=SHAPE)
 
     run(main())
 
@@ -209,7 +235,7 @@ def test_a_view_that_was_taken_in_part_is_not_acknowledged_until_it_is_whole() -
             stage.balancer.whole, stage.balancer.problems = None, ()
             stage.balancer.attention.set()
             await asyncio.sleep(1)
-            assert stage.link.said[-1][1] == BorderAck(node="n1", seq=2, sessions={"t1": 0})
+            assert stage.link.said[-1][1] == BorderAck(node="n1", seq=2, sessions={"t1": 0}, shape=SHAPE)
 
     run(main())
 

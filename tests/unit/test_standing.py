@@ -4,9 +4,11 @@ import msgspec
 import pytest
 
 from builders import V1, V2, app, node, status, task, world
+from kato.api.problems import Problems
 from kato.api.standing import StandingApp, Standings, standing_app, standing_task
 from kato.model.app import App, HealthCheck
 from kato.model.deployment import Deployment, Failure, Launches
+from kato.model.frontend import BorderAck, Service
 from kato.model.task import Health, Status, Task, TaskState
 from kato.plan import decide, why
 
@@ -102,6 +104,46 @@ def test_an_app_that_goes_is_told_until_it_is_gone() -> None:
     going = world(deployments=[holding(PLAIN)])
     assert [msgspec.json.decode(each)["id"] for each in Standings().apps(going)] == [PLAIN.id]
     assert not list(Standings().apps(world()))
+
+
+PORT = "service port 10000 of /web is in use by another program: stop that, or choose another port."
+HOST = "host a.localhost with path / of /web is served by /first already."
+INGRESS = "the ingress 127.0.0.1:80 is in use by another program: stop that, or choose another port."
+RELOAD = "HAProxy goes on with its earlier ports and hosts, since a reload failed: why"
+
+
+@pytest.mark.parametrize(
+    ("problem", "named", "hosted", "tcp", "urls"),
+    [
+        (PORT, True, False, False, ("a.localhost", "B.localhost")),
+        (HOST, True, False, True, ("B.localhost",)),
+        ("host b.localhost with path / of /web is served by /first already.", True, False, True, ("a.localhost",)),
+        ("path '/ x' of /web is not served: it takes a path such as /api.", True, False, True, ()),
+        (INGRESS, True, True, True, ()),
+        (RELOAD, True, True, False, ()),
+        ("service port 10001 of /web is in use.", True, False, True, ("a.localhost", "B.localhost")),
+        ("service port 10000 of /webs is in use.", False, False, True, ("a.localhost", "B.localhost")),
+    ],
+)
+def test_a_problem_of_the_balancer_is_told_of_whom_it_concerns(
+    problem: str, named: bool, hosted: bool, tcp: bool, urls: tuple[str, ...]
+) -> None:
+    hosts = {"HAPROXY_0_VHOST": "a.localhost,B.localhost"}
+    web, other = app(ports=1, labels=hosts), app("/other", ports=1, labels=hosts)
+    path = "/ x" if problem.startswith("path") else "/"
+    service = Service("/web", 0, 10000, ("a.localhost", "B.localhost"), path)
+    look = world(apps=[web, other, app("/quiet")], borders=[BorderAck(node="n1", seq=1, problems=(problem,))])
+    assert standing_app(look, "/web").problems == ((problem,) if named else ())
+    assert standing_app(look, "/other").problems == ((problem,) if hosted else ())
+    assert standing_app(look, "/quiet").problems == ()
+    assert Problems(look.borders).reach(service) == (tcp, urls)
+
+
+def test_a_known_answer_is_made_anew_with_a_problem() -> None:
+    web, standings = app(ports=1), Standings()
+    for problems in ((), (PORT,), ()):
+        look = world(apps=[web], borders=[BorderAck(node="n1", seq=1, problems=problems)])
+        assert [msgspec.json.decode(each)["problems"] for each in standings.apps(look)] == [list(problems)]
 
 
 def test_the_last_failure_is_told() -> None:

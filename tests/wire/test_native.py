@@ -11,6 +11,9 @@ from cells import DEADLINE, Cell
 
 from kato.api.server import listen
 from kato.model.errors import InvalidInput
+from kato.model.frontend import BorderAck, shape_of
+from kato.plan import frontends
+from kato.store import Put, keys
 
 SLEEP = {"cmd": "sleep 1000", "cpus": 0.1, "mem": 32}
 
@@ -104,6 +107,28 @@ async def test_services_have_urls(cell: Cell) -> None:
     assert services["/vote"]["urls"] == ["http://vote.localhost:8181/x"]
     assert services["/db"]["urls"] == [f"tcp://127.0.0.1:{services['/db']['port']}"]
     assert len(services["/vote"]["servers"]) == 1
+
+
+async def test_what_the_balancer_cannot_serve_is_told_everywhere(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/a"}, {**SLEEP, "id": "/b"})
+    found = await cell.get("/v1/services")
+    assert found["problems"] == [] and found["applied"] is False  # nobody has said yet that he looked at them
+    port = next(each["port"] for each in found["services"] if each["app"] == "/a")
+    problem = f"service port {port} of /a is in use by another program: stop that, or choose another port."
+    shape = shape_of(frontends(cell.mirror.world()).services)
+    ack = BorderAck(node="n1", seq=1 << 40, problems=(problem,), shape=shape)
+    await cell.store.txn([], [Put(keys.border("n1"), keys.encode(ack))])
+    await cell.until(lambda: bool(cell.mirror.world().borders["n1"].problems))
+    found = await cell.get("/v1/services")
+    assert found["problems"] == [problem] and found["applied"] is True
+    services = {each["app"]: each for each in found["services"]}
+    assert services["/a"]["urls"] == [] and services["/a"]["problems"] == [problem]
+    assert services["/b"]["urls"] and services["/b"]["problems"] == []
+    said = await cell.get("/v1/why/a")
+    assert said["problems"] == [problem] and said["sentences"][0] == problem
+    assert (await cell.get("/v1/why/b"))["problems"] == []
+    assert [each["problems"] for each in (await cell.get("/v1/nodes"))["nodes"]] == [[problem]]
+    assert [each["problems"] for each in (await cell.get("/v1/apps"))["apps"]] == [[problem], []]
 
 
 async def test_output_is_streamed_as_lines(cell: Cell) -> None:

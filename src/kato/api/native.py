@@ -1,6 +1,6 @@
 """What Marathon has no word for: `/v1/…`. JSON; times are epoch seconds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -14,13 +14,14 @@ from kato.api.answers import answer
 from kato.api.body import many, read_object
 from kato.api.logs import Logs
 from kato.api.parts import Parts, app_id
+from kato.api.problems import Problems
 from kato.api.version import kato_version
 from kato.api.wish import Wish, find
 from kato.api.wish.difference import differences
 from kato.language.shape import Malformed
 from kato.model.action import Wait
 from kato.model.errors import Fault, InvalidInput
-from kato.model.frontend import Service
+from kato.model.frontend import Service, shape_of
 from kato.model.ids import absolute
 from kato.model.node import Node
 from kato.model.world import World
@@ -110,15 +111,27 @@ class Native:
         app = find.app(world, app_id(request))
         said = why(world, await parts.planner.now(world), app.id)
         wait = _wait(said.wait) if said.wait else None
-        return answer({**msgspec.structs.asdict(said), "wait": wait})
+        problems = Problems(world.borders).of(app)
+        sentences = (*problems, *said.sentences)
+        return answer({**msgspec.structs.asdict(said), "sentences": sentences, "wait": wait, "problems": problems})
 
     async def services(self, request: Request) -> Response:
-        """The services, with their ports, hosts, servers and URLs."""
+        """The services, with their ports, hosts, servers, problems, and the URLs at which they answer.
+
+        applied: whether every border has looked at these very ports, hosts and paths.
+        """
         world = self._parts.world
         addresses = [ack.address for ack in world.borders.values()] or ["127.0.0.1"]
         ingress = next((ack.ingress for ack in world.borders.values() if ack.ingress), self._parts.config.ingress)
         found = frontends(world).services
-        return answer({"services": [_service(each, addresses[0], ingress) for each in found]})
+        problems, shape = Problems(world.borders), shape_of(found)
+        return answer(
+            {
+                "services": [_service(each, addresses[0], ingress, problems) for each in found],
+                "problems": problems.all,
+                "applied": all(ack.shape == shape for ack in world.borders.values()),
+            }
+        )
 
     async def logs(self, request: Request) -> Response:
         """The output of a task, or of every task of an app, as lines of JSON."""
@@ -169,18 +182,26 @@ def _used(world: World) -> Mapping[str, Json]:
 
 def _node(world: World, node: Node, used: Json) -> Json:
     nothing: Json = {"cpus": 0, "mem": 0, "disk": 0, "gpus": 0, "tasks": 0}
-    return {**msgspec.to_builtins(node), "used": used or nothing, "dark": node.id in world.dark}
-
-
-def _service(service: Service, address: str, ingress: str) -> Json:
-    port = ingress.rpartition(":")[2]
+    problems = world.borders[node.id].problems if node.id in world.borders else ()
     return {
-        **msgspec.to_builtins(service),
-        "urls": list(_urls(service, address, "" if port == "80" else f":{port}")),
+        **msgspec.to_builtins(node),
+        "used": used or nothing,
+        "dark": node.id in world.dark,
+        "problems": problems,
     }
 
 
-def _urls(service: Service, address: str, port: str) -> Iterable[str]:
+def _service(service: Service, address: str, ingress: str, problems: Problems) -> Json:
+    port = ingress.rpartition(":")[2]
+    return {
+        **msgspec.to_builtins(service),
+        "urls": _urls(service, address, "" if port == "80" else f":{port}", problems),
+        "problems": problems.of_service(service),
+    }
+
+
+def _urls(service: Service, address: str, port: str, problems: Problems) -> list[str]:
+    answers, hosts = problems.reach(service)
     if not service.hosts:
-        return [f"tcp://{address}:{service.port}"]
-    return [f"http://{host}{port}{service.path}" for host in service.hosts]
+        return [f"tcp://{address}:{service.port}"] if answers else []
+    return [f"http://{host}{port}{service.path}" for host in hosts]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from kato.api.answers import encode
+from kato.api.problems import Problems
 from kato.model.app import App
 from kato.model.deployment import Launches
 from kato.model.ids import short_task, within
@@ -57,7 +58,8 @@ class StandingApp(msgspec.Struct, frozen=True, kw_only=True):
     """How an app stands. wished: instances, 0 for one that goes; healthy: current tasks that serve.
 
     settled: exactly what is wished for is there and serves, and no deployment holds it. deployment: which one
-    does. ports: service ports. version: None for an app that goes.
+    does. ports: service ports. version: None for an app that goes. checked: whether its tasks have health checks.
+    problems: what the balancer cannot serve of it, as sentences.
     """
 
     id: str
@@ -70,7 +72,9 @@ class StandingApp(msgspec.Struct, frozen=True, kw_only=True):
     mem: float | None
     ports: tuple[int, ...]
     version: str | None
+    checked: bool
     failure: LastFailure | None
+    problems: tuple[str, ...]
     tasks: tuple[StandingTask, ...]
 
 
@@ -79,26 +83,30 @@ class Standings:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[tuple[object, ...], bytes]] = {}
+        self._problems: tuple[object, Problems] = (None, Problems({}))
 
     def apps(self, world: World, group: str = "/") -> Iterator[bytes]:
         """Every app in a group, in the order of ids: those wished for, and those that are going still."""
         ids = world.apps.keys() | world.tasks.keys() | world.locks.keys()
         if len(self._known) > 2 * len(ids) + 100:
             self._known.clear()
+        if self._problems[0] is not world.borders:
+            self._problems = world.borders, Problems(world.borders)
         for id in sorted(id for id in ids if within(id, group)):
-            yield self._app(world, id)
+            yield self._app(world, id, self._problems[1])
 
-    def _app(self, world: World, id: str) -> bytes:
+    def _app(self, world: World, id: str, problems: Problems) -> bytes:
         about = (world.apps.get(id), world.tasks.get(id), world.statuses.get(id), world.launches.get(id))
-        made_from = (*about, world.locks.get(id))
+        made_from = (*about, world.locks.get(id), problems if problems.all else None)
         known = self._known.get(id)
         if known is None or any(a is not b for a, b in zip(known[0], made_from, strict=True)):
-            known = self._known[id] = (made_from, encode(standing_app(world, id)))
+            known = self._known[id] = (made_from, encode(standing_app(world, id, problems)))
         return known[1]
 
 
-def standing_app(world: World, id: str) -> StandingApp:
-    """How one app stands, though it is wished for no more."""
+def standing_app(world: World, id: str, problems: Problems | None = None) -> StandingApp:
+    """How one app stands, though it is wished for no more. problems: of `world`, where they are known already."""
+    problems = problems or Problems(world.borders)
     app, held = world.apps.get(id), world.locks.get(id)
     config = app.config_version if app else None
     statuses = world.statuses.get(id, {})
@@ -118,7 +126,9 @@ def standing_app(world: World, id: str) -> StandingApp:
         mem=app.mem if app else None,
         ports=tuple(port.service for port in app.ports) if app else (),
         version=app.version if app else None,
+        checked=bool(app and app.health_checks),
         failure=_failure(world.launches, id),
+        problems=problems.of(app) if app else (),
         tasks=tasks,
     )
 

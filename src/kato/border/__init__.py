@@ -12,7 +12,7 @@ import structlog
 from kato.drivers.balancer import Balancer, Supervised
 from kato.loop import Loop, Pass
 from kato.model.errors import DriverError, Unavailable
-from kato.model.frontend import BorderAck, Frontends
+from kato.model.frontend import BorderAck, Frontends, shape_of
 from kato.model.link import BorderLink
 
 SOON, LATE = 0.05, 0.25
@@ -33,6 +33,7 @@ class Border:
         self._view: Frontends | None = None
         self._applied = BorderAck(node=node, seq=-1)
         self._said: BorderAck | None = None
+        self._shape: tuple[Frontends | None, str] = (None, "")
         self._rest = SOON
         self._loop = Loop("border", self.step)
 
@@ -49,11 +50,14 @@ class Border:
         if self._view is None:
             return Pass()
         view = self._view
+        if self._shape[0] is not view:
+            self._shape = view, shape_of(view.services)
         try:
             ack = await self._balancer.apply(view)
         except DriverError as error:
-            await self._say(msgspec.structs.replace(self._applied, problems=(str(error),)))
+            await self._say(msgspec.structs.replace(self._applied, problems=(str(error),), shape=self._shape[1]))
             raise
+        ack = msgspec.structs.replace(ack, shape=self._shape[1])
         fresh = ack.seq != self._applied.seq
         self._applied = ack
         await self._say(ack)
@@ -63,6 +67,9 @@ class Border:
     async def _say(self, ack: BorderAck) -> None:
         """Acknowledges, unless only the number of sessions is another: no plan waits for anything but none."""
         if self._said is None or _meaning(ack) != _meaning(self._said):
+            for problem in ack.problems:
+                if self._said is None or problem not in self._said.problems:
+                    log.warning("not all is served", problem=problem)
             await self._link.acknowledge(ack)
             self._said = ack
 

@@ -1,9 +1,14 @@
 """What the balancer should serve, as data: Frontends go to a border, a BorderAck comes back."""
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
+
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 
 
 class Server(msgspec.Struct, frozen=True, order=True):
@@ -42,6 +47,7 @@ class BorderAck(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: of the view applied. sessions: task → open sessions, for servers that drain.
     address, ingress: where it listens. problems: what it could not do, as sentences (a port in use).
+    shape: of the newest view that it has looked at, as from `shape_of`; empty before the first.
     """
 
     node: str
@@ -50,3 +56,28 @@ class BorderAck(msgspec.Struct, frozen=True, kw_only=True):
     address: str = "127.0.0.1"
     ingress: str = ""
     problems: tuple[str, ...] = ()
+    shape: str = ""
+
+
+def shape_of(services: Iterable[Service]) -> str:
+    """A short word for all of a view but its servers: which ports, hosts and paths it asks for."""
+    asked = [(each.app, each.index, each.port, each.hosts, each.path) for each in services]
+    return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()[:16]
+
+
+def host_name(text: str) -> str | None:
+    """A host name as clients send it (lower case, IDNA), or None where `text` is none.
+
+    >>> host_name("Vote.LocalHost"), host_name("my host")
+    ('vote.localhost', None)
+    """
+    try:
+        name = text.lower() if text.isascii() else text.lower().encode("idna").decode()
+    except UnicodeError:
+        return None
+    return name if _HOST.fullmatch(name) and len(name) < 254 else None
+
+
+def is_path(text: str) -> bool:
+    """Whether it can stand as the path of a URL (RFC 3986, 3.3)."""
+    return bool(_PATH.fullmatch(text))

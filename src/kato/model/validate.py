@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from kato.model import patterns
 from kato.model.app import App, AppVolume, HealthCheck, SecretRef
 from kato.model.errors import Fault
+from kato.model.frontend import host_name, is_path
 
 MAX_ID = 180
 """Characters of an app id: with a task's own part it still is one file name."""
@@ -22,6 +23,7 @@ RESERVED = frozenset({"restart", "tasks", "versions"})
 
 _WORD = r"([a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])"
 _SEGMENT = re.compile(rf"({_WORD}\.)*{_WORD}")
+_INGRESS = re.compile(r"HAPROXY_\d+_(VHOST|PATH)")
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 Faults = Iterator[Fault]
@@ -40,6 +42,7 @@ def validate(app: App) -> list[Fault]:
         _volumes,
         _networks,
         _ports,
+        _labels,
         _health_checks,
         _readiness_checks,
         _dependencies,
@@ -261,6 +264,17 @@ def _ports(app: App) -> Faults:
             if definition.port and (definition.port, protocol) in used:
                 yield Fault(f"/portDefinitions({n})/port", f"port {definition.port} stands twice; keep one")
             used.add((definition.port, protocol))
+
+
+def _labels(app: App) -> Faults:
+    """marathon-lb's labels for the ingress; all others are the user's own."""
+    for name, value in app.labels.items():
+        match = _INGRESS.fullmatch(name)
+        if match and match[1] == "PATH" and not is_path(value):
+            yield Fault(f"/labels/{name}", f"{value[:60]!r} is no path; write one like /api")
+        for host in value.split(",") if match and match[1] == "VHOST" else ():
+            if host.strip() and host_name(host.strip()) is None:
+                yield Fault(f"/labels/{name}", f"{host[:60]!r} is no host name; write one like vote.localhost")
 
 
 def _port(path: str, port: int) -> Faults:

@@ -13,13 +13,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from kato.model.frontend import Frontends, Server, Service
+from kato.model.frontend import Frontends, Server, Service, host_name, is_path
 
 KEEP_ALIVE = 10
 """Seconds that a client's idle HTTP connection is kept, and so how long a worker of before a reload has some."""
 _APP = re.compile(r"(/[A-Za-z0-9._-]+)+")
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
-_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PLAIN = "content-type 'text/plain; charset=utf-8'"
 
 
@@ -132,13 +130,13 @@ def _port(service: Service, ports: dict[int, str], taken: Mapping[int, str], pro
 
 def _hosts(service: Service, routes: dict[str, str], problems: list[str]) -> tuple[tuple[str, ...], str]:
     """The hosts where the service can answer, and its path; `routes` remembers who has which."""
-    if not _PATH.fullmatch(service.path):
+    if not is_path(service.path):
         problems.append(f"path {service.path!r} of {service.app} is not served: it takes a path such as /api.")
         return (), "/"
     path = service.path.rstrip("/") + "/"
     hosts: list[str] = []
     for given in service.hosts:
-        host = _ascii(given)
+        host = host_name(given)
         if host is None:
             problems.append(f"host {given!r} of {service.app} is not served: it takes one such as vote.localhost.")
             continue
@@ -148,15 +146,6 @@ def _hosts(service: Service, routes: dict[str, str], problems: list[str]) -> tup
             continue
         hosts.append(host)
     return tuple(hosts), path
-
-
-def _ascii(host: str) -> str | None:
-    """A host name as clients send it, or None where it is none."""
-    try:
-        name = host.lower() if host.isascii() else host.lower().encode("idna").decode()
-    except UnicodeError:
-        return None
-    return name if _HOST.fullmatch(name) and len(name) < 254 else None
 
 
 def _reachable(server: Server, service: Service, problems: list[str]) -> bool:
