@@ -88,8 +88,13 @@ class Client:
         return _items(await self._get("/v1/nodes"), "nodes")
 
     async def services(self) -> list[Json]:
-        """The services with their ports, hosts, servers and URLs."""
+        """The services with their ports, hosts, servers, problems and URLs."""
         return _items(await self._get("/v1/services"), "services")
+
+    async def applied(self) -> bool:
+        """Whether the balancer has looked at all services that are wished for, and so told its problems."""
+        found: Json = await self._get("/v1/services")
+        return bool(found["applied"])
 
     # What runs
 

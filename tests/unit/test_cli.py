@@ -129,14 +129,17 @@ async def test_a_cell_of_another_process_that_is_slow_is_waited_for(
         async def ping(self) -> bool:
             return next(answers)
 
-    with contextlib.closing(Identity.claim(tmp_path)), subprocess.Popen(["true"]) as ours:
-        ours.wait()
-        await cell.until_answering(Slow("127.0.0.1:1"), Config(data=tmp_path), ours)
+    with contextlib.closing(Identity.claim(tmp_path)):
+        await cell.until_answering(Slow("127.0.0.1:1"), Config(data=tmp_path), ended("true"))
     answers = iter([False] * 5)
-    with subprocess.Popen(["false"]) as ours:
-        ours.wait()
-        with pytest.raises(Unavailable, match=r"ended at once \(exit code 1\)"):
-            await cell.until_answering(Slow("127.0.0.1:1"), Config(data=tmp_path), ours)
+    with pytest.raises(Unavailable, match=r"ended at once \(exit code 1\)"):
+        await cell.until_answering(Slow("127.0.0.1:1"), Config(data=tmp_path), ended("false"))
+
+
+def ended(program: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([program])
+    process.wait()
+    return process
 
 
 def test_flags_for_the_place_may_stand_in_front(nowhere: Mapping[str, str]) -> None:

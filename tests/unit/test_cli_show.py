@@ -28,7 +28,9 @@ def an_app(*tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
         "mem": 64.0,
         "ports": [10001],
         "version": "2026-01-02T00:00:00.000Z",
+        "checked": True,
         "failure": None,
+        "problems": [],
     }
     return {**base, "tasks": list(tasks), **more}
 

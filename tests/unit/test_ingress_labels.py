@@ -11,7 +11,7 @@ from kato.model.validate import validate
     [
         *(
             ("HAPROXY_0_VHOST", each)
-            for each in ("a b", "a.localhost,b c", "http://a", "a:80", "-a", "*", "a\n", "ä b")
+            for each in ("a b", "a.localhost,b c", "http://a", "a:80", "-a", "*", "a\nb", "ä b")
         ),
         *(("HAPROXY_12_PATH", each) for each in ("api", "", "/a b", "/a\n", "/a?b", "-i /a")),
     ],

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import os.path
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kato.cli.live import View, failures, rows
@@ -19,22 +20,56 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.03, 0.15
 ASK_WHY = 0.5
 """Seconds between two questions why an app waits."""
 LAST_LINES = 10
+STEADY = 1.0
+"""Seconds that a task without health checks must have run to be taken for one that runs."""
+LOOKED = 10.0
+"""Seconds that the balancer may take to look at new services."""
+PASSING = 3.0
+"""Seconds after which a problem of the balancer's will not pass by itself: it tries again every 2 s."""
 
 
 class NotDeployed(KatoError):
     """A deployment is not done in time; it says why, with the last words of what fails."""
 
 
-async def until_settled(client: "Client", apps: Collection[str], view: View, *, timeout: float = TIMEOUT) -> None:
+async def until_settled(
+    client: "Client",
+    apps: Collection[str],
+    view: View,
+    *,
+    wished: Collection[str] = (),
+    known: Collection[str] | None = None,
+    timeout: float = TIMEOUT,
+) -> None:
     """Feeds `view` until `apps` have what was wished for, and those that are no more have no task.
 
-    Raises NotDeployed after `timeout` seconds, with the reasons.
+    wished: those of them that must not go. known: tasks of before; the failure of any other one of an app without
+    health checks is the end (None: no failure is). Raises NotDeployed for that, where a wished one is removed
+    meanwhile, and after `timeout` seconds; with the reasons.
     """
     try:
         async with asyncio.timeout(timeout):
-            await _watch(client, apps, view)
+            await _watch(client, apps, view, wished, known)
     except TimeoutError:
-        raise NotDeployed(await _reasons(client, apps, timeout)) from None
+        late = [app for app in await look(client, apps) if not _done(app)]
+        raise NotDeployed(await _reasons(client, late, f"After {timeout:g} s this is not as wished:")) from None
+
+
+async def until_served(client: "Client", apps: Collection[str]) -> None:
+    """Returns when the balancer serves `apps`. NotDeployed, with its problems, where it cannot."""
+    loop = asyncio.get_running_loop()
+    looked, passed = loop.time() + LOOKED, loop.time() + PASSING
+    while True:
+        applied = await client.applied()
+        problems = list(dict.fromkeys(problem for app in await look(client, apps) for problem in app["problems"]))
+        if applied and not problems:
+            return
+        if loop.time() >= (passed if problems and applied else looked):
+            break
+        await asyncio.sleep(LONGEST_PAUSE)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise NotDeployed(f"The tasks run, and not all of them can be reached:\n{lines}")
 
 
 async def until_gone(client: "Client", apps: Collection[str] | None, *, timeout: float = 60.0) -> None:
@@ -61,7 +96,13 @@ async def look(client: "Client", names: Collection[str] | None) -> list[Mapping[
     return [app for app in await client.apps(os.path.commonpath(names)) if app["id"] in names] if names else []
 
 
-async def _watch(client: "Client", names: Collection[str], view: View) -> None:
+async def _watch(
+    client: "Client",
+    names: Collection[str],
+    view: View,
+    wished: Collection[str],
+    known: Collection[str] | None,
+) -> None:
     loop = asyncio.get_running_loop()
     reasons: dict[str, str] = {}
     pause, asked = FIRST_PAUSE, 0.0
@@ -71,10 +112,27 @@ async def _watch(client: "Client", names: Collection[str], view: View) -> None:
         if waiting and loop.time() - asked > ASK_WHY:
             reasons, asked = await _ask_why(client, waiting), loop.time()
         view.update(rows(apps, reasons), failures(apps))
-        if all(app["settled"] for app in apps):
+        if removed := set(wished) - {app["id"] for app in apps if app["version"]}:
+            raise NotDeployed(f"Somebody else has removed {', '.join(sorted(removed))} meanwhile.")
+        if known is not None and (failed := [app for app in apps if _crashed(app, known)]):
+            raise NotDeployed(await _reasons(client, failed, "This does not run:", failed=True))
+        if all(map(_done, apps)):
             return
         await asyncio.sleep(pause)
         pause = min(pause * 1.3, LONGEST_PAUSE)
+
+
+def _crashed(app: Mapping[str, Any], known: Collection[str]) -> bool:
+    """Whether a new task has failed of an app that has nothing but its tasks' going on to tell how it is."""
+    return not app["checked"] and bool(app["failure"]) and app["failure"]["task"] not in known
+
+
+def _done(app: Mapping[str, Any]) -> bool:
+    """Whether it is settled, and its tasks have proved it: by health checks, or by having run for a moment."""
+    now = time.time()
+    return bool(app["settled"]) and (
+        app["checked"] or all(now - (task["started"] or now) >= STEADY for task in app["tasks"])
+    )
 
 
 async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
@@ -89,25 +147,26 @@ async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
     return found
 
 
-async def _reasons(client: "Client", names: Collection[str], timeout: float) -> str:
-    """Why it is not done: what /v1/why says of each app that is not settled, and what its last task wrote."""
-    lines = [f"After {timeout:g} s this is not as wished:"]
-    for app in await look(client, names):
-        if app["settled"]:
-            continue
+async def _reasons(
+    client: "Client", apps: Sequence[Mapping[str, Any]], first: str, *, failed: bool = False
+) -> str:
+    """Why it is not done: what /v1/why says of each app, and what its newest (or `failed`) task wrote."""
+    lines = [first]
+    for app in apps:
         lines.append(f"  {app['id']}: {app['healthy']} of {app['wished']} as wished")
+        if failed:
+            lines.append(f"    {short_task(app['failure']['task'])}: {app['failure']['message']}")
         with contextlib.suppress(NotFound):  # it is one that goes
             lines += [f"    {sentence}" for sentence in (await client.why(app["id"]))["sentences"]]
-        if app["healthy"] < app["wished"]:
-            lines += await _last_words(client, app)
+        fresh = [] if failed else [task["id"] for task in app["tasks"] if task["current"]]
+        if failed or app["healthy"] < app["wished"]:
+            lines += await _last_words(client, fresh[-1] if fresh else (app["failure"] or {}).get("task"))
     return "\n".join([*lines, "  It goes on trying. See: kato why APP, kato logs APP, kato rollback APP"])
 
 
-async def _last_words(client: "Client", app: Mapping[str, Any]) -> list[str]:
-    fresh = [task["id"] for task in app["tasks"] if task["current"]]
-    if not fresh and not app["failure"]:
+async def _last_words(client: "Client", task: str | None) -> list[str]:
+    if task is None:
         return []
-    task = fresh[-1] if fresh else app["failure"]["task"]
     text: dict[str, str] = {}
     try:
         async with asyncio.timeout(5):

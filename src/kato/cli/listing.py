@@ -1,5 +1,6 @@
 """What there is: ls, ps, nodes and why ask a cell and print what it says."""
 
+import sys
 from typing import Any
 
 from kato.cli.names import find_app
@@ -19,6 +20,9 @@ async def ls(*, output: Output = "table", place: Place = HERE) -> None:
     async with place.client() as client:
         apps, services = await client.apps(), await client.services()
     urls = urls_by_app(services)
+    if output == "table":
+        for problem in dict.fromkeys(problem for app in apps for problem in app["problems"]):
+            print(f"kato: {problem}", file=sys.stderr)
     rows = [app_row(app, urls.get(app["id"], [])) for app in apps]
     listing(
         rows,
@@ -55,7 +59,7 @@ async def nodes(*, output: Output = "table", place: Place = HERE) -> None:
     async with place.client() as client:
         found = await client.nodes()
     rows = [node_row(node) for node in found]
-    columns = ["node", "hostname", "cpus", "mem", "tasks", "runtimes", "notes"]
+    columns = ["node", "hostname", "cpus", "mem", "tasks", "runtimes", "notes", "problems"]
     listing(rows, columns, output, empty="No machine has joined yet.")
 
 
@@ -80,7 +84,7 @@ async def why(app: AppName, /, *, output: Output = "table", place: Place = HERE)
 
 def app_row(app: dict[str, Any], urls: list[str]) -> dict[str, Any]:
     """One app for `kato ls`. ports: its service ports."""
-    same = ("state", "cpus", "mem", "ports", "version", "wished", "healthy", "settled", "deployment")
+    same = ("state", "cpus", "mem", "ports", "version", "wished", "healthy", "settled", "deployment", "problems")
     row = {"app": app["id"], "tasks": f"{app['healthy']}/{app['wished']}", "urls": urls}
     return row | {key: app[key] for key in same}
 

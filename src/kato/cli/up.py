@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kato.cli import cell
 from kato.cli.down import take_down
-from kato.cli.follow import until_settled
+from kato.cli.follow import until_served, until_settled
 from kato.cli.live import View
 from kato.cli.place import HERE, TIMEOUT, Place
 from kato.cli.show import say, say_anyway
@@ -82,7 +82,10 @@ class _Session:
     async def deploy(self, force: bool, timeout: float) -> None:
         """Hands the wish over and waits until it is true; prints where it answers."""
         await self.start()
-        before = {str(app["id"]) for app in await self.client.apps()}
+        present = await self.client.apps()
+        before = {str(app["id"]) for app in present}
+        known = {task["id"] for app in present for task in app["tasks"]}
+        known |= {app["failure"]["task"] for app in present if app["failure"]}
         changes = (await self.client.plan(self.manifest.plan_body)).get("changes") or []
         self.deployed = True
         await self._put(force)
@@ -90,7 +93,9 @@ class _Session:
             app for app in before if self.manifest.group and app.startswith(f"{self.manifest.group}/")
         } - self.names
         with View() as view:
-            await until_settled(self.client, self.names | removed, view, timeout=timeout)
+            names = self.names | removed
+            await until_settled(self.client, names, view, wished=self.names, known=known, timeout=timeout)
+        await until_served(self.client, self.names)
         count = f"{len(self.names)} app{'' if len(self.names) == 1 else 's'}"
         if changes:
             say(f"{count} as wished after {view.seconds:.1f} s.")

@@ -1,0 +1,101 @@
+"""`kato up` says that all is as wished only where it is: what cannot be reached, crashes or is removed, is not."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from machine import Machine
+
+pytestmark = pytest.mark.xdist_group("up")
+
+SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
+SMALL = {"cpus": 0.1, "mem": 32}
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+def written(machine: Machine, id: str, **app: Any) -> Path:
+    file = machine.root / f"{id}.json"
+    file.write_text(json.dumps({"id": f"/{id}", **SMALL, **app}))
+    return file
+
+
+def test_a_port_of_another_program_is_told(machine: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        file = written(machine, "taken", cmd=SERVER, portDefinitions=[{"port": port}])
+        said = machine.kato("up", str(file), "-d", code=1)
+        assert f"service port {port} of /taken is in use by another program" in said
+        assert "1 app as wished" not in said and "tcp://" not in said
+        listed = machine.kato("ls")
+        assert "tcp://" not in listed and f"service port {port} of /taken" in listed
+        assert f"service port {port} of /taken" in machine.kato("why", "taken")
+    machine.until(lambda: f"tcp://127.0.0.1:{port}" in machine.kato("ls"), 10)
+    machine.kato("up", str(file), "-d")
+    machine.kato("rm", "taken")
+
+
+def test_a_host_of_another_app_is_told(machine: Machine) -> None:
+    labels = {"HAPROXY_0_VHOST": "one.localhost"}
+    ports = [{"port": 0}]
+    machine.kato("up", str(written(machine, "first", cmd=SERVER, portDefinitions=ports, labels=labels)), "-d")
+    second = written(machine, "second", cmd=SERVER, portDefinitions=ports, labels=labels)
+    said = machine.kato("up", str(second), "-d", code=1)
+    assert "host one.localhost with path / of /second is served by /first already" in said
+    wrong = written(machine, "third", cmd=SERVER, portDefinitions=ports, labels={"HAPROXY_0_VHOST": "a b"})
+    assert "'a b' is no host name" in machine.kato("up", str(wrong), "-d", code=2)
+    machine.kato("rm", "second")
+    machine.kato("rm", "first")
+
+
+def test_an_ingress_of_another_program_is_told() -> None:
+    machine = Machine()
+    host, _, port = machine.ingress.rpartition(":")
+    labels = {"HAPROXY_0_VHOST": "one.localhost"}
+    file = written(machine, "site", cmd=SERVER, portDefinitions=[{"port": 0}], labels=labels)
+    try:
+        with socket.create_server((host, int(port))):
+            said = machine.kato("up", str(file), "-d", code=1)
+            assert f"the ingress {machine.ingress} is in use by another program" in said
+            assert "http://" not in machine.kato("ls")
+        machine.until(lambda: f"http://one.localhost:{port}/" in machine.kato("ls"), 10)
+    finally:
+        machine.close()
+
+
+def test_an_app_without_checks_that_crashes_at_once_is_a_failure(machine: Machine) -> None:
+    file = written(machine, "crash", cmd="echo out of luck; sleep 0.1; exit 3")
+    said = machine.kato("up", str(file), "-d", code=1)
+    assert "1 app as wished" not in said
+    assert "crash.1: " in said and "3" in said and "out of luck" in said
+    machine.kato("rm", "crash")
+    machine.kato("up", str(written(machine, "calm", cmd="sleep 1000")), "-d")
+    machine.kato("rm", "calm")
+
+
+def test_apps_that_somebody_removes_meanwhile_are_not_as_wished(machine: Machine) -> None:
+    check = {"protocol": "TCP", "portIndex": 0}
+    never = written(machine, "never", cmd="sleep 1000", portDefinitions=[{"port": 0}], healthChecks=[check])
+    words = ["kato", "up", str(never), "-d"]
+    with subprocess.Popen(words, env=machine.env, stdout=-1, stderr=subprocess.STDOUT, text=True) as up:
+        try:
+            machine.until(lambda: bool(machine.tasks("/never")), 20)
+            machine.kato("down", str(never))
+            said, _ = up.communicate(timeout=20)
+        finally:
+            up.send_signal(signal.SIGKILL)
+    assert up.returncode == 1
+    assert "Somebody else has removed /never meanwhile." in said and "1 app as wished" not in said
