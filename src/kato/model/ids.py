@@ -5,6 +5,8 @@ import uuid
 from datetime import UTC, datetime
 
 _NAMESPACE = uuid.UUID("5f0ff0c4-6b8e-5d0f-9d1c-2a4b8c6d0e13")
+_LAST = 253402300799.0
+"""9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
 _NOT_ENV = re.compile(r"[^A-Z0-9]+")
 
 
@@ -66,8 +68,12 @@ def short_task(task: str) -> str:
 
 
 def timestamp(seconds: float) -> str:
-    """Epoch seconds as Marathon writes time: `2015-08-26T22:33:24.225Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    """Epoch seconds as Marathon writes time: `2015-08-26T22:33:24.225Z`. What is beyond 9999 is its last second.
+
+    >>> timestamp(1e18), timestamp(float("inf"))
+    ('9999-12-31T23:59:59.000Z', '9999-12-31T23:59:59.000Z')
+    """
+    return datetime.fromtimestamp(min(seconds, _LAST), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def version_after(previous: str, now: float) -> str:

@@ -1,0 +1,19 @@
+"""Ids and times: what is beyond the calendar stays writable."""
+
+import pytest
+
+from kato.model.ids import timestamp
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (1440628404.225, "2015-08-26T22:33:24.225Z"),
+        (253402300799.0, "9999-12-31T23:59:59.000Z"),
+        (253402300800.0, "9999-12-31T23:59:59.000Z"),
+        (1e18, "9999-12-31T23:59:59.000Z"),
+        (float("inf"), "9999-12-31T23:59:59.000Z"),
+    ],
+)
+def test_a_time_is_written_and_the_last_one_is_the_calendars_end(seconds: float, written: str) -> None:
+    assert timestamp(seconds) == written
