@@ -1,6 +1,7 @@
 """Whole nodes on virtual time: with crashes at any write, failing tasks and hasty users, every promise holds."""
 
 import pytest
+
 from kato.sim import simulate
 
 SEEDS = 200
