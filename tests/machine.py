@@ -28,7 +28,7 @@ class Machine:
 
     def __init__(self) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="kato-e2e-"))
-        self.root.chmod(0o711)
+        self.root.chmod(0o755)
         self.data = self.root / "data"
         api, ingress = free_ports(2)
         self.api, self.ingress = f"127.0.0.1:{api}", f"127.0.0.1:{ingress}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kato.language import Manifest, read
@@ -272,6 +272,7 @@ def test_resources(resources: str, cpus: float, mem: float, limits: dict[str, fl
 
 
 @given(instances=st.integers(1, 5000), parallelism=st.integers(0, 6000), start_first=st.booleans())
+@example(instances=5000, parallelism=226, start_first=True)
 def test_an_upgrade_keeps_exactly_its_parallelism_by_marathons_rounding(
     instances: int, parallelism: int, start_first: bool
 ) -> None:

@@ -114,9 +114,13 @@ def _update(deploy: Part, instances: int) -> UpgradeStrategy | None:
     match order:
         case "start-first":
             over = min(1.0, math.ceil(share * 1e6) / 1e6)
+            while math.trunc(instances * (1 + over)) < instances + together:
+                over = math.nextafter(over, 2.0)  # 5000 × (1 + 0.0452) is a little less than 5226
             return UpgradeStrategy(minimum_health_capacity=1.0, maximum_over_capacity=over)
         case "stop-first":
             kept = max(0.0, math.floor((1 - share) * 1e6) / 1e6)
+            while math.ceil(instances * kept) > instances - together:
+                kept = math.nextafter(kept, 0.0)
             return UpgradeStrategy(minimum_health_capacity=kept, maximum_over_capacity=0.0)
     part.fault("order", f"{order!r} is not taken; use start-first or stop-first")
     return None
