@@ -75,7 +75,8 @@ def test_a_folder_with_a_new_node_id_forgets_the_former_node(machine: Machine) -
     stop(machine)
     (machine.data / "node.json").unlink()
     machine.start()
-    machine.until(lambda: len(running(machine, "/web")) == 1, 15)
+    machine.until(lambda: [each["id"] for each in machine.get("/v1/nodes")["nodes"]] not in ([], [before]), 15)
     (node,) = machine.get("/v1/nodes")["nodes"]
     assert node["id"] != before
-    assert {task["slaveId"] for task in machine.tasks("/web")} == {node["id"]}
+    machine.until(lambda: {task["slaveId"] for task in machine.tasks("/web")} == {node["id"]}, 15)
+    machine.until(lambda: len(running(machine, "/web")) == 1, 15)

@@ -104,10 +104,10 @@ def _painted(fresh: Sequence[Row]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False, expand=True)
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
-    grid.add_column(overflow="ellipsis", no_wrap=True)
+    grid.add_column(overflow="ellipsis", no_wrap=True, ratio=1)  # on a narrow terminal the reason gives way
     for row in fresh:
         style = COLOURS.get(row.state, "")
         mark = {"healthy": "●", "running": "●", "unhealthy": "✗", "failed": "✗"}.get(row.state, "○")
