@@ -272,6 +272,26 @@ async def test_a_keeper_asked_to_end_stops_its_task(driver: Driver, options: Opt
     assert (await ended(driver)).signal == signal.SIGTERM
 
 
+async def test_a_grace_beyond_all_counting_is_a_long_one(driver: Driver) -> None:
+    await driver.start(launch("trap 'exit 4' TERM; echo ready; while :; do sleep 0.02; done"))
+    await hears(driver, "ready")
+    await driver.stop(TASK, 1e300)
+    assert (await ended(driver)).code == 4
+
+
+async def test_without_cgroups_it_says_what_outlives_a_killed_keeper(options: Options) -> None:
+    driver = await Driver.open(options, limits=Limits({}, ()))
+    await driver.close()
+    assert any("clears its environment outlives" in note for note in driver.notes)
+
+
+async def test_output_is_told_though_the_task_closed_its_sandbox(driver: Driver) -> None:
+    await run(driver, "echo said; chmod 000 .", user="nobody" if ROOT else None)
+    assert await said(driver) == "said\n"
+    await driver.remove(TASK)
+    assert await said(driver) == "said\n"
+
+
 async def test_a_killed_keeper_is_an_honest_unknown(either: Driver, options: Options) -> None:
     daemon = "setsid sh -c 'trap \"\" TERM HUP PIPE; while :; do sleep 0.05; done' & echo $!"
     await either.start(launch(f"{daemon}; exec sleep 1000"))

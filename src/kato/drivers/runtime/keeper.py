@@ -5,17 +5,21 @@ that it told, comes out; and later word that it is gone.
 import asyncio
 import contextlib
 import os
+import select
+import signal
 import subprocess
 from pathlib import Path
 
 import msgspec
 
-from kato.drivers.runtime.record import Record, Started, start_time
+from kato.drivers.runtime.record import Record, Started, is_stopped, start_time
 from kato.model.errors import DriverError
 
 KEEPER = Path(__file__).with_name("keeper")
 NOT_ENTERED = 125
 """Its exit code where it could not enter the task's surroundings."""
+HELD_MS = 500
+"""How long a keeper says nothing until it is looked at; a slow disk may hold it, too."""
 
 
 class Fault(Exception):
@@ -29,7 +33,8 @@ class Fault(Exception):
 def spawn(keeper: Path, record: Record) -> Started:
     """Starts the task that the record's spec says. Raises Fault, and OSError where no keeper could be started.
 
-    Its first process ends once it has detached; its pipe closes once the task runs or cannot. Blocks until then.
+    Its first process ends once it has detached; its pipe closes once the task runs or cannot. Blocks until then,
+    or until the task, which runs then, is seen to have stopped its keeper.
     """
     with subprocess.Popen(
         [keeper, "keep", record.folder],
@@ -39,10 +44,27 @@ def spawn(keeper: Path, record: Record) -> Started:
         env={},
         close_fds=False,  # the keeper closes all that it did not ask for
     ) as process:
-        said = process.stdout.read() if process.stdout else b""
+        assert process.stdout is not None
+        said = _hear(process.stdout.fileno(), record)
     if not said.startswith(b"{"):
         raise Fault(said.decode(errors="replace"))
     return msgspec.json.decode(said, type=Started)
+
+
+def _hear(pipe: int, record: Record) -> bytes:
+    """All that a keeper says, or what stands in the record where it is kept from saying it."""
+    said, ready = b"", select.poll()
+    ready.register(pipe, select.POLLIN)
+    while True:
+        if ready.poll(HELD_MS):
+            if not (data := os.read(pipe, 4096)):
+                return said
+            said += data
+            continue
+        with contextlib.suppress(OSError):  # no descriptors: looked at again
+            start = record.started()
+            if start is not None and is_stopped(start.keeper):
+                return msgspec.json.encode(start)
 
 
 async def started(record: Record) -> Started | None:
@@ -74,6 +96,30 @@ async def until_gone(record: Record, start: Started) -> None:
     finally:
         if handle >= 0:
             os.close(handle)
+
+
+def urge(record: Record, wish: signal.Signals) -> bool:
+    """Sends `wish` to a keeper that was stopped, as a task of its own user can do; whether it was. One whose
+    control is gone is told to end its task by SIGTERM. Any other is at work on something that does not die.
+    Raises OSError.
+    """
+    start = record.started()
+    if start is None:
+        return False
+    try:
+        handle = os.pidfd_open(start.keeper)
+    except ProcessLookupError:
+        return False
+    try:
+        if start_time(start.keeper) != start.keeper_start:
+            return False
+        stopped = is_stopped(start.keeper)
+        if stopped or not record.control.exists():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, wish if stopped else signal.SIGTERM)
+        return stopped
+    finally:
+        os.close(handle)
 
 
 async def _readable(handle: int) -> None:

@@ -1,7 +1,8 @@
 """What is left of a task whose keeper was killed: its sandbox and cgroup members go in, nothing alive comes out.
 
 Every process of a task carries its own sandbox in its environment (`MESOS_SANDBOX`), and so do those that it
-started, unless they cleared it; where cgroups are permitted, these tell besides.
+started, unless they cleared it; where cgroups are permitted, these tell besides. Where they are not, a daemon that
+cleared its environment is not known any more once its keeper was killed by SIGKILL, and goes on.
 """
 
 import contextlib

@@ -151,6 +151,11 @@ class Limits:
                 )
         return cls(parents, tuple(notes), pids)
 
+    @property
+    def tell_members(self) -> bool:
+        """Whether cgroups say who belongs to a task."""
+        return bool(self._parents)
+
     def _folders(self, task: str) -> Iterator[Path]:
         yield from dict.fromkeys(parent.path / task for parent in self._parents.values())
 

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from kato.drivers.runtime import Exit, Found, Launch, Options, keeper
+from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.leftovers import end_all
 from kato.drivers.runtime.limits import Limits
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of, surplus
@@ -48,6 +49,11 @@ ROTATE = 10 << 20
 """Bytes of a full output file."""
 FULL_FILES = 2
 """How many full output files are kept beside the current one."""
+LONGEST_GRACE = 1e9
+"""Seconds: 30 years. The keeper reads a short line."""
+OUTLIVES = (
+    "Without cgroups, a daemon of a task that clears its environment outlives a keeper that is killed by SIGKILL."
+)
 _T = TypeVar("_T")
 
 
@@ -57,12 +63,15 @@ class Driver:
     name = "process"
     powers: tuple[str, ...] = ("logs", "execute")
 
-    def __init__(self, options: Options, limits: Limits, lock: int, *, rotate: int, program: Path) -> None:
+    def __init__(
+        self, options: Options, limits: Limits, lock: int, *, rotate: int, program: Path, overdue: float
+    ) -> None:
         """lock: the descriptor that holds the folder's lock. program: the keeper."""
         self._keeper = program
         self.notes: tuple[str, ...] = (
             *limits.notes,
             "Volumes are links in the sandbox: read-only ones are not enforced.",
+            *(() if limits.tell_members else (OUTLIVES,)),
         )
         self._options = options
         self._limits = limits
@@ -75,14 +84,22 @@ class Driver:
         self._endings: dict[str, asyncio.Task[Exit]] = {}
         self._changes: Changes | None = None
         self._tidying = threading.Lock()
+        self._insistence = Insistence(overdue)
 
     @classmethod
     async def open(
-        cls, options: Options, *, rotate: int = ROTATE, limits: Limits | None = None, program: Path = keeper.KEEPER
+        cls,
+        options: Options,
+        *,
+        rotate: int = ROTATE,
+        limits: Limits | None = None,
+        program: Path = keeper.KEEPER,
+        overdue: float = OVERDUE,
     ) -> "Driver":
         """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it.
 
         rotate: bytes of a full output file. limits: by default what this machine permits. program: the keeper.
+        overdue: seconds past its grace after which a keeper is urged.
         """
         if not os.access(program, os.X_OK):
             raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
@@ -101,10 +118,12 @@ class Driver:
             raise DriverError(
                 f"Another cell runs its tasks in {options.folder}. Stop it, or choose another folder (KATO_DATA)."
             ) from None
-        return cls(options, limits or Limits.open(options.folder), lock, rotate=rotate, program=program)
+        limits = limits or Limits.open(options.folder)
+        return cls(options, limits, lock, rotate=rotate, program=program, overdue=overdue)
 
     async def close(self) -> None:
         """Lets go. Tasks and their keepers go on."""
+        self._insistence.close()
         for ending in self._endings.values():
             ending.cancel()
         await asyncio.gather(*self._endings.values(), *self._starting.values(), return_exceptions=True)
@@ -159,9 +178,12 @@ class Driver:
             return await asyncio.shield(self._ending(record, started))
 
     async def stop(self, task: str, grace: float) -> None:
-        """Hands the wish to the keeper, which carries it out though the cell dies. No error where it has ended."""
+        """Hands the wish to the keeper, which carries it out though the cell dies. No error where it has ended. A
+        keeper that was kept from it is sent on, or else killed; what is left is ended then."""
+        record, grace = self._record(task), min(grace, LONGEST_GRACE)
+        self._insistence.expect(record, grace)
         try:
-            control = os.open(self._record(task).control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            control = os.open(record.control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 os.write(control, f"stop {grace:.3f}\n".encode())
             finally:
@@ -181,6 +203,7 @@ class Driver:
             if (await self._look(record, started)).exit is None:
                 raise DriverError(f"process: task {task} still runs. Stop it before it is removed.")
             self._endings.pop(task, None)
+            self._insistence.forget(task)
             await self._in_thread(self._remove, record)
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:

@@ -143,11 +143,22 @@ class Record:
 
 def start_time(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None where there is none."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else None
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped a process."""
+    return _stat(pid)[:1] in (["T"], ["t"])
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/PID/stat (man proc) from its third field on, which follows the name; nothing where there is none."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(text.rpartition(")")[2].split()[19])
+        return []
+    return text.rpartition(")")[2].split()
 
 
 def exit_of(started: Started | None, ended: Ended | None, boot: str) -> Exit:

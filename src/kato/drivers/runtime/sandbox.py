@@ -84,7 +84,7 @@ def _number(word: str, what: str) -> int | None:
     if not (word.isascii() and word.isdecimal()):
         return None
     if len(word) > len(str(LAST_ID)) or int(word) > LAST_ID:
-        raise DriverError(f"It is to run as {what} {word}, and numbers go from 0 to {LAST_ID}. Name another.")
+        raise DriverError(f"It is to run as {what} {word:.20}, and numbers go from 0 to {LAST_ID}. Name another.")
     return int(word)
 
 
