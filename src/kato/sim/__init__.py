@@ -5,30 +5,39 @@ checked after every committed revision; at the end the faults stop, and everythi
 """
 
 import asyncio
+import logging
 import random
-from typing import NamedTuple
+import tempfile
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from kato.api.wish import Wish
 from kato.drivers.runtime import Launch
 from kato.model.app import App, HealthCheck, Network, PortDefinition, UpgradeStrategy
-from kato.model.errors import KatoError, Locked, StoreUnavailable
+from kato.model.errors import KatoError, Locked, Unavailable
 from kato.model.world import World
 from kato.sim.cell import SimulatedCell
-from kato.sim.clock import run
+from kato.sim.clock import OWNER, Stuck, run
 from kato.sim.invariants import Breach, Invariants
-from kato.sim.machine import Behaviour
+from kato.sim.machine import TROUBLES, Behaviour
 from kato.store import Events
 
 CALM = 900.0
 """Seconds without faults within which everything wished for must be true."""
+DISKS = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where simulated disks are: in memory, where there is such a place, since nothing there survives us anyway."""
 STRATEGIES = ((1.0, 1.0), (0.5, 0.0), (1.0, 0.0), (0.5, 0.5), (0.0, 0.0))
-TROUBLES = (
+ILL = (
     Behaviour(boots=1e9),
     Behaviour(boots=0.2, dies=1.5),
     Behaviour(boots=0.2, dies=90.0),
     Behaviour(boots=0.5, hangs=20.0),
+    Behaviour(boots=0.5, hangs=20.0, silent=True),
     Behaviour(boots=1.0, ignores_term=True),
     Behaviour(refused=True),
 )
@@ -46,21 +55,58 @@ class Report(NamedTuple):
     tasks: int
 
 
-def simulate(seed: int, *, minutes: float = 10.0, machines: int = 3) -> Report:
-    """One simulated cell for `minutes` of faults and then a calm. Raises Breach, or whatever Káto fails with."""
-    return run(_Simulation(seed, machines).live(minutes * 60))
+def simulate(seed: int, *, minutes: float = 10.0, machines: int = 3, log: bool = False) -> Report:
+    """One simulated cell for `minutes` of faults and then a calm. Raises Breach, or whatever Káto fails with.
+
+    log: whether Káto's own log is shown.
+    """
+    with (
+        _logging(log),
+        tempfile.TemporaryDirectory(prefix="kato-sim-", dir=DISKS) as folder,
+    ):
+        simulation = _Simulation(seed, machines, Path(folder))
+        try:
+            return run(simulation.live(minutes * 60), end=minutes * 60 + 3 * CALM)
+        except (Stuck, BaseExceptionGroup) as error:
+            raise simulation.breach or _first(error) from error
+
+
+@contextmanager
+def _logging(shown: bool) -> Iterator[None]:
+    """Káto's log meanwhile: nothing, or lines with the seconds that the simulation has run."""
+    before = structlog.get_config()
+    level = logging.INFO if shown else logging.CRITICAL
+    renderer = structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[_stamp, structlog.processors.add_log_level, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _stamp(_logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    writer = OWNER.get()
+    event["timestamp"] = f"{asyncio.get_running_loop().time():9.3f} {getattr(writer, 'name', '-')}"
+    return event
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error inside nested groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 class _Simulation:
-    def __init__(self, seed: int, machines: int) -> None:
+    def __init__(self, seed: int, machines: int, folder: Path) -> None:
         self._seed = seed
         self._rng = random.Random(seed)
-        self._calm = False
         self._wishes = 0
-        self._cell = SimulatedCell(machines, self._behave, self._rng)
-        self._invariants = Invariants()
+        self._cell = SimulatedCell(machines, folder, self._behave, self._lingers, self._rng)
+        self._invariants = Invariants(self._cell.machines)
         self._cell.engine.observers.append(self._observe)
-        self._breach: Breach | None = None
+        self.breach: Breach | None = None
         self._breached = asyncio.Event()
 
     async def live(self, seconds: float) -> Report:
@@ -69,7 +115,6 @@ class _Simulation:
             cell = group.create_task(self._cell.run())
             watch = group.create_task(self._watch())
             await self._trouble(clock() + seconds)
-            self._calm = True
             await self._heal()
             await self._come_true(clock() + CALM)
             cell.cancel()
@@ -88,23 +133,32 @@ class _Simulation:
         try:
             self._invariants.observe(events)
         except Breach as breach:
-            self._breach = self._breach or breach
+            self.breach = self.breach or breach
             self._breached.set()
 
     async def _watch(self) -> None:
         await self._breached.wait()
-        assert self._breach is not None
-        raise self._breach
+        assert self.breach is not None
+        raise self.breach
 
     # -- trouble ------------------------------------------------------------------------------------------------
 
     async def _trouble(self, until: float) -> None:
         """Wishes and faults, at random times."""
         clock = asyncio.get_running_loop().time
+        deeds = (
+            self._crash,
+            self._kill,
+            self._cut,
+            self._outage,
+            self._freeze,
+            self._slow,
+            self._flap,
+            self._machine,
+        )
         while clock() < until:
-            await asyncio.sleep(self._rng.expovariate(1 / 8.0))
-            deed = self._rng.choice((self._wish, self._wish, self._wish, self._crash, self._kill))
-            await deed()
+            await asyncio.sleep(self._rng.expovariate(1 / 6.0))
+            await self._rng.choices((self._wish, self._rng.choice(deeds), self._replace), (50, 49, 1))[0]()
 
     async def _wish(self) -> None:
         """A random user's wish, at a random master. It may be refused; nobody may know what became of it."""
@@ -116,9 +170,9 @@ class _Simulation:
         try:
             async with asyncio.timeout(20):
                 await life.node.mirror.reached(1)
-                await life.wishes.commit(self._change, force=force)
+                await life.ask(life.wishes.commit(self._change, force=force))
             self._wishes += 1
-        except (Locked, StoreUnavailable, TimeoutError):
+        except (Locked, Unavailable, TimeoutError):
             return
 
     def _change(self, world: World) -> Wish:
@@ -145,7 +199,7 @@ class _Simulation:
     def _app(self, id: str, *, well: bool = False) -> App:
         rng = self._rng
         least, over = rng.choice(STRATEGIES)
-        behaviours = WELL if well or rng.random() < 0.6 else TROUBLES
+        behaviours = WELL if well or rng.random() < 0.6 else ILL
         check = HealthCheck(
             path="/", port_index=0, interval_seconds=2, grace_period_seconds=10, delay_seconds=0, timeout_seconds=1
         )
@@ -173,7 +227,7 @@ class _Simulation:
             if self._rng.random() < 0.3:
                 life.crash()
             else:
-                life.crash_at(self._rng.randrange(1, 25), self._rng.choice(("before", "after")))
+                life.store.crash_at(self._rng.randrange(1, 25), self._rng.choice(("before", "after")))
 
     async def _kill(self) -> None:
         """kill -9 of a random task, behind Káto's back."""
@@ -181,6 +235,61 @@ class _Simulation:
         if running:
             machine, process = self._rng.choice(running)
             machine.kill(process.launch.task)
+
+    async def _cut(self) -> None:
+        """One Káto and the store are parted for a while."""
+        if lives := self._cell.lives():
+            life = self._rng.choice(lives)
+            life.store.cut()
+            self._later(self._rng.uniform(1.0, 60.0), life.heal)
+
+    async def _outage(self) -> None:
+        """Nobody reaches the store for a while."""
+        if not self._cell.away:
+            self._cell.cut()
+            self._later(self._rng.uniform(1.0, 60.0), self._cell.heal)
+
+    async def _freeze(self) -> None:
+        """SIGSTOP, and later SIGCONT, for a random Káto; often the one that leads."""
+        if lives := self._cell.lives():
+            leader = self._invariants.held.get("leader")
+            leading = [life for life in lives if leader and life.machine.id == leader.master]
+            life = self._rng.choice(leading if leading and self._rng.random() < 0.5 else lives)
+            life.freeze()
+            self._later(self._rng.uniform(1.0, 30.0), life.thaw)
+
+    async def _slow(self) -> None:
+        """A random Káto's writes take their time."""
+        if lives := self._cell.lives():
+            self._rng.choice(lives).store.slow(self._rng.uniform(5.0, 60.0), self._rng.choice((0.1, 1.0, 3.0)))
+
+    async def _flap(self) -> None:
+        """A bad line: slow, and broken again and again, so that what was given up still lands later."""
+        if lives := self._cell.lives():
+            life = self._rng.choice(lives)
+            life.store.slow(12.0, 2.0)
+            for _ in range(6):
+                at = self._rng.uniform(0.0, 12.0)
+                self._later(at, life.store.cut)
+                self._later(at + self._rng.uniform(0.05, 0.5), life.heal)
+
+    async def _machine(self) -> None:
+        """Trouble of a random machine."""
+        machine = self._rng.choice(self._cell.machines)
+        machine.trouble(self._rng.choice(TROUBLES), self._rng.uniform(1.0, 60.0))
+
+    async def _replace(self) -> None:
+        """The store is lost with everything in it; the cell begins anew on machines that remember another."""
+        self._cell.replace()
+        self._invariants.begin_anew()
+
+    @staticmethod
+    def _later(seconds: float, deed: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, deed)
+
+    def _lingers(self) -> float:
+        """Seconds that a drained task's sessions stay open: most are over soon, some outlast every drain."""
+        return self._rng.choice((0.3, 0.3, 0.3, 4.0, 20.0, 50.0))
 
     def _behave(self, launch: Launch) -> Behaviour:
         behaviour = msgspec.json.decode(launch.app.cmd or "{}", type=Behaviour)
@@ -192,14 +301,13 @@ class _Simulation:
     async def _heal(self) -> None:
         """The user puts right what was bad: every app gets a version that works."""
         while True:
-            for life in self._cell.lives():
-                life.store.faults = None
+            self._cell.mend()
             if lives := self._cell.lives():
                 life = self._rng.choice(lives)
                 try:
                     async with asyncio.timeout(60):
                         await life.node.mirror.reached(1)
-                        await life.wishes.commit(self._cure, force=True)
+                        await life.ask(life.wishes.commit(self._cure, force=True))
                     return
                 except (KatoError, TimeoutError):
                     pass

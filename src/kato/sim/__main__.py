@@ -1,12 +1,9 @@
 """`python -m kato.sim --seeds 200`: runs the simulation for many seeds, and prints a line for each that breaks."""
 
 import argparse
-import logging
 import sys
 import time
 import traceback
-
-import structlog
 
 from kato.sim import simulate
 
@@ -20,14 +17,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of faults, on virtual time")
     parser.add_argument("--machines", type=int, default=3)
     given = parser.parse_args()
-    if given.seed is None:
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     seeds = [given.seed] if given.seed is not None else range(given.first, given.first + given.seeds)
     broken = 0
     began = time.perf_counter()
     for seed in seeds:
         try:
-            report = simulate(seed, minutes=given.minutes, machines=given.machines)
+            report = simulate(seed, minutes=given.minutes, machines=given.machines, log=given.seed is not None)
             print(report, flush=True)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):

@@ -3,14 +3,22 @@
 The checks are incremental: each looks at what the revision changed, and at sums that are kept up to date.
 """
 
+import math
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kato.model.app import App
+from kato.model.deployment import Deployment
 from kato.model.node import Node
 from kato.model.task import Status, Task
+from kato.model.world import World
 from kato.plan.drain import DRAIN, DRAIN_REMOVED
-from kato.plan.rollout import min_healthy, restart_strategy
+from kato.plan.rollout import restart_strategy
+from kato.sim.cell import Signature
+from kato.sim.faults import WRITER
+from kato.sim.machine import Machine
+from kato.sim.writers import Writers
 from kato.store import Events, keys
 
 _GOALS = {"run": 0, "drain": 1, "stop": 2}
@@ -21,13 +29,23 @@ class Breach(AssertionError):
 
 
 class Invariants:
-    """What must hold after every revision, whatever failed in between."""
+    """What must hold after every revision, whatever failed in between.
 
-    def __init__(self) -> None:
+    A plan is judged by what is true and by what its leader saw when it decided: facts that arrived in between are
+    nobody's fault.
+    """
+
+    def __init__(self, machines: Sequence[Machine]) -> None:
         self.held: dict[str, Any] = {}
         self.born: set[str] = set()
+        self._machines = machines
+        self._writers = Writers(self._require)
         self._revision = 0
-        self._ports: Counter[tuple[str, int]] = Counter()
+
+    def begin_anew(self) -> None:
+        """Another store takes the place of the one that was observed."""
+        self.held.clear()
+        self._writers = Writers(self._require)
 
     def observe(self, events: Events) -> None:
         """Checks one revision. Raises Breach."""
@@ -41,6 +59,7 @@ class Invariants:
                 self.held.pop(event.key, None)
             else:
                 self.held[event.key] = now
+        self._writers.observe(changed)
         for key, before, now in changed:
             if key.startswith("tasks/"):
                 self._task(key, before, now)
@@ -61,18 +80,32 @@ class Invariants:
 
     def wished(self, app: str) -> App | None:
         """The wish in force for an app: the newest running deployment's target, else its pointer."""
-        return self._goals(app)[0]
+        return self._wishes(app)[0]
 
-    def _goals(self, app: str) -> list[App | None]:
+    def _wishes(self, app: str) -> list[App | None]:
         """What an app may be steered to: the wish in force, and what was before while its step waits."""
         versions = [getattr(self.held.get(keys.app(app)), "version", None)]
-        running = [
-            each for key, each in self.held.items() if key.startswith("deployments/") and not each.cancelled
-        ]
-        for each in sorted(running, key=lambda deployment: str(deployment.version)):
-            if app in each.target:
-                versions = [each.target[app], each.original[app]]
+        deployments = [each for key, each in self.held.items() if key.startswith("deployments/")]
+        versions = next(_targets(app, deployments), versions)
         return [self.held[keys.version(app, version)] if version else None for version in versions]
+
+    def _goals(self, app: str) -> list[App | None]:
+        """`_wishes`, as they are and as the leader saw them when it decided."""
+        seen = self._seen()
+        versions = next(_targets(app, list(seen.deployments.values())), None)
+        if versions is None:
+            return [*self._wishes(app), seen.apps.get(app)]
+        return [*self._wishes(app), *(seen.spec(app, version) if version else None for version in versions)]
+
+    @staticmethod
+    def _seen() -> World:
+        """The World that whoever writes now has decided on."""
+        writer = WRITER.get()
+        return writer.decided if isinstance(writer, Signature) else World()
+
+    def _statuses(self, task: Task) -> tuple[Status | None, Status | None]:
+        """What its node says of a task, and what the leader saw of that."""
+        return self.status(task), self._seen().statuses.get(task.app, {}).get(task.id)
 
     def _task(self, key: str, before: Task | None, now: Task | None) -> None:
         if before is None and now is not None:
@@ -92,7 +125,7 @@ class Invariants:
             return
         self._require(key.replace("status/", "tasks/", 1) in self.held, f"{now.task} has a status and is no task")
         if before is not None:
-            self._require(now.seq > before.seq, f"an older status of {now.task} replaced a newer")
+            self._require(now.seq > before.seq or now == before, f"an older status of {now.task} replaced a newer")
             self._require(not before.state.ended or now.state.ended, f"{now.task} came back from its end")
 
     def _capacity(self) -> None:
@@ -128,27 +161,43 @@ class Invariants:
     def _retired(self, before: Task, now: Task) -> None:
         """A task that served is taken out only when enough others serve, and stopped only when it has drained."""
         goals = self._goals(now.app)
-        status = self.status(before)
-        if status is None or not status.healthy or not status.ready:
+        if not all(status and status.healthy and status.ready for status in self._statuses(before)):
             return
         if before.goal == "run" and keys.kill(now.id) not in self.held:
-            serving = sum(each.serves(self.status(each)) for each in self.tasks(now.app))
-            least = min(min_healthy(app) if app else 0 for app in goals)
+            others = self.tasks(now.app)
+            serving = sum(any(each.serves(status) for status in self._statuses(each)) for each in others)
+            least = min(_least(app) if app else 0 for app in goals)
             self._require(
                 serving >= least,
                 f"{now.app} has {serving} tasks that serve and needs {least} when {now.id} goes: {now.reason}",
             )
         if now.goal == "stop" and all(app is None or app.balanced for app in goals):
-            self._drained(before, now)
+            self._drained(before, now, DRAIN if all(goals) else DRAIN_REMOVED)
 
-    def _drained(self, before: Task, now: Task) -> None:
+    def _drained(self, before: Task, now: Task, most: float) -> None:
+        """No border may send traffic to what is stopped, but for one that would not let go for `most` seconds."""
+        if not any(key.startswith("borders/") for key in self.held):
+            return
         self._require(before.goal == "drain", f"{now.id} served, and was stopped without a drain")
         lasted = now.goal_since - before.goal_since
-        acks = [each for key, each in self.held.items() if key.startswith("borders/")]
-        let_go = all(ack.seq >= before.goal_seq and not ack.sessions.get(now.id) for ack in acks)
-        timed_out = lasted >= min(DRAIN, DRAIN_REMOVED)
-        self._require(let_go or timed_out, f"{now.id} was stopped after {lasted:.1f} s while a border served it")
+        serving = [each.id for each in self._machines if keys.border(each.id) in self.held and each.serves(now.id)]
+        self._require(
+            not serving or lasted > most - 0.001,
+            f"{now.id} was stopped after {lasted:.1f} s while {', '.join(serving)} still served it",
+        )
 
     def _require(self, holds: bool, words: str) -> None:
         if not holds:
             raise Breach(f"revision {self._revision}: {words}")
+
+
+def _least(app: App) -> int:
+    """How many tasks must serve by its minimumHealthCapacity; not asked of `plan`, which could be wrong."""
+    return math.ceil(round(app.instances * app.upgrade_strategy.minimum_health_capacity, 9))
+
+
+def _targets(app: str, deployments: Sequence[Deployment]) -> Iterator[list[str | None]]:
+    """What running deployments make of an app, and what it was before them; the newest first."""
+    running = [each for each in deployments if not each.cancelled and app in each.target]
+    for each in sorted(running, key=lambda deployment: deployment.version, reverse=True):
+        yield [each.target[app], each.original[app]]
