@@ -72,8 +72,15 @@ class Master:
         while True:
             term = await elect(self._store, self._mirror, self._id, self._address)
             log.info("this master leads", epoch=term.epoch)
+            # In a task of its own, since a TaskGroup that fails just as it is cancelled swallows the cancellation.
+            reign = asyncio.create_task(self._reign(term))
             try:
-                await self._reign(term)
+                await asyncio.wait((reign,))
+            finally:
+                reign.cancel()
+                await asyncio.gather(reign, return_exceptions=True)
+            try:
+                reign.result()
             except* LeadershipLost as lost:
                 log.warning("this master leads no more", why=str(lost.exceptions[0]))
 

@@ -22,8 +22,8 @@ from kato.store.mirror import Mirror
 
 log = structlog.get_logger()
 
-BATCH = MAX_TXN_OPERATIONS // 3
-"""Statuses of one transaction: each takes a put and at most two compares."""
+BATCH = MAX_TXN_OPERATIONS // 4
+"""Statuses of one transaction: each takes a put and at most three compares."""
 RETRY = 0.2
 """Seconds until statuses are written again that the store did not take."""
 
@@ -202,11 +202,12 @@ class Agents:
         news = [status for status in newest.values() if self._is_news(status)]
         if news and not await self._commit(news):
             for status in news:
-                await self._commit([status])
+                while self._serves(status.node) and self._is_news(status) and not await self._commit([status]):
+                    continue  # the mirror shows by now what else was written
         for each in batch:
             if each.committed.done():
                 continue
-            if self._mirror.get(keys.link(each.status.node)) == self._master:
+            if self._serves(each.status.node):
                 each.committed.set_result(None)
             else:
                 each.committed.set_exception(_served_elsewhere(each.status.node))
@@ -224,10 +225,16 @@ class Agents:
         """
         served = [self._served(node) for node in sorted({status.node for status in statuses})]
         standing = [Compare(keys.task(status.node, status.task), "version", ">", 0) for status in statuses]
-        puts = [Put(keys.status(status.node, status.task), keys.encode(status)) for status in statuses]
-        answer = await self._store.txn([*served, *standing], puts)
+        known = [keys.status(status.node, status.task) for status in statuses]
+        # Else a write that was given up, and lands late, would put back what a newer one has replaced.
+        unchanged = [Compare(key, "modified", "=", self._mirror.modified(key)) for key in known]
+        puts = [Put(key, keys.encode(status)) for key, status in zip(known, statuses, strict=True)]
+        answer = await self._store.txn([*served, *standing, *unchanged], puts)
         await self._mirror.reached(answer.revision)
         return answer.done
+
+    def _serves(self, node: str) -> bool:
+        return bool(self._mirror.get(keys.link(node)) == self._master)
 
     def _served(self, node: str) -> Compare:
         return Compare(keys.link(node), "value", "=", keys.encode(self._master))
