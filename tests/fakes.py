@@ -1,11 +1,10 @@
-"""Hands without a machine: a runtime, a link and a probe in memory, and an event loop whose clock jumps. What a
-test tells them flows in; what they were asked stays in their fields.
+"""Hands without a machine: a runtime, a link and a probe in memory, for the loop on virtual time. What a test
+tells them flows in; what they were asked stays in their fields.
 """
 
 import asyncio
-import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Self
 
 import msgspec
 
@@ -14,58 +13,9 @@ from kato.model.errors import DriverError, NotFound
 from kato.model.link import AgentCalls, Assignments, Output
 from kato.model.node import Node
 from kato.model.task import Status, TaskState
+from kato.sim.clock import EPOCH, run
 
-T = TypeVar("T")
-
-EPOCH = 1_800_000_000.0
-"""The wall clock when a virtual loop starts."""
-
-
-class _Jump(selectors.DefaultSelector):
-    """Never waits: tells the loop how long it would have."""
-
-    skip: Callable[[float | None], None]
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        events = super().select(0)
-        if not events:
-            self.skip(timeout)
-        return events
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time stands still while anything can run, then jumps to the next timer."""
-
-    def __init__(self) -> None:
-        selector = _Jump()
-        selector.skip = self._skip
-        self._virtual = 0.0
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self._virtual
-
-    def run_in_executor(  # type: ignore[override]
-        self, executor: Any, func: Callable[..., T], *arguments: Any
-    ) -> asyncio.Future[T]:
-        """What would run in a thread runs at once: there is nothing to wait for that time could jump over."""
-        done: asyncio.Future[T] = self.create_future()
-        try:
-            done.set_result(func(*arguments))
-        except Exception as error:
-            done.set_exception(error)
-        return done
-
-    def _skip(self, timeout: float | None) -> None:
-        if timeout is None:
-            raise RuntimeError("Everything waits and no timer is set: a deadlock.")
-        self._virtual += timeout
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a test on virtual time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
+__all__ = ["EPOCH", "FakeLink", "FakeProbe", "FakeRuntime", "clock", "run"]
 
 
 def clock() -> float:
