@@ -35,6 +35,7 @@ check: .stamp-test
 	ruff format --check
 	mypy
 	mypy tests/wire/conftest.py
+	mypy tests/e2e/conftest.py
 	lint-imports
 
 bench: .stamp-test .stamp-rivals

@@ -2,17 +2,25 @@
 
 import asyncio
 import contextlib
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from builders import app
 from kato.drivers.runtime import Exit, Launch, Options, Runtime
+from kato.drivers.runtime.limits import hierarchies, room, unified_mount
+from kato.drivers.runtime.record import Record, Started
 
 PATIENCE = 20.0
 """Seconds after which a test gives up waiting."""
+TASK = "web.instance-1"
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change users and set limits")
 
 
 @contextlib.contextmanager
@@ -39,12 +47,12 @@ async def ending_all(runtime: Runtime) -> AsyncIterator[Runtime]:
         await runtime.close()
 
 
-def launch(cmd: str | None = None, *, task: str = "web.instance-1", env: Any = None, **more: Any) -> Launch:
+def launch(cmd: str | None = None, *, task: str = TASK, env: Any = None, **more: Any) -> Launch:
     """A launch of a shell command, or of what `more` says."""
     return Launch(task=task, app=app(cmd=cmd, **more), env=env or {})
 
 
-async def ended(runtime: Runtime, task: str = "web.instance-1") -> Exit:
+async def ended(runtime: Runtime, task: str = TASK) -> Exit:
     """How a task ended, awaited with a deadline."""
     async with asyncio.timeout(PATIENCE):
         return await runtime.wait(task)
@@ -57,7 +65,7 @@ async def run(runtime: Runtime, cmd: str | None = None, **more: Any) -> Exit:
     return await ended(runtime, what.task)
 
 
-async def said(runtime: Runtime, task: str = "web.instance-1", stream: str = "stdout", **how: Any) -> str:
+async def said(runtime: Runtime, task: str = TASK, stream: str = "stdout", **how: Any) -> str:
     """What a task has written so far."""
     options = {"tail": None, "follow": False} | how
     async with asyncio.timeout(PATIENCE):
@@ -65,7 +73,7 @@ async def said(runtime: Runtime, task: str = "web.instance-1", stream: str = "st
     return b"".join(pieces).decode()
 
 
-async def hears(runtime: Runtime, word: str, task: str = "web.instance-1") -> str:
+async def hears(runtime: Runtime, word: str, task: str = TASK) -> str:
     """Waits until a task has written `word` and a newline after it; all that it wrote."""
     text = ""
     async with asyncio.timeout(PATIENCE):
@@ -89,3 +97,23 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def command(*words: str) -> None:
+    """A program that is waited for and must succeed."""
+    subprocess.run(words, check=True)
+
+
+def started(options: Options, task: str = TASK) -> Started:
+    """What the keeper of a task wrote when it started it."""
+    start = Record(options.folder / task).started()
+    assert start is not None
+    return start
+
+
+def cgroup(options: Options, controller: str) -> Path:
+    """The cgroup of the task in one hierarchy."""
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    mount = unified_mount(mountinfo)
+    offered = (mount / "cgroup.controllers").read_text() if mount else ""
+    return hierarchies(mountinfo, offered)[controller].path / "kato" / room(options.folder) / TASK

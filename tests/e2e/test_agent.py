@@ -6,13 +6,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 
 from builders import app, node, task
 from fakes import FakeLink
@@ -23,16 +22,10 @@ from kato.drivers.runtime.process import Driver
 from kato.model.app import App, Command, HealthCheck
 from kato.model.link import Assignment, Assignments
 from kato.model.task import Status, Task, TaskState
-from runtimes import ending_all, folders, until
+from runtimes import ending_all, until
 
 SERVE = "exec python3 -u -m http.server --bind 127.0.0.1 $PORT0"
 QUICK = HealthCheck(delay_seconds=0, interval_seconds=0.2, timeout_seconds=5)
-
-
-@pytest.fixture
-def options() -> Iterator[Options]:
-    with folders() as where:
-        yield where
 
 
 def free_port() -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,7 @@ from kato.drivers.runtime.keeper import spawn, urge
 from kato.drivers.runtime.limits import Limits
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.record import Record, Started, is_stopped
-from runtimes import PATIENCE, alive, ended, ending_all, folders, hears, launch, until
-
-TASK = "web.instance-1"
-
-
-@pytest.fixture
-def options() -> Iterator[Options]:
-    with folders() as options:
-        yield options
+from runtimes import PATIENCE, TASK, alive, ended, ending_all, hears, launch, until
 
 
 @pytest.fixture(params=["cgroups", "no cgroups"])

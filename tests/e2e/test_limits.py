@@ -1,0 +1,146 @@
+"""Real tasks that want too much go in: memory, processes, files; what they get, and what is told, comes out."""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+
+from kato.drivers.runtime import Options
+from kato.drivers.runtime.limits import Limits, room
+from kato.drivers.runtime.process import Driver
+from kato.drivers.runtime.sandbox import identity
+from kato.model.errors import DriverError
+from runtimes import TASK, alive, as_root, cgroup, ended, ending_all, hears, launch, run, said, until
+
+BOMB = """
+import os, signal
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+while True:
+    try:
+        if os.fork() == 0:
+            os.setsid()
+    except BlockingIOError:
+        pass
+"""
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """No file can be opened."""
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_without_descriptors_every_verb_says_so_and_works_again_with_them(
+    driver: Driver, options: Options
+) -> None:
+    await driver.start(launch("trap 'exit 4' TERM; echo ready; while :; do sleep 0.02; done"))
+    await hears(driver, "ready")
+    await driver.start(launch("sleep 1000", task="b.instance-1"))
+    with no_descriptors():
+        for verb in (
+            driver.found,
+            lambda: driver.start(launch("true", task="c.instance-1")),
+            lambda: driver.wait("b.instance-1"),
+            lambda: driver.stop(TASK, 10),
+            lambda: driver.remove(TASK),
+            lambda: driver.execute(TASK, ("true",), 10),
+            lambda: said(driver),
+        ):
+            with pytest.raises(DriverError, match="Too many open files"):
+                await verb()
+    assert sorted(await driver.found()) == ["b.instance-1", TASK]
+    assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == 7
+    await driver.stop(TASK, 10)
+    assert (await ended(driver)).code == 4
+    await driver.remove(TASK)
+    assert await said(driver) == "ready\n"
+
+
+async def test_descriptors_of_a_task_are_as_many_as_was_said(options: Options) -> None:
+    theirs = msgspec.structs.replace(options, descriptors=300)
+    async with ending_all(await Driver.open(theirs)) as driver:
+        await run(driver, "ulimit -Sn; ulimit -Hn")
+        soft, hard = (await said(driver)).split()
+    assert soft == "300"
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert hard == ("unlimited" if most == resource.RLIM_INFINITY else str(most))
+
+
+async def test_without_cgroups_it_says_what_outlives_a_killed_keeper(options: Options) -> None:
+    driver = await Driver.open(options, limits=Limits({}, ()))
+    await driver.close()
+    assert any("clears its environment outlives" in note for note in driver.notes)
+
+
+@as_root
+async def test_a_check_is_under_the_task_s_limits(driver: Driver, options: Options) -> None:
+    await driver.start(launch("sleep 1000"))
+    assert await driver.execute(TASK, ("/bin/sh", "-c", "cat /proc/self/cgroup > check"), 10) == 0
+    memberships = (options.folder / TASK / "sandbox" / "check").read_text().splitlines()
+    assert sum(line.endswith(f"/kato/{room(options.folder)}/{TASK}") for line in memberships) >= 1
+
+
+@as_root
+async def test_a_fork_bomb_stays_in_its_room_and_ends(options: Options) -> None:
+    async with ending_all(await Driver.open(options, limits=Limits.open(options.folder, pids=40))) as driver:
+        await driver.start(launch(args=(sys.executable, "-c", BOMB), mem=256.0))
+        folder = cgroup(options, "pids")
+        await until(lambda: len((folder / "cgroup.procs").read_text().split()) >= 40)
+        pids = [int(pid) for pid in (folder / "cgroup.procs").read_text().split()]
+        assert len(pids) <= 40
+        await driver.stop(TASK, 0)
+        await ended(driver)
+        assert not any(map(alive, pids))
+
+
+@as_root
+async def test_a_memory_hog_is_ended_and_told(driver: Driver) -> None:
+    hog = "import sys; data = bytearray(200 << 20); print('survived')"
+    exit = await run(driver, args=(sys.executable, "-c", hog), mem=32.0)
+    assert exit.oom
+    assert exit.signal == signal.SIGKILL
+    assert "more memory" in exit.message
+    fits = await run(
+        driver, args=(sys.executable, "-c", hog), mem=32.0, resource_limits={"mem": 300.0}, task="b.1"
+    )
+    assert (fits.code, fits.oom) == (0, False)
+
+
+@as_root
+def test_without_root_it_says_what_it_cannot_do(options: Options) -> None:
+    """In a process of its own that gives root up."""
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            notes = Limits.open(options.folder).notes
+            os.write(write, "\n".join(notes).encode())
+            identity("root")
+        except DriverError as error:
+            os.write(write, f"\n{error}".encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read) as heard:
+        text = heard.read()
+    os.waitpid(child, 0)
+    memory, cpu, pids, user = text.splitlines()
+    assert memory.startswith("No memory limits: ")
+    assert cpu.startswith("No cpu limits: ")
+    assert pids.startswith("No pids limits: ")
+    assert "only root can start processes of others" in user
