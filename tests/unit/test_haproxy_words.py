@@ -1,13 +1,14 @@
 """HAProxy's tables and words on their own: answers as text flow in, rows and commands come out."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kato.drivers.balancer.render import Layout, held_port, word
+from kato.drivers.balancer.render import Site, held_port, lay_out, word
 from kato.drivers.balancer.runtime_socket import LINE, Seen, changes, lines, servers, tables
 from kato.drivers.balancer.sessions import count, draining
-from kato.model.frontend import Server, Service
+from kato.model.frontend import Frontends, Server, Service
 
 STATE = """1
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port
@@ -44,8 +45,22 @@ def test_counts_sessions_and_the_clients_of_a_worker_that_goes() -> None:
 def test_a_task_drains_wherever_it_serves() -> None:
     a, b = Server("a", "127.0.0.1", 1, "drain"), Server("b", "127.0.0.1", 2)
     services = (Service("/x", 0, 80, ("x",), "/", (a, b)), Service("/x", 1, 81, servers=(a, b)))
-    layout = Layout(services=services, ingress=True, problems=())
-    assert draining(layout) == {"a": [("tcp.80.x", "a"), ("http.0.x", "a"), ("tcp.81.x", "a")]}
+    assert draining(services) == {"a": [("tcp.80.x", "a"), ("http.0.x", "a"), ("tcp.81.x", "a")]}
+
+
+def test_what_leaves_yields_its_port_and_its_hosts_without_a_word() -> None:
+    site = Site(address="127.0.0.1", ingress="127.0.0.1:8181")
+    server = Server("a", "127.0.0.1", 1, "drain")
+    old = Service("/a", 0, 80, ("x", "y"), "/", (server,), leaving=True)
+    new = Service("/b", 0, 80, ("x",))
+    layout = lay_out(Frontends(1, (old, new)), site, {})
+    assert [(each.app, each.port, each.hosts) for each in layout.services] == [
+        ("/a", 0, ("y",)),
+        ("/b", 80, ("x",)),
+    ]
+    assert layout.problems == ()
+    before = lay_out(Frontends(1, (msgspec.structs.replace(old, leaving=False),)), site, {})
+    assert lay_out(Frontends(2, (old,)), site, {}).shape == before.shape
 
 
 def test_commands_lead_from_what_is_to_what_is_wanted() -> None:

@@ -125,12 +125,33 @@ def test_frontends_find_the_port_of_an_older_version_by_its_service_port() -> No
     ]
 
 
+def test_frontends_keep_a_removed_app_while_a_task_of_it_may_have_sessions() -> None:
+    old, new = app(ports=1, labels={"HAPROXY_0_VHOST": "old"}), app(version=V2, ports=2)
+    tasks = [
+        task(old, 1, id="a-runs"),
+        task(new, 2, id="b-drains", goal="drain"),
+        task(new, 3, id="c-stops", goal="stop"),
+        task(new, 4, id="d-starts"),
+    ]
+    facts = [status(each) for each in tasks[:3]]
+    gone = world(old=[old, new], nodes=[node()], tasks=tasks, statuses=facts)
+    a, b = Server("a-runs", "127.0.0.1", 31010, "drain"), Server("b-drains", "127.0.0.1", 31020, "drain")
+    second = Server("b-drains", "127.0.0.1", 31021, "drain")
+    assert frontends(gone).services == (
+        Service("/web", 0, 10_000, servers=(a, b), leaving=True),
+        Service("/web", 1, 10_001, servers=(second,), leaving=True),
+    )
+    ended = [status(each, TaskState.KILLED) for each in tasks[:2]]
+    assert frontends(world(old=[old, new], nodes=[node()], tasks=tasks, statuses=ended)).services == ()
+    assert frontends(world(nodes=[node()], tasks=tasks, statuses=facts)).services == ()
+
+
 def test_frontends_with_what_is_recalled_are_the_same() -> None:
     recall, wish = Recall(), app(ports=1)
     mine = task(wish)
     for facts in ([], [status(mine)], [status(mine, TaskState.FAILED)]):
         for apps in ([wish], []):
-            cell = world(apps=apps, nodes=[node()], tasks=[mine], statuses=facts)
+            cell = world(apps=apps, old=[wish], nodes=[node()], tasks=[mine], statuses=facts)
             assert frontends(cell, recall) == frontends(cell)
 
 

@@ -92,7 +92,7 @@ class Native:
         """What a wish would change, and what the leader would do first; nothing is done."""
         body = await read_object(request)
         world, parts = self._parts.world, self._parts
-        wished = parts.wishes.plan(world, _wish(world, body), force=True).overlay(world)
+        wished = (await parts.wishes.plan(world, lambda world: _wish(world, body), force=True)).overlay(world)
         before, after = await parts.planner.now(world), await parts.planner.instead(wished)
         known = set(map(str, before.actions))
         return answer(
@@ -202,6 +202,8 @@ def _service(service: Service, address: str, ingress: str, problems: Problems) -
 
 def _urls(service: Service, address: str, port: str, problems: Problems) -> list[str]:
     answers, hosts = problems.reach(service)
+    if service.leaving:
+        return []
     if not service.hosts:
         return [f"tcp://{address}:{service.port}"] if answers else []
     return [f"http://{host}{port}{service.path}" for host in hosts]

@@ -17,14 +17,17 @@ class Borders:
         self._mirror = mirror
 
     async def frontends(self, node: str) -> AsyncIterator[Frontends]:
-        """Yields the view whenever it changes, and whenever a newer plan has drained a task: also one of an app
-        that is no longer in the view.
+        """Yields the view whenever it changes, and whenever a newer plan has drained a task: also one that was
+        drained in the view already, since its app is removed.
         """
         recall = Recall()
         sent: Frontends | None = None
+        seen, services = _made_from(World()), frontends(World()).services
         while True:
             world = self._mirror.world()
-            view = frontends(world, recall)
+            if any(was is not now for was, now in zip(seen, _made_from(world), strict=True)):
+                seen, services = _made_from(world), frontends(world, recall).services
+            view = Frontends(world.seq, services)
             if sent is None or view.services != sent.services or _drained_since(world, sent.seq):
                 sent = view
                 yield view
@@ -33,6 +36,11 @@ class Borders:
     async def acknowledge(self, ack: BorderAck) -> None:
         """Writes what a border has applied."""
         await self._store.txn([], [Put(keys.border(ack.node), keys.encode(ack))])
+
+
+def _made_from(world: World) -> tuple[object, ...]:
+    """What a view follows from: the same objects for as long as nothing of it changes."""
+    return world.apps, world.tasks, world.statuses, world.nodes
 
 
 def _drained_since(world: World, seq: int) -> bool:

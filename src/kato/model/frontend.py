@@ -25,6 +25,8 @@ class Service(msgspec.Struct, frozen=True, order=True):
 
     port: where the balancer listens (TCP), on the border's address.
     hosts, path: where it answers on the ingress as HTTP besides; no hosts means not on the ingress.
+    leaving: its app is removed, and it stays for the sessions that are open; it yields its port and its hosts to
+    whoever else wants them.
     """
 
     app: str
@@ -33,6 +35,7 @@ class Service(msgspec.Struct, frozen=True, order=True):
     hosts: tuple[str, ...] = ()
     path: str = "/"
     servers: tuple[Server, ...] = ()
+    leaving: bool = False
 
 
 class Frontends(msgspec.Struct, frozen=True):

@@ -1,7 +1,13 @@
-"""The World goes in; what every balancer should serve comes out: a Service a TCP service port of each app."""
+"""The World goes in; what every balancer should serve comes out: a Service a TCP service port of each app.
+
+An app that is removed stays for as long as a task of it has to drain: what was asked of it is answered, and who
+comes new is turned away at once.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+
+import msgspec
 
 from kato.model.app import App
 from kato.model.frontend import Frontends, Server, Service
@@ -15,10 +21,11 @@ def frontends(world: World, recall: Recall | None = None) -> Frontends:
     recall = recall or Recall()
     addresses = recall.addresses(world)
     services: list[Service] = []
-    for id in sorted(world.apps):
-        app = world.apps[id]
+    for id in sorted(world.apps.keys() | world.tasks.keys()):
+        app = world.apps.get(id)
         seen = (app, world.tasks.get(id), world.statuses.get(id), addresses)
-        services.extend(recall.services(id, seen, partial(_services, app, world, addresses)))
+        find = partial(_services, app, world, addresses) if app else partial(_leaving, id, world, addresses)
+        services.extend(recall.services(id, seen, find))
     recall.drop_services(world)
     return Frontends(world.seq, tuple(services))
 
@@ -37,6 +44,18 @@ def _services(app: App, world: World, addresses: Mapping[str, str]) -> Iterator[
             path=app.labels.get(f"HAPROXY_{index}_PATH", "/"),
             servers=tuple(_servers(app, index, port.service, tasks, world, addresses)),
         )
+
+
+def _leaving(id: str, world: World, addresses: Mapping[str, str]) -> Iterator[Service]:
+    """What is left of a removed app, as its newest version had it."""
+    versions = {task.version for task in world.tasks[id].values()}
+    app = max(
+        filter(None, (world.spec(id, each) for each in versions)), key=lambda each: each.version, default=None
+    )
+    for service in _services(app, world, addresses) if app else ():
+        if service.servers:
+            servers = tuple(msgspec.structs.replace(each, state="drain") for each in service.servers)
+            yield msgspec.structs.replace(service, servers=servers, leaving=True)
 
 
 def _servers(

@@ -120,8 +120,8 @@ class Recall:
         return found
 
     def drop_services(self, world: World) -> None:
-        """Lets go of the services of apps that are no more."""
-        for id in self._services.keys() - world.apps.keys():
+        """Lets go of the services of apps of which nothing is left."""
+        for id in self._services.keys() - world.apps.keys() - world.tasks.keys():
             del self._services[id]
 
     def forget(self, world: World) -> None:

@@ -139,7 +139,9 @@ class Machine:
     # -- the balancer -------------------------------------------------------------------------------------------
 
     def balance(self, view: Frontends) -> bool:
-        """Makes a view true; whether it was taken whole. Drains that are not taken leave the server as it was."""
+        """Makes a view true; whether it was taken whole. Drains that are not taken leave the server as it was. A
+        server that a view is suddenly without keeps its sessions, and nobody counts them.
+        """
         wanted = {(service.app, service.index): service.servers for service in view.services}
         ready = {each.task for servers in self._view.values() for each in servers if each.state == "ready"}
         self._view = wanted
@@ -149,28 +151,29 @@ class Machine:
                 for key, servers in wanted.items()
             }
         known, now = self._open_until, self.clock()
+        left = ready.difference(self._tasks("ready"), self._tasks("drain"))
         self._open_until = {
-            task: known[task] if task in known else now + self._lingers() * (task in ready)
-            for task in self._draining()
+            task: now + self._lingers() if task in ready else known.get(task, now)
+            for task in dict.fromkeys((*self._tasks("drain"), *sorted(left), *self._open(now)))
         }
         return self._view == wanted
 
     def sessions(self) -> dict[str, int]:
         """Task → open sessions, for those that drain."""
-        return {task: int(self.clock() < until) for task, until in self._open_until.items()}
+        return {task: int(self.clock() < self._open_until[task]) for task in self._tasks("drain")}
 
     def serves(self, task: str) -> bool:
         """Whether traffic goes to a task still: new connections, or sessions that are open."""
-        ready = any(
-            server.task == task and server.state == "ready"
-            for servers in self._view.values()
-            for server in servers
-        )
-        return ready or self.clock() < self._open_until.get(task, 0.0)
+        return task in self._tasks("ready") or self.clock() < self._open_until.get(task, 0.0)
 
-    def _draining(self) -> list[str]:
-        drains = (server.task for servers in self._view.values() for server in servers if server.state == "drain")
-        return list(dict.fromkeys(drains))
+    def _tasks(self, state: str) -> list[str]:
+        """Those of which a server is in a state."""
+        found = (server.task for servers in self._view.values() for server in servers if server.state == state)
+        return list(dict.fromkeys(found))
+
+    def _open(self, now: float) -> list[str]:
+        """Those with sessions that are open."""
+        return [task for task, until in self._open_until.items() if now < until]
 
 
 def _ready(server: Server) -> Server:

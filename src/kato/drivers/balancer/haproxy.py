@@ -245,7 +245,7 @@ class Driver:
 
     async def _sessions(self) -> dict[str, int]:
         """Task → open sessions over all workers and backends, for every task that drains."""
-        places = draining(self._layout)
+        places = draining(self._view.services)
         if not places:
             return {}
         total: Counter[Place] = Counter()

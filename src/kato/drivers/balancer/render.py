@@ -92,22 +92,28 @@ def held_port(frontend: str) -> int:
 
 
 def lay_out(view: Frontends, site: Site, taken: Mapping[int, str]) -> Layout:
-    """What of `view` can be served, and why the rest cannot. taken: port → why it cannot be had."""
+    """What of `view` can be served, and why the rest cannot. taken: port → why it cannot be had.
+
+    What leaves comes last, and that it is left out is nobody's problem.
+    """
     problems: list[str] = []
     ports: dict[int, str] = {site.ingress_port: "the ingress"}
     routes: dict[str, str] = {}
     services: list[Service] = []
     if site.ingress_port in taken:
         problems.append(f"the ingress {site.ingress} {taken[site.ingress_port]}.")
-    for service in sorted(view.services):
+    for service in sorted(view.services, key=lambda each: (each.leaving, each)):
+        said = [] if service.leaving else problems
         if not _APP.fullmatch(service.app):
-            problems.append(f"app {service.app!r} is not served: its id has characters that no app id may have.")
+            said.append(f"app {service.app!r} is not served: its id has characters that no app id may have.")
             continue
-        port = _port(service, ports, taken, problems)
-        hosts, path = _hosts(service, routes, problems)
-        servers = tuple(each for each in service.servers if _reachable(each, service, problems))
+        port = _port(service, ports, taken, said)
+        hosts, path = _hosts(service, routes, said)
+        servers = tuple(each for each in service.servers if _reachable(each, service, said))
         services.append(msgspec.structs.replace(service, port=port, hosts=hosts, path=path, servers=servers))
-    return Layout(services=tuple(services), ingress=site.ingress_port not in taken, problems=tuple(problems))
+    return Layout(
+        services=tuple(sorted(services)), ingress=site.ingress_port not in taken, problems=tuple(problems)
+    )
 
 
 def _port(service: Service, ports: dict[int, str], taken: Mapping[int, str], problems: list[str]) -> int:

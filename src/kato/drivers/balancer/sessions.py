@@ -1,19 +1,20 @@
 """Counts what is still open: servers that drain go in, how many sessions each worker has for them comes out."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from kato.drivers.balancer.render import Layout, http_name, tcp_name, word
+from kato.drivers.balancer.render import http_name, tcp_name, word
 from kato.drivers.balancer.runtime_socket import tables
+from kato.model.frontend import Service
 
 Place = tuple[str, str]
 """A backend and a server in it."""
 
 
-def draining(layout: Layout) -> dict[str, list[Place]]:
-    """Task → where it stands, for every task of which a server drains."""
+def draining(services: Iterable[Service]) -> dict[str, list[Place]]:
+    """Task → where it stands, for every task of which a server drains; also where only an older worker has it."""
     found: dict[str, list[Place]] = {}
-    for service in layout.services:
+    for service in services:
         names = [tcp_name(service)] * (service.port > 0) + [http_name(service)] * bool(service.hosts)
         for each in service.servers:
             if each.state == "drain":
