@@ -5,6 +5,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -52,8 +53,8 @@ class Node:
     """One node of a cell: the roles of its configuration over one store. clock: epoch seconds.
 
     memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
-    thread beside the event loop where None. A role is imported when it starts, so that a node is as small as its
-    roles.
+    thread beside the event loop where None. listener: the api's socket, taken already. A role is imported when it
+    starts, so that a node is as small as its roles.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Node:
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
         memory: Path | None = None,
         decide: "Decide | None" = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -74,6 +76,7 @@ class Node:
         self._new_id = new_id
         self._memory = memory
         self._decide = decide
+        self._listener = listener
         self._stopped = asyncio.Event()
         self.mirror = Mirror()
 
@@ -150,6 +153,7 @@ class Node:
             leader=self._leader,
             stop=self.stop,
             uuid=self._new_id,
+            listener=self._listener,
         ).run
 
     @property
@@ -215,17 +219,21 @@ async def forget_other_nodes(store: Store, node: str) -> None:
 async def serve(config: Config) -> None:
     """Runs a node on this machine with its real drivers until SIGTERM, SIGINT or its api says stop.
 
-    Raises Conflict where another cell lives in the folder, and what opening the store and the drivers raises.
+    Raises Conflict where another cell lives in the folder, InvalidInput where the api's port is in use, and what
+    opening the store and the drivers raises.
     """
     from kato.agent.facts import Facts as Survey
     from kato.agent.identity import Identity
     from kato.agent.probe import Prober
+    from kato.api.server import listen
     from kato.store.opening import open_store
 
     async with contextlib.AsyncExitStack() as stack:
         os.umask(0o077)
         descriptors = _raise_descriptor_limit()
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
+        # Before anything is started, so that a cell that cannot be leaves nothing to end.
+        listener = stack.enter_context(contextlib.closing(listen(config.api)))
         log_to(config.data / "cell.log")
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
@@ -233,7 +241,7 @@ async def serve(config: Config) -> None:
         balancer = await _open_balancer(config, identity.id)
         facts = Survey(config, identity, runtimes)
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts)
-        node = Node(config, store, drivers, memory=config.data)
+        node = Node(config, store, drivers, memory=config.data, listener=listener)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, node.stop)
         try:

@@ -236,6 +236,27 @@ async def test_what_does_not_come_up_is_ended(tmp_path: Path, cancelled: bool) -
     await until(lambda: not any(map(alive, pids)))
 
 
+async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(tmp_path: Path) -> None:
+    for milliseconds in range(0, 60, 3):
+        options = Options(folder=tmp_path / str(milliseconds), node="n1", ingress=f"127.0.0.1:{free_port()}")
+        driver = await Driver.open(options)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(milliseconds / 1000):
+                await driver.apply(Frontends())
+        await driver.close(stop=True)
+        assert inhabitants(options.folder) == [], f"cancelled after {milliseconds} ms"
+
+
+def inhabitants(folder: Path) -> list[int]:
+    """Who has it for a working folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+    return found
+
+
 def alive(pid: int) -> bool:
     """Whether it runs: where process 1 reaps nobody, what has ended stays in the table."""
     try:

@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
@@ -47,7 +48,8 @@ class Api:
     """The api of one node.
 
     calls: what agents can be asked for. clock: epoch seconds. leader: host:port of the master that leads. stop:
-    ends the node. uuid: ids of deployments.
+    ends the node. uuid: ids of deployments. listener: a socket that listens already; None for one of its own at
+    the configured address.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Api:
         leader: Callable[[], str | None],
         stop: Callable[[], None],
         uuid: Callable[[], str],
+        listener: socket.socket | None = None,
     ) -> None:
+        self._listener = listener
         own = {int(address.rpartition(":")[2]) for address in (config.api, config.ingress)}
         self._parts = Parts(
             config=config,
@@ -92,7 +96,7 @@ class Api:
     async def run(self) -> None:
         """Serves until cancelled. InvalidInput where the port is in use."""
         stream = self._parts.stream
-        with contextlib.closing(listen(self._parts.config.api)) as listener:
+        with contextlib.closing(self._listener or listen(self._parts.config.api)) as listener:
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(stream.run()), group.create_task(self._keep_house())]
                 try:

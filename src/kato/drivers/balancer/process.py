@@ -13,7 +13,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from kato.drivers.balancer.runtime_socket import SOCKET
+from kato.drivers.balancer.runtime_socket import SOCKET, RuntimeSocket
 from kato.model.errors import DriverError, DriverMissing
 
 CONFIG = "haproxy.cfg"
@@ -22,6 +22,8 @@ LOG = "haproxy.log"
 NOBODY = 65534
 START = 20.0
 """Seconds that it may take to come up."""
+PARTING = 2.0
+"""Seconds that one whose start is given up has to leave for a session of its own, and then to answer."""
 
 
 def binary() -> Path:
@@ -75,27 +77,20 @@ def write(folder: Path, config: str, routes: str) -> None:
 
 
 async def start(haproxy: Path, folder: Path, patience: float = START) -> None:
-    """Starts it on the files in `folder`; its listeners are open when this returns. DriverError says why not.
+    """Starts it on the files in `folder`; it listens and answers when this returns. DriverError says why not.
 
     One that is not up within `patience` seconds is ended, as it is when this is cancelled: so that there are never
     two of them.
     """
     (folder / SOCKET).unlink(missing_ok=True)
-    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        # Relative paths, since a long folder does not fit into a socket's address.
-        process = await asyncio.create_subprocess_exec(
-            haproxy, "-W", "-D", "-f", CONFIG, "-S", f"unix@{SOCKET},mode,600",
-            cwd=folder, env={}, start_new_session=True,
-            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-    finally:
-        os.close(log)
+    launching = asyncio.ensure_future(_launch(haproxy, folder))
     try:
         async with asyncio.timeout(patience):
-            code = await process.wait()
+            code = await (await asyncio.shield(launching)).wait()
+            if code == 0:
+                await _answers(folder)
     except BaseException as error:
-        await asyncio.shield(_end_all(process))
+        await asyncio.shield(_end_all(launching, folder))
         if isinstance(error, TimeoutError):
             raise DriverError(
                 f"HAProxy was not up within {patience:g} s and was ended: {last_words(folder)}"
@@ -105,14 +100,50 @@ async def start(haproxy: Path, folder: Path, patience: float = START) -> None:
         raise DriverError(f"HAProxy did not start (exit code {code}): {last_words(folder)}")
 
 
-async def _end_all(launched: asyncio.subprocess.Process) -> None:
-    """Ends a process that was just launched, and what it has started, which may have left its group."""
-    if launched.returncode is None:
+async def _launch(haproxy: Path, folder: Path) -> asyncio.subprocess.Process:
+    log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        # Relative paths, since a long folder does not fit into a socket's address.
+        return await asyncio.create_subprocess_exec(
+            haproxy, "-W", "-D", "-f", CONFIG, "-S", f"unix@{SOCKET},mode,600",
+            cwd=folder, env={}, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    finally:
+        os.close(log)
+
+
+async def _end_all(launching: asyncio.Future[asyncio.subprocess.Process], folder: Path) -> None:
+    """Ends a process that was just launched, and what it has started, which may have left its group.
+
+    First it is let come to its end: of one that is about to leave, nobody can tell its children.
+    """
+    try:
+        launched = await launching
+    except OSError:
+        return  # there is none; whoever waits for it hears that
+    try:
+        async with asyncio.timeout(PARTING):
+            await launched.wait()
+    except TimeoutError:
         os.kill(launched.pid, signal.SIGSTOP)  # so that it starts no more while its children are looked up
         for pid in [*_descendants(launched.pid), launched.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    await launched.wait()
+    if await launched.wait() == 0:
+        with contextlib.suppress(TimeoutError, ProcessLookupError):
+            async with asyncio.timeout(PARTING):
+                pid = await _answers(folder)
+            with contextlib.closing(HaproxyProcess(pid)) as master:
+                await master.end()
+
+
+async def _answers(folder: Path) -> int:
+    """The master's pid, once it answers: it does a moment after it has left for its own session."""
+    while True:
+        with contextlib.suppress(ConnectionError):
+            return (await RuntimeSocket(folder).processes()).master
+        await asyncio.sleep(0.005)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -1,0 +1,55 @@
+"""How a cell starts where it cannot: what it says, and that it leaves nothing of itself."""
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from machine import Machine
+
+CELLS = 12
+
+
+@pytest.fixture
+def crowd() -> Iterator[list[Machine]]:
+    """Cells in folders of their own that are all told to listen for their API at one port."""
+    machines = [Machine() for _ in range(CELLS)]
+    for machine in machines:
+        machine.api = machine.env["KATO_API"] = machines[0].api
+    try:
+        yield machines
+    finally:
+        for machine in machines:
+            machine.close()
+
+
+def serving(machine: Machine) -> "subprocess.Popen[str]":
+    """`kato serve`, under way."""
+    return subprocess.Popen(
+        ["kato", "serve"],
+        env=machine.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.timeout(120)
+def test_of_many_cells_at_one_api_port_one_lives_and_the_others_leave_nothing(crowd: list[Machine]) -> None:
+    started = [serving(machine) for machine in crowd]
+    try:
+        crowd[0].until(lambda: sum(each.poll() is None for each in started) == 1, 60)
+        crowd[0].until(lambda: crowd[0].get("/ping") == "pong", 30)
+        (lives,) = (each for each in started if each.poll() is None)
+        for machine, process in zip(crowd, started, strict=True):
+            if process is not lives:
+                said = process.communicate()[0]
+                assert process.returncode == 2
+                assert said.count("\n") == 1 and f"The API cannot listen on {machine.api}" in said, said
+                assert machine.processes() == [], said
+                assert not (machine.data / "balancer").exists(), "nothing was begun"
+    finally:
+        for process in started:
+            process.terminate()
+            process.communicate(timeout=30)
