@@ -16,6 +16,7 @@ from kato.model.errors import (
     Locked,
     NotFound,
     Refused,
+    StoreFull,
     TxnTooLarge,
     Unavailable,
 )
@@ -58,6 +59,8 @@ def refusal(error: KatoError) -> Response:
             return answer({"message": "Object is not valid", "details": details(error.faults)}, 422)
         case Locked():
             return answer({"message": LOCKED, "deployments": [{"id": id} for id in error.deployments]}, 409)
+        case StoreFull():
+            return answer({"message": str(error)}, 507)
         case Unavailable():
             return answer({"message": str(error)}, 503, {"Retry-After": "1"})
     kinds: Sequence[tuple[type[KatoError], int]] = (

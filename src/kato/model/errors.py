@@ -8,6 +8,7 @@ KatoError
 │   └── Locked         a running deployment holds it; carries that deployment's id
 ├── Unavailable        a part that is needed does not answer; trying again may help
 │   ├── StoreUnavailable
+│   │   └── StoreFull  its disk is full; nothing was written       (HTTP 507)
 │   └── NoLeader
 ├── StoreRefused       the store's file is corrupt, newer, locked, or the transaction too large
 │   ├── TxnTooLarge
@@ -76,6 +77,10 @@ class Unavailable(KatoError):
 
 class StoreUnavailable(Unavailable):
     """The store does not answer, or the outcome of a write is not known."""
+
+
+class StoreFull(StoreUnavailable):
+    """The disk is full; nothing was written."""
 
 
 class NoLeader(Unavailable):

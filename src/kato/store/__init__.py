@@ -123,6 +123,10 @@ class Store(Protocol):
         """A lease of `ttl` seconds. A local store forgets all leases, and their keys, when it is opened."""
         ...
 
+    async def room(self, *, urgent: bool) -> bool:
+        """Whether there is room for a wish. urgent: it makes room itself, and is given what was kept for that."""
+        ...
+
     def watch(self, prefix: str, since: int) -> AsyncIterator[Events]:
         """Every change under `prefix` after revision `since`, without a gap, in order; then waits for more.
 

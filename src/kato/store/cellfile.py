@@ -14,7 +14,7 @@ from typing import NoReturn, Self
 
 import msgspec
 
-from kato.model.errors import StoreRefused, StoreUnavailable
+from kato.model.errors import StoreFull, StoreRefused, StoreUnavailable
 from kato.store import Event, Events, KeyValue
 from kato.store.keys import FORMAT
 from kato.store.ledger import Ledger
@@ -247,7 +247,7 @@ def _translate(path: Path, error: sqlite3.Error) -> NoReturn:
     """SQLite's error as one of the port's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        raise StoreUnavailable(
+        raise StoreFull(
             f"The disk that holds {path} is full; nothing was written. Make room: the cell goes on by itself."
         ) from error
     if code in (0, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):

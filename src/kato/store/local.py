@@ -8,12 +8,13 @@ import fcntl
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Self
 
 from kato.model.errors import StoreRefused, StoreUnavailable
 from kato.store import Committed, Compare, Events, KeyValue, Op, Range
+from kato.store.ballast import Ballast
 from kato.store.cellfile import CellFile
 from kato.store.engine import Engine, HeldLease, Watch
 from kato.store.ledger import Ledger
@@ -24,8 +25,11 @@ class LocalStore:
 
     exclusive = True
 
-    def __init__(self, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int) -> None:
+    def __init__(
+        self, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int, ballast: Ballast | None
+    ) -> None:
         self._file = file
+        self._ballast = ballast
         self._ledger = ledger
         self._writer = writer
         self._lock = lock
@@ -33,10 +37,11 @@ class LocalStore:
         self._engine = Engine(ledger, self._persist)
 
     @classmethod
-    async def open(cls, address: str) -> Self:
+    async def open(cls, address: str, ballast: Ballast | None = None) -> Self:
         """Opens the file at a path, or makes it, closed to other users; keys under a lease go at once.
 
-        Raises StoreRefused where it is damaged, newer, or held by another process; it is left untouched then.
+        ballast: what room is made with on a full disk. Raises StoreRefused where the file is damaged, newer, or
+        held by another process; it is left untouched then.
         """
         path = Path(address).absolute()
         async with AsyncExitStack() as undo:
@@ -44,9 +49,12 @@ class LocalStore:
             undo.callback(writer.shutdown, wait=False)
             lock = _own(path)
             undo.callback(os.close, lock)
-            file, ledger = await asyncio.get_running_loop().run_in_executor(writer, CellFile.open, path)
+            loop = asyncio.get_running_loop()
+            if ballast and not await loop.run_in_executor(writer, ballast.roomy):
+                await loop.run_in_executor(writer, ballast.give)
+            file, ledger = await loop.run_in_executor(writer, CellFile.open, path)
             undo.callback(file.close)
-            store = cls(file, ledger, writer, lock)
+            store = cls(file, ledger, writer, lock, ballast)
             await store._engine.drop_leased()
             undo.pop_all()
         return store
@@ -67,6 +75,10 @@ class LocalStore:
         self._check()
         return self._engine.grant(ttl, self._check)
 
+    async def room(self, *, urgent: bool) -> bool:
+        self._check()
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._room, urgent)
+
     def watch(self, prefix: str, since: int) -> Watch:
         return Watch(self._engine, prefix, since, self._check)
 
@@ -83,7 +95,19 @@ class LocalStore:
     async def _persist(self, revisions: Sequence[Events]) -> None:
         if revisions:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._writer, self._file.write, revisions, self._ledger.compacted)
+            await loop.run_in_executor(self._writer, self._write, revisions, self._ledger.compacted)
+
+    def _write(self, revisions: Sequence[Events], compacted: int) -> None:
+        self._file.write(revisions, compacted)
+        if self._ballast:
+            self._ballast.roomy()
+
+    def _room(self, urgent: bool) -> bool:
+        if not self._ballast or self._ballast.roomy():
+            return True
+        if urgent:
+            self._ballast.give()
+        return urgent
 
     def _check(self) -> None:
         if not self._open:
@@ -110,6 +134,7 @@ def _own(path: Path) -> int:
             f"The store {path} is in use by {f'process {holder}' if holder else 'another process'}. Stop that "
             "cell, or give this one a folder of its own."
         ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with suppress(OSError):  # on a full disk nobody learns who holds it
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
     return lock

@@ -85,6 +85,9 @@ class MemoryStore:
         await self._turn()
         return self.engine.grant(ttl, self._check)
 
+    async def room(self, *, urgent: bool) -> bool:
+        return True
+
     def watch(self, prefix: str, since: int) -> Watch:
         return Watch(self.engine, prefix, since, self._check)
 

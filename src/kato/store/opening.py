@@ -1,5 +1,7 @@
 """A URL flows in, an open store flows out; only the driver that it names is imported."""
 
+from pathlib import Path
+
 from kato.model.errors import InvalidInput
 from kato.store import Store
 
@@ -17,7 +19,8 @@ async def open_store(url: str) -> Store:
 
             return await MemoryStore.open(address)
         case "local" if address:
+            from kato.store.ballast import Ballast
             from kato.store.local import LocalStore
 
-            return await LocalStore.open(address)
+            return await LocalStore.open(address, Ballast(Path(address).absolute().parent))
     raise InvalidInput(f"No store opens by {url!r}. There are memory: and local:PATH.")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import msgspec
 import structlog
 
-from kato.api.wish.draft import Draft, draft
+from kato.api.wish.draft import Draft, draft, grows
 from kato.api.wish.flip import Batch, batches, flip, prepare, settling
 from kato.api.wish.versions import in_use, outdated
 from kato.api.wish.wish import Asked, Wish
 from kato.model.deployment import Deployment, Kill, Nudge
-from kato.model.errors import StoreUnavailable, Unavailable
+from kato.model.errors import StoreFull, StoreUnavailable, Unavailable
 from kato.model.world import World
 from kato.store import Compare, Delete, Put, Store, keys
 from kato.store.mirror import Mirror
@@ -117,6 +117,7 @@ class Wishes:
 
     async def _perform(self, found: Draft, seq: int) -> bool:
         """Whether the wish is in force; False where the World moved on."""
+        await self._find_room(urgent=not grows(found, self._mirror.world()))
         cancelled = [keys.deployment(each.id) for each in found.cancelled]
         modified = {key: self._mirror.modified(key) for key in cancelled}
         for batch in prepare(found, modified):
@@ -125,6 +126,8 @@ class Wishes:
         first, rest = flip(found, modified)
         try:
             done = await self._txn(first, seq)
+        except StoreFull:
+            raise
         except StoreUnavailable as error:
             raise StoreUnavailable(_unknown(found)) from error
         if not done:
@@ -161,12 +164,21 @@ class Wishes:
 
     async def _write(self, puts: Sequence[Put]) -> None:
         async with self._turn:
+            await self._find_room(urgent=True)
             for batch in batches(Batch((), (put,)) for put in puts):
                 for _ in range(TRIES):
                     if await self._txn(batch, self._mirror.modified(keys.WISH_SEQ)):
                         break
                 else:
                     raise _outrun()
+
+    async def _find_room(self, *, urgent: bool) -> None:
+        """StoreFull where there is room only for what makes room."""
+        if not await self._store.room(urgent=urgent):
+            raise StoreFull(
+                "The disk that the cell lives on is full, so nothing more is started and nothing was changed. "
+                "Remove apps or scale them down, or delete files there; then ask again."
+            )
 
     async def _txn(self, batch: Batch, seq: int) -> int:
         """The revision, once the mirror shows it; 0 where a compare failed. seq: `wish/seq` as last written."""

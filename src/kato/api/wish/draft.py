@@ -93,6 +93,15 @@ def draft(
     )
 
 
+def grows(found: Draft, world: World) -> bool:
+    """Whether it starts tasks: not where apps go or get smaller, and tasks are killed."""
+    before = [(world.apps.get(piece.id), piece) for piece in found.pieces]
+    return any(
+        old is None or old.config_version != new.config_version or old.instances < new.instances
+        for old, new in before
+    )
+
+
 def bare(app: App) -> App:
     """An app without what Káto writes into it, for comparing."""
     return msgspec.structs.replace(app, version="", version_info=None)

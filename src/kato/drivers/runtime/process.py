@@ -51,6 +51,8 @@ FULL_FILES = 2
 """How many full output files are kept beside the current one."""
 LONGEST_GRACE = 1e9
 """Seconds: 30 years. The keeper reads a short line."""
+SPARE = 64 << 20
+"""Bytes free, or nothing of removed tasks is kept."""
 OUTLIVES = (
     "Without cgroups, a daemon of a task that clears its environment outlives a keeper that is killed by SIGKILL."
 )
@@ -195,7 +197,7 @@ class Driver:
 
     async def remove(self, task: str) -> None:
         """Forgets an ended task. Its output and sandbox are kept for a day, but no more than 20 of one app, and
-        none where the disk is nine tenths full."""
+        none where the disk is nine tenths full or has less than 64 MiB free."""
         record = self._record(task)
         with _translated(f"Task {task} cannot be removed"):
             if (started := record.started()) is None:
@@ -364,7 +366,7 @@ class Driver:
             record.folder.rename(kept / record.task)
             now, disk = time.time(), shutil.disk_usage(kept)
             ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(kept)]
-            for task in surplus(ages, full=disk.free * 10 < disk.total):
+            for task in surplus(ages, full=disk.free < max(disk.total // 10, SPARE)):
                 delete(kept / task)
 
 

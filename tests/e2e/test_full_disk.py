@@ -1,0 +1,69 @@
+"""A disk that a task has filled is freed with Káto's own commands, on a true small disk."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from machine import Machine
+
+MOUNTS = os.geteuid() == 0
+FILL = "cat /dev/zero > filling; echo full >&2; exec sleep 1000"
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A cell whose folder lies on a disk of 64 MiB."""
+    machine = Machine()
+    disk = machine.root / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "kato-test", str(disk)], check=True)
+    machine.data = disk / "data"
+    machine.env["KATO_DATA"] = str(machine.data)
+    try:
+        yield machine
+    finally:
+        try:
+            machine.kato("down", "--all", code=None)
+        finally:
+            for pid in machine.processes():
+                os.kill(pid, signal.SIGKILL)
+            machine.until(lambda: not machine.processes(), 10)
+            subprocess.run(["umount", str(disk)], check=True)
+            machine.close()
+
+
+def free(machine: Machine) -> int:
+    """Bytes."""
+    disk = os.statvfs(machine.data)
+    return disk.f_bavail * disk.f_frsize
+
+
+def app(id: str, cmd: str, instances: int = 1) -> dict[str, object]:
+    return {"id": id, "cmd": cmd, "cpus": 0.1, "mem": 256, "instances": instances}
+
+
+@pytest.mark.skipif(not MOUNTS, reason="Only root can mount a small disk: run the tests as root to see this one.")
+@pytest.mark.parametrize("killed", [False, True], ids=["", "after-kill-9"])
+def test_a_disk_that_a_task_filled_is_freed_by_removing_its_app(machine: Machine, killed: bool) -> None:
+    cell = machine.start()
+    assert machine.ask("POST", "/v2/apps", app("/calm", "exec sleep 1000", instances=3))
+    machine.until(lambda: len(machine.tasks("/calm")) == 3 and machine.get("/v2/deployments") == [], 20)
+    assert machine.ask("POST", "/v2/apps", app("/filler", FILL))
+    machine.until(lambda: free(machine) == 0, 30)
+    if killed:
+        cell.kill()
+        cell.wait()
+        machine.start()
+    calm = {task["id"] for task in machine.tasks("/calm")}
+    assert len(calm) == 3
+    said = machine.kato("scale", "calm", "4", code=None)
+    assert "The disk that the cell lives on is full, so nothing more is started" in said
+    machine.kato("scale", "calm", "2")
+    machine.kato("rm", "filler")
+    machine.until(lambda: free(machine) > 20 << 20, 20)
+    assert {task["id"] for task in machine.tasks("/calm")} < calm
+    machine.kato("scale", "calm", "4")
+    assert (machine.data / "ballast").stat().st_size == 16 << 20, "it is whole again"
