@@ -23,6 +23,8 @@ from kato.model.errors import (
 )
 
 Json = dict[str, Any]
+SERVER = "kato"
+"""What a cell calls itself in every answer (api/server.py)."""
 
 
 class LogPiece(msgspec.Struct, frozen=True):
@@ -42,7 +44,9 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """One cell's API. Every method may raise Unavailable, and KatoError for what the cell answers."""
+    """One cell's API. Every method may raise Unavailable, Conflict where another program listens at its address,
+    and KatoError for what the cell answers.
+    """
 
     def __init__(self, api: str) -> None:
         self.address = f"http://{api}"
@@ -64,15 +68,11 @@ class Client:
 
     async def cell(self) -> Json:
         """Which cell this is: id, version, pid, api, ingress, data."""
-        found = await self._get("/v1/cell")
-        if not isinstance(found, dict) or "pid" not in found:
-            raise Unavailable(
-                f"Something that is not Káto answers at {self.address}. Choose another address: --api, KATO_API."
-            )
+        found: Json = await self._get("/v1/cell")
         return found
 
     async def ping(self) -> bool:
-        """Whether a cell answers."""
+        """Whether a cell answers. Conflict where something else does."""
         try:
             await self._call("GET", "/ping")
         except Unavailable:
@@ -176,6 +176,7 @@ class Client:
             async with self._open().request(
                 verb, path, params=list(query), data=data, headers=headers, allow_redirects=False
             ) as answer:
+                self._recognize(answer)
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unavailable(error) from error
@@ -188,6 +189,7 @@ class Client:
         rest = b""
         try:
             async with self._open().get(path, params=list(query), timeout=endless) as answer:
+                self._recognize(answer)
                 if answer.status >= 400:
                     raise error_of(answer.status, await answer.read())
                 async for chunk in answer.content.iter_any():
@@ -203,7 +205,21 @@ class Client:
             raise RuntimeError("The client is used outside its `async with`.")
         return self._session
 
-    def _unavailable(self, error: Exception) -> Unavailable:
+    def _recognize(self, answer: aiohttp.ClientResponse) -> None:
+        """Conflict where it is not a cell that answers."""
+        if answer.headers.get("Server") != SERVER:
+            raise self._foreign()
+
+    def _foreign(self) -> Conflict:
+        where = self.address.removeprefix("http://")
+        return Conflict(
+            f"What listens at {where} is not a Káto cell. Name another address, of your cell or of one to start: "
+            "--api or KATO_API."
+        )
+
+    def _unavailable(self, error: Exception) -> KatoError:
+        if isinstance(error, aiohttp.ClientResponseError):  # it speaks something else than HTTP
+            return self._foreign()
         if isinstance(error, aiohttp.ClientConnectorError):
             return Unavailable(
                 f"No cell answers at {self.address} (--api, KATO_API). Start one: kato up FILE, or kato serve."

@@ -1,6 +1,7 @@
 """One frozen configuration, parsed once: flags, then the environment, then defaults. The only reader of either."""
 
 import os
+import sys
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address, ip_address
 from pathlib import Path
@@ -18,7 +19,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     data: a folder, closed to others. api, ingress: host:port. store: a URL; None means `local:` in `data`.
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
-    environ: what tasks have for PATH, HOME and LANG where their app does not say.
+    environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
     """
 
     data: Path
@@ -53,14 +54,37 @@ def configure(
     """
     env = os.environ if environ is None else environ
     root = os.geteuid() == 0
-    home = Path("/var/lib/kato") if root else Path(env.get("HOME", "~")).expanduser() / ".local/share/kato"
     return Config(
-        data=Path(data or env.get("KATO_DATA") or home).absolute(),
+        data=folder(data or env.get("KATO_DATA") or ("/var/lib/kato" if root else "~/.local/share/kato"), env),
         api=address(api or env.get("KATO_API") or API, "--api", "KATO_API"),
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
-        environ={name: env[name] for name in ("PATH", "HOME", "LANG") if name in env},
+        environ={name: env[name] for name in ("HOME", "LANG") if name in env} | {"PATH": search_path(env)},
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
+
+
+def folder(text: str, env: Mapping[str, str]) -> Path:
+    """A folder by its path, absolute; `~` is HOME. InvalidInput where there is none."""
+    first, _, rest = text.partition("/")
+    if first == "~" and env.get("HOME"):
+        text = f"{env['HOME']}/{rest}"
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise InvalidInput(
+            f"{text} is in the home of somebody who has none on this machine. Name a folder with --data or "
+            "KATO_DATA."
+        ) from None
+
+
+def search_path(env: Mapping[str, str], interpreter: str = sys.executable) -> str:
+    """Where tasks look for programs: the caller's PATH, then beside the interpreter that runs the cell.
+
+    So `python app.py` runs though nobody activated the virtual environment that Káto lives in.
+    """
+    found = env.get("PATH") or os.defpath
+    beside = os.path.dirname(interpreter)
+    return found if not beside or beside in found.split(os.pathsep) else f"{found}{os.pathsep}{beside}"
 
 
 def variables() -> Mapping[str, str]:

@@ -2,22 +2,29 @@
 
 import asyncio
 import contextlib
+import io
+import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from kato.agent.identity import Identity
 from kato.cli import cell
 from kato.cli.app import COMMANDS, hoist, sentences
 from kato.cli.cell import held
+from kato.cli.show import document
 from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import find
+from kato.cli.terminal import speak_to
 from kato.client import Client
 from kato.config import Config
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
@@ -32,12 +39,13 @@ def nowhere(tmp_path: Path) -> Mapping[str, str]:
     return {**os.environ, "KATO_API": address, "KATO_DATA": str(tmp_path / "data"), "COLUMNS": "200"}
 
 
-def kato(*words: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+def kato(*words: str, environ: Mapping[str, str], encoding: str | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "kato", *words],
         env=environ,
         capture_output=True,
         text=True,
+        encoding=encoding,
         timeout=60,
         check=False,
     )
@@ -61,17 +69,37 @@ def test_every_command_has_help_of_its_own(command: str, nowhere: Mapping[str, s
     ("words", "code", "said"),
     [
         (["ls"], 1, "No cell answers at http://127.0.0.1:"),
-        (["lss"], 2, "lss"),
-        (["ls", "--colour"], 2, "--colour"),
-        (["ls", "-o", "xml"], 2, "xml"),
-        (["scale", "vote"], 2, "INSTANCES"),
-        (["scale", "vote", "many"], 2, "many"),
+        (["lss"], 2, "There is no command 'lss'. Did you mean ls?"),
+        (["frobnicate"], 2, "There are: up, down, plan,"),
+        (["-o", "json", "ls"], 2, "A command comes first, and flags such as -o behind it"),
+        (["ls", "--ouptut", "json"], 2, "kato ls has no flag --ouptut. Did you mean --output?"),
+        (["ls", "--verbose"], 2, "kato ls has no flag --verbose. There are: --output, -o,"),
+        (["ls", "-o", "xml"], 2, "-o is 'xml'; it takes table, json or yaml."),
+        (["ls", "-o"], 2, "-o needs a value behind it; it takes table, json or yaml."),
+        (["ls", "--api", "127.0.0.1:1", "--api", "127.0.0.1:2"], 2, "--api is given twice."),
+        (["ls", "vote"], 2, "kato ls does not know what to do with 'vote'."),
+        (["scale", "vote"], 2, "kato scale needs INSTANCES, as in: kato scale vote 3."),
+        (["scale", "vote", "b"], 2, "INSTANCES is 'b'; it takes a number of tasks, from 0 to 1,000,000."),
+        (["scale", "vote", "3.5"], 2, "INSTANCES is '3.5'"),
+        (["scale", "vote", "-1"], 2, "INSTANCES is '-1'"),
+        (["scale", "vote", "9" * 5000], 2, "INSTANCES is '999"),
+        (["logs", "vote", "--tail", "-5"], 2, "--tail is '-5'; it takes a number of lines"),
+        (["logs", "vote", "-f=maybe"], 2, "-f is 'maybe'; it takes no value."),
+        (["rm", "vote", "--timeout", "soon"], 2, "--timeout is 'soon'; it takes a number of seconds"),
+        (["rm", "vote", "--timeout", "nan"], 2, "--timeout is 'nan'"),
         (["ls", "--api", "8180"], 2, "--api (or KATO_API) is '8180'"),
         (["up", "/there/is/no/such"], 2, "There is no file or folder /there/is/no/such."),
         (["plan", "/there/is/no/such"], 2, "There is no file or folder"),
         (["plan", "/dev/zero"], 2, "/dev/zero is no regular file"),
         (["serve", "--data", "/etc/passwd"], 2, "/etc/passwd cannot be the folder of a cell: it is a file."),
         (["serve", "--data", "/etc/passwd/x"], 2, "cannot be the folder of a cell: Not a directory."),
+        (["plan", "/" + "x" * 300], 2, "cannot be read: File name too long."),
+        (
+            ["down", "--all", "--data", "~no-such-user/x"],
+            2,
+            "~no-such-user/x is in the home of somebody who has none",
+        ),
+        (["down", "--all", "--data", "/" + "x" * 300], 2, "cannot be looked into: File name too long."),
         (["serve", "--data", "/proc/x"], 2, "cannot be the folder of a cell: No such file or directory."),
         (["serve", "--api", "127.0.0.1:99", "--ingress", "127.0.0.1:99"], 2, "cannot both listen on 127.0.0.1:99"),
     ],
@@ -85,6 +113,89 @@ def test_what_goes_wrong_is_one_line_on_stderr(
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("ascii", "Kato"), ("latin-1", "Káto"), ("utf-8", "Káto")])
+def test_what_a_terminal_cannot_write_becomes_ascii(
+    encoding: str, name: str, nowhere: Mapping[str, str], tmp_path: Path
+) -> None:
+    environ = {**nowhere, "PYTHONIOENCODING": encoding}
+    assert f"{name} turns machines" in kato("--help", environ=environ, encoding=encoding).stdout
+    done = kato("plan", str(tmp_path / "世"), environ=environ, encoding=encoding)
+    word = "世" if encoding == "utf-8" else "\\u4e16"
+    assert (done.returncode, done.stderr) == (2, f"kato: There is no file or folder {tmp_path}/{word}.\n")
+
+
+def test_json_stays_what_it_says_on_every_terminal() -> None:
+    plain = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    speak_to(plain)
+    said = {"●": "á→世\U0001f600"}
+    with contextlib.redirect_stdout(plain):
+        for output in ("json", "yaml"):
+            document(said, output)
+    plain.seek(0)
+    text = plain.read()
+    assert text.isascii()
+    assert json.loads(text[: text.index("}") + 1]) == said
+    assert YAML(typ="safe").load(text[text.index("}") + 1 :]) == said
+    print("● ○ ✗ á …", file=plain)
+    plain.flush()
+    assert plain.buffer.getvalue().endswith("* o x á ~\n".encode("latin-1"))
+
+
+def test_help_is_a_word_too(nowhere: Mapping[str, str]) -> None:
+    assert kato("help", environ=nowhere).stdout == kato("--help", environ=nowhere).stdout
+    assert "Usage: kato scale" in kato("help", "scale", environ=nowhere).stdout
+
+
+@pytest.mark.parametrize("words", [["ls"], ["up", "app.json", "-d"], ["logs", "vote"], ["down", "--all"]])
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 404 No\r\nContent-Length: 6\r\n\r\n<html>", b"-ERR unknown command\r\n"]
+)
+def test_another_program_at_the_address_is_told(
+    words: list[str], answer: bytes, tmp_path: Path, nowhere: Mapping[str, str]
+) -> None:
+    (tmp_path / "app.json").write_text('{"id": "/a", "cmd": "sleep 9", "cpus": 0.1, "mem": 32}')
+    with other_program(answer) as address:
+        environ = {**nowhere, "KATO_API": address}
+        done = kato(*[w.replace("app.json", str(tmp_path / "app.json")) for w in words], environ=environ)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"kato: What listens at {address} is not a Káto cell.")
+    assert "--api or KATO_API" in done.stderr and done.stderr.count("\n") == 1
+    assert not Path(nowhere["KATO_DATA"]).exists()
+
+
+@contextlib.contextmanager
+def other_program(answer: bytes) -> Iterator[str]:
+    """A server that says the same to everyone; its host:port."""
+
+    class Same(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Same) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_start_that_fails_quotes_its_own_lines_only(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    app = tmp_path / "app.json"
+    app.write_text('{"id": "/a", "cmd": "sleep 9", "cpus": 0.1, "mem": 32}')
+    data = Path(nowhere["KATO_DATA"])
+    data.mkdir()
+    (data / "cell.log").write_text("an old line\n")
+    (data / "cell.sqlite").write_text("no store at all, however long it is looked at")
+    done = kato("up", str(app), "-d", environ=nowhere)
+    assert done.returncode == 1
+    assert "ended at once" in done.stderr and "cell.sqlite" in done.stderr
+    assert "an old line" not in done.stderr
+    assert (data / "cell.log").read_text().startswith("an old line\n")
 
 
 def test_a_file_is_read_up_to_a_bound(tmp_path: Path, nowhere: Mapping[str, str]) -> None:

@@ -30,6 +30,7 @@ async def serve() -> AsyncIterator[Serve]:
     async def start(routes: web.RouteTableDef) -> str:
         app = web.Application()
         app.add_routes(routes)
+        app.on_response_prepare.append(name)
         runner = web.AppRunner(app)
         await runner.setup()
         runners.append(runner)
@@ -41,6 +42,11 @@ async def serve() -> AsyncIterator[Serve]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+async def name(_request: web.Request, answer: web.StreamResponse) -> None:
+    if answer.headers.get("Server") != "Apache":
+        answer.headers["Server"] = "kato"
 
 
 def answer(status: int, **body: object) -> KatoError:
@@ -103,13 +109,14 @@ async def test_nobody_there(unused_tcp_port: int) -> None:
 async def test_another_server_at_that_address(serve: Serve) -> None:
     routes = web.RouteTableDef()
 
-    @routes.get("/v1/cell")
+    @routes.get("/{tail:.*}")
     async def page(request: web.Request) -> web.Response:
-        return web.Response(text="<html>hello</html>")
+        return web.Response(text="<html>hello</html>", headers={"Server": "Apache"})
 
     async with Client(await serve(routes)) as client:
-        with pytest.raises(Unavailable, match="Something that is not Káto answers"):
-            await client.cell()
+        for ask in (client.ping(), client.cell(), client.apps(), anext(client.logs("vote"))):
+            with pytest.raises(Conflict, match=r"What listens at 127\.0\.0\.1:\d+ is not a Káto cell"):
+                await ask
 
 
 async def test_a_cut_answer_is_unavailable(serve: Serve) -> None:

@@ -1,10 +1,12 @@
-"""Where a cell may listen, told from what only looks so."""
+"""Where a cell may listen and live, and where its tasks find programs."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from kato.config import Config, apart, configure
+from kato.config import Config, apart, configure, search_path
 from kato.model.errors import InvalidInput
 
 
@@ -31,3 +33,16 @@ def test_the_api_and_the_ingress_are_two(ingress: str) -> None:
         apart(Config(data=Path("/x"), api="127.0.0.1:8180", ingress=ingress))
     apart(Config(data=Path("/x"), api="127.0.0.1:8180", ingress="127.0.0.2:8180"))
     apart(Config(data=Path("/x")))
+
+
+def test_tasks_find_the_interpreter_of_the_cell_last() -> None:
+    assert search_path({"PATH": "/usr/bin"}, "/venv/bin/python") == "/usr/bin:/venv/bin"
+    assert search_path({"PATH": "/venv/bin:/usr/bin"}, "/venv/bin/python") == "/venv/bin:/usr/bin"
+    assert search_path({}, "/venv/bin/python") == f"{os.defpath}:/venv/bin"
+    found = configure(environ={"PATH": "/usr/bin"}).environ["PATH"].split(":")
+    assert found == ["/usr/bin", str(Path(sys.executable).parent)]
+
+
+def test_a_home_may_be_written_short() -> None:
+    assert configure(data="~/cell", environ={"HOME": "/home/me"}).data == Path("/home/me/cell")
+    assert configure(data="x~/cell", environ={"HOME": "/home/me"}).data == Path("x~/cell").absolute()

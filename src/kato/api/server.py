@@ -13,6 +13,8 @@ from kato.model.errors import InvalidInput
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open."""
+SERVER = "kato"
+"""How a client knows a cell (client.py): a port may be another program's."""
 GRACE = 1
 """Seconds that open requests get when the api goes down."""
 
@@ -55,6 +57,7 @@ async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=[("Server", SERVER)],
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
     )

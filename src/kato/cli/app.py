@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from kato.cli.terminal import speak_to
+from kato.cli.usage import wrong_usage
 from kato.config import debugging
 from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
 
@@ -46,14 +48,17 @@ def application() -> App:
 
 def run(words: Sequence[str]) -> int:
     """Runs one command; its exit code."""
+    speak_to(sys.stdout, sys.stderr)
     words = ["version"] if list(words) == ["--version"] else hoist(words)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
     try:
         result = application()(
             words, exit_on_error=False, print_error=False, result_action="return_value", backend="asyncio"
         )
         sys.stdout.flush()
     except CycloptsError as error:
-        complain(f"{' '.join(str(error).split())} See: kato --help")
+        complain(wrong_usage(error, words, COMMANDS))
         return 2
     except KatoError as error:
         if debugging():
@@ -68,6 +73,11 @@ def run(words: Sequence[str]) -> int:
         # Whoever read us has gone (`kato ls | head`); Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        if debugging():
+            raise
+        complain(refused_by_the_machine(error))
+        return 2 if words[:1] == ["plan"] else 1
     except Exception as error:
         if debugging():
             raise
@@ -98,6 +108,15 @@ def sentences(error: KatoError) -> str:
     if isinstance(error, Locked) and "--force" not in str(error):
         return f"{error} (--force)"
     return str(error)
+
+
+def refused_by_the_machine(error: OSError) -> str:
+    """What the kernel would not do, as a person reads it."""
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    return (
+        f"The machine refuses it: {where}{error.strerror or error}. If it is about the cell's folder, "
+        "choose one that this user may write to: --data, KATO_DATA."
+    )
 
 
 def complain(text: str) -> None:

@@ -23,6 +23,7 @@ PATIENCE = 10.0
 """Seconds that a cell may take to end."""
 POLL = 0.05
 LAST_LINES = 15
+STORE = "cell.sqlite"
 LOCK = "node.lock"
 """What a cell holds in its folder (agent/identity.py)."""
 
@@ -35,9 +36,10 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
     if await client.ping():
         _same_folder(await client.cell(), config)
         return None
+    before = _size(log_file(config))
     process = spawn(config)
     try:
-        await until_answering(client, config, process)
+        await until_answering(client, config, process, before)
         cell = await client.cell()
         _same_folder(cell, config)
     except BaseException:
@@ -47,15 +49,20 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
     return process if cell["pid"] == process.pid else None
 
 
-async def until_answering(client: "Client", config: Config, process: subprocess.Popen[bytes]) -> None:
-    """Returns when a cell answers. Unavailable where none does in time, with the end of the log."""
+async def until_answering(
+    client: "Client", config: Config, process: subprocess.Popen[bytes], before: int = 0
+) -> None:
+    """Returns when a cell answers. Unavailable where none does in time, with the end of its log.
+
+    before: bytes of the log that are of earlier cells.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + START
     while not await client.ping():
         if process.poll() is not None and not held(config.data):
             deadline = min(deadline, loop.time() + WINNER)
         if loop.time() >= deadline:
-            raise _did_not_start(process, config)
+            raise _did_not_start(process, config, before)
         await asyncio.sleep(POLL)
 
 
@@ -68,6 +75,17 @@ def held(folder: Path) -> bool:
         return False
     # By inode alone, since some file systems give stat(2) another device number than the kernel's own.
     return any(word.endswith(f":{lock.st_ino}") for line in locks for word in line.split())
+
+
+def lives(folder: Path) -> bool:
+    """Whether a cell has its store in a folder. InvalidInput where that cannot be told."""
+    try:
+        return (folder / STORE).exists()
+    except OSError as error:
+        raise InvalidInput(
+            f"{folder} cannot be looked into: {error.strerror}. Choose another one with --data or KATO_DATA, or "
+            "ask as the user whose cell it is."
+        ) from error
 
 
 def make_folder(config: Config) -> None:
@@ -87,9 +105,6 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Starts `kato serve` detached: a session of its own, its output in `cell.log` of the data folder."""
     apart(config)
     make_folder(config)
-    if config.user is not None:
-        # Tasks run as the caller, who must pass through root's folder to their sandboxes; nothing can be listed.
-        config.data.chmod(0o711)
     flags = ["--api", config.api, "--ingress", config.ingress, "--data", str(config.data)]
     descriptor = os.open(log_file(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -124,15 +139,23 @@ async def end(client: "Client", process: subprocess.Popen[bytes] | None = None) 
         process.wait()
 
 
-def last_lines(path: Path, count: int = LAST_LINES) -> str:
-    """The end of a text file, indented; empty if there is none."""
+def last_lines(path: Path, count: int = LAST_LINES, *, before: int = 0) -> str:
+    """The end of a text file, indented, but nothing of its first bytes; empty if there is none."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 16_384))
+            size = _size(path)
+            file.seek(max(before if before <= size else 0, size - 16_384))  # smaller: it was rotated
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
     return "\n".join(f"  {line}" for line in lines[-count:])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def log_file(config: Config) -> Path:
@@ -156,7 +179,13 @@ def _same_folder(cell: dict[str, Any], config: Config) -> None:
         )
 
 
-def _did_not_start(process: subprocess.Popen[bytes], config: Config) -> Unavailable:
+def _did_not_start(process: subprocess.Popen[bytes], config: Config, before: int) -> Unavailable:
     code = process.poll()
     how = f"does not answer after {START:.0f} s" if code is None else f"ended at once (exit code {code})"
-    return Unavailable(f"The cell {how}. The end of its log, {log_file(config)}:\n{last_lines(log_file(config))}")
+    lines = last_lines(log_file(config), before=before)
+    said = (
+        f"The end of its log, {log_file(config)}:\n{lines}"
+        if lines
+        else f"It wrote nothing to {log_file(config)}."
+    )
+    return Unavailable(f"The cell {how}. {said}")

@@ -1,17 +1,22 @@
 """Changing what is there: plan, scale, restart, rm and rollback send a wish and show how it comes true."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from kato.cli.follow import until_gone, until_settled
 from kato.cli.live import View
 from kato.cli.names import find_app
 from kato.cli.place import HERE, WAIT, AppName, Place, Waiting
 from kato.cli.show import Output, document
-from kato.model.errors import InvalidInput, NotFound
+from kato.cli.usage import whole
+from kato.model.errors import NotFound
 
 if TYPE_CHECKING:
     from kato.client import Accepted, Client
+
+Instances = Annotated[int, Parameter(converter=whole("INSTANCES", "tasks"))]
 
 
 async def plan(file: str = ".", /, *, output: Output = "table", place: Place = HERE) -> int:
@@ -47,7 +52,7 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     return 1
 
 
-async def scale(app: AppName, instances: int, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:
+async def scale(app: AppName, instances: Instances, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:
     """Change how many tasks an app has.
 
     Parameters
@@ -55,8 +60,6 @@ async def scale(app: AppName, instances: int, /, *, waiting: Waiting = WAIT, pla
     instances
         How many tasks.
     """
-    if instances < 0:
-        raise InvalidInput(f"An app cannot have {instances} tasks; write 0 or more.")
     async with place.client() as client:
         id = await known(client, app)
         await carry_out(client, await client.scale(id, instances, force=waiting.force), [id], waiting)

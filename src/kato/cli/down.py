@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from kato.cli import cell
 from kato.cli.follow import until_gone
-from kato.cli.place import HERE, TIMEOUT, Place
+from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say_anyway
 from kato.cli.source import load
 
@@ -20,7 +20,7 @@ async def down(
     /,
     *,
     all: Annotated[bool, Parameter(negative=())] = False,
-    timeout: float = TIMEOUT,
+    timeout: Seconds = TIMEOUT,
     place: Place = HERE,
 ) -> None:
     """Remove what a file deployed; with --all every app, and then the cell itself.
@@ -38,7 +38,7 @@ async def down(
     async with place.client() as client:
         process = None
         if not await client.ping():
-            if not (place.config.data / "cell.sqlite").exists():
+            if not cell.lives(place.config.data):
                 print(f"No cell lives in {place.config.data}: there is nothing to remove.")
                 return
             # Tasks outlive a cell that was killed; only a cell can end them in order.

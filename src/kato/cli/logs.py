@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from kato.cli.names import find_task
 from kato.cli.place import HERE, Place
 from kato.cli.show import coloured, harmless
+from kato.cli.usage import whole
 from kato.model.ids import short_task
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def logs(
     /,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
-    tail: int | None = None,
+    tail: Annotated[int | None, Parameter(converter=whole("--tail", "lines"))] = None,
     place: Place = HERE,
 ) -> None:
     """Print what an app's tasks, or one task, wrote.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from kato.cli.usage import seconds
 from kato.config import Config, configure
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 300.0
 """Seconds that a deployment may take before `kato` gives up waiting for it (the cell does not)."""
+Seconds = Annotated[float, Parameter(converter=seconds)]
 
 
 @Parameter(name="*")
@@ -65,7 +67,7 @@ class Waiting:
 
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False
     force: Annotated[bool, Parameter(negative=())] = False
-    timeout: float = TIMEOUT
+    timeout: Seconds = TIMEOUT
 
 
 WAIT = Waiting()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from kato.cli.terminal import knows_unicode
 from kato.config import plain_output
 
 if TYPE_CHECKING:
@@ -86,12 +87,13 @@ def document(body: object, output: str) -> None:
     if output == "json":
         import json
 
-        print(json.dumps(body, indent=2, ensure_ascii=False))
+        print(json.dumps(body, indent=2, ensure_ascii=not knows_unicode(sys.stdout)))
         return
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.allow_unicode = knows_unicode(sys.stdout)
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(body, sys.stdout)
 

@@ -40,13 +40,18 @@ def find(path: Path) -> Path:
     Its folder is kept as it was written, links and all: a project is called like the folder it is seen in.
     """
     path = Path(os.path.abspath(path))
-    if path.is_dir():
-        for name in NAMES:
-            if (path / name).is_file():
-                return path / name
-        raise InvalidInput(f"{path} has none of {', '.join(NAMES)}. Name a file, or a folder with one of them.")
-    if not path.exists():
-        raise InvalidInput(f"There is no file or folder {path}.")
+    try:
+        if path.is_dir():
+            for name in NAMES:
+                if (path / name).is_file():
+                    return path / name
+            raise InvalidInput(
+                f"{path} has none of {', '.join(NAMES)}. Name a file, or a folder with one of them."
+            )
+        if not path.exists():
+            raise InvalidInput(f"There is no file or folder {path}.")
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
     return path
 
 

@@ -10,7 +10,7 @@ from kato.cli import cell
 from kato.cli.down import take_down
 from kato.cli.follow import until_served, until_settled
 from kato.cli.live import View
-from kato.cli.place import HERE, TIMEOUT, Place
+from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say, say_anyway
 from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import load
@@ -27,7 +27,7 @@ async def up(
     *,
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
-    timeout: float = TIMEOUT,
+    timeout: Seconds = TIMEOUT,
     place: Place = HERE,
 ) -> int:
     """Deploy a file, show how it comes up, and stay; Ctrl-C removes it. Starts a cell if none answers.

@@ -1,0 +1,113 @@
+"""Wrong words: what the argument parser could not take goes in; what was wrong, and what to do, comes out."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    Token,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+
+from kato.model.errors import InvalidInput
+
+EXAMPLES: Mapping[str, str] = {
+    "why": "kato why vote",
+    "logs": "kato logs vote",
+    "scale": "kato scale vote 3",
+    "restart": "kato restart vote",
+    "rm": "kato rm vote",
+    "rollback": "kato rollback vote",
+}
+"""Of commands that need words behind them."""
+MOST = 1_000_000
+"""Tasks of one app (model/validate.py), and lines of a log that anyone asks for."""
+
+
+def wrong_usage(error: CycloptsError, words: Sequence[str], commands: Collection[str]) -> str:
+    """What was wrong with `words`, in one line. commands: those that there are."""
+    command = " ".join(error.command_chain or ())
+    see = f"See: kato {command} --help" if command else "See: kato --help"
+    return f"{_wrong(error, command, words, commands)} {see}"
+
+
+def _wrong(error: CycloptsError, command: str, words: Sequence[str], commands: Collection[str]) -> str:
+    unused = list(error.unused_tokens or ())
+    match error:
+        case UnknownCommandError() if words and words[0].startswith("-"):
+            return f"A command comes first, and flags such as {words[0]} behind it, as in: kato ls -o json."
+        case UnknownCommandError():
+            word = unused[0]
+            return f"There is no command {word!r}. {_nearest(word, commands) or _all(commands)}"
+        case UnknownOptionError():
+            word = error.token.keyword or error.token.value
+            flags = [
+                name
+                for argument in error.argument_collection
+                if argument.parse
+                for name in argument.names
+                if name.startswith("-")
+            ]
+            return f"kato {command} has no flag {word}. {_nearest(word, flags) or _all(flags)}"
+        case RepeatArgumentError():
+            return f"{error.token.keyword} is given twice. Give it once."
+        case MissingArgumentError() if error.argument is not None and error.keyword:
+            return f"{error.keyword} needs a value behind it{_choices(error.argument.hint)}."
+        case MissingArgumentError() if error.argument is not None:
+            return f"kato {command} needs {error.argument.name}, as in: {EXAMPLES.get(command, command)}."
+        case CoercionError() if error.argument is not None and error.token is not None:
+            name = error.token.keyword or error.argument.name
+            return f"{name} is {error.token.value!r}{_choices(error.argument.hint)}."
+        case UnusedCliTokensError() if unused:
+            return f"kato {command} does not know what to do with {unused[0]!r}. Leave it out."
+    return " ".join(str(error).split())
+
+
+def _nearest(word: str, known: Collection[str]) -> str:
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]}?" if close else ""
+
+
+def _all(known: Collection[str]) -> str:
+    return f"There are: {', '.join(known)}."
+
+
+def _choices(hint: Any) -> str:
+    if hint is bool:
+        return "; it takes no value"
+    words = [str(each) for each in get_args(hint) if isinstance(each, str)]
+    return f"; it takes {', '.join(words[:-1])} or {words[-1]}" if words else ""
+
+
+def whole(name: str, what: str) -> Callable[[Any, Sequence[Token]], int]:
+    """Reads a whole number for a parameter called `name`; `what` it counts."""
+
+    def read(_type: Any, tokens: Sequence[Token]) -> int:
+        text = tokens[0].value
+        if text.isascii() and text.isdecimal() and int(text[:20]) <= MOST:
+            return int(text)
+        raise InvalidInput(f"{name} is {text[:40]!r}; it takes a number of {what}, from 0 to {MOST:,}.")
+
+    return read
+
+
+def seconds(_type: Any, tokens: Sequence[Token]) -> float:
+    """Reads a number of seconds that can be waited for."""
+    text = tokens[0].value
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 0 < number <= 1e9:
+        return number
+    raise InvalidInput(
+        f"{tokens[0].keyword or 'It'} is {text[:40]!r}; it takes a number of seconds, more than 0, as in: "
+        "--timeout 60."
+    )
