@@ -1,7 +1,7 @@
 """Every benchmark runs in turn; their JSON lines come out as they are made, and at the end a table of all figures.
 
-python -m bench [NAME ...]. BENCH_SHORT=1 runs every case fewer times. The exit code tells whether all of them ran,
-not whether the figures are good.
+python -m bench [NAME ...]. SHORT=1 runs every case fewer times, and what mostly waits side by side. The exit code
+tells whether every figure that is promised came out and no request failed; how long anything took is not judged.
 """
 
 import json
@@ -9,9 +9,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from bench.figures import ROOT, SHORT, about
+from bench.figures import OURS, ROOT, SHORT, about
+
+Lines = list[dict[str, Any]]
 
 BENCHES = {
     "decide": [],
@@ -25,6 +29,16 @@ BENCHES = {
     "api": ["--seconds", "1"] if SHORT else ["--seconds", "3"],
     "simulation": [],
 }
+PROMISED = {
+    "decide": ["decide_50k", "decide_100k_one_change"],
+    "voting": ["up_voting_serving", "idle_memory_cell", "idle_cpu", "heal_voting_results"],
+    "healing": ["heal_old"],
+    "upgrade": ["upgrade_keepalive_failed", "upgrade_fresh_failed", "upgrade_posts_failed"],
+    "supervisors": ["keeper_pss", "keeper_pss_alone"],
+}
+"""The figures of docs/promises.md."""
+ALONE = "upgrade"
+"""Counts failed requests: on a machine that is busy with others some would take too long, and count as failed."""
 ASIDE = {
     "bench",
     "what",
@@ -56,13 +70,10 @@ def main(names: list[str]) -> int:
         return 2
     rows: list[Row] = []
     broken = []
-    for name in names or BENCHES:
-        began = time.perf_counter()
-        lines, code = run(name)
+    for name, lines, code in measured(names or list(BENCHES)):
         rows += [row for line in lines for row in table(name, line)]
-        if code:
-            broken.append(f"{name} ended with exit code {code}")
-        print(f"bench: {name} took {time.perf_counter() - began:.0f} s", file=sys.stderr)
+        broken += [f"{name} ended with exit code {code}"] if code else []
+        broken += faults(name, lines)
     print()
     print(f"{about()['machine']}, Python {about()['python']}, commit {about()['commit']}", end="")
     print(", short runs" if SHORT else "")
@@ -72,8 +83,28 @@ def main(names: list[str]) -> int:
     return 1 if broken else 0
 
 
-def run(name: str) -> tuple[list[dict[str, Any]], int]:
+def measured(names: Sequence[str]) -> Iterator[tuple[str, Lines, int]]:
+    """Each one's name, lines and exit code: one after another; short, all at once but the one that runs alone."""
+    groups = [[name for name in names if (name == ALONE) == alone] for alone in (False, True)]
+    for group in filter(None, groups if SHORT else [[name] for name in names]):
+        with ThreadPoolExecutor(len(group)) as pool:
+            yield from ((name, *found) for name, found in zip(group, pool.map(run, group), strict=True))
+
+
+def faults(name: str, lines: Lines) -> list[str]:
+    """What was promised and did not come out, and every count of requests that is beyond its target."""
+    ours = {line.get("figure"): line for line in lines if line.get("by", OURS) == OURS and "absent" not in line}
+    counted = [line for line in ours.values() if line.get("unit") == "requests" and line["target"] is not None]
+    return [f"{name}: {figure} did not come out" for figure in PROMISED.get(name, []) if figure not in ours] + [
+        f"{name}: {line['figure']} is {line['max']:g}, and may be {line['target']:g}"
+        for line in counted
+        if line["max"] > line["target"]
+    ]
+
+
+def run(name: str) -> tuple[Lines, int]:
     """One benchmark in a process of its own: its lines, printed as they come, and its exit code."""
+    began = time.perf_counter()
     words = [sys.executable, "-m", f"bench.{name}", *BENCHES[name]]
     paths = [str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -84,6 +115,7 @@ def run(name: str) -> tuple[list[dict[str, Any]], int]:
             print(line, end="", flush=True)
             if line.startswith("{"):
                 lines.append(json.loads(line))
+    print(f"bench: {name} took {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return lines, process.returncode
 
 

@@ -1,6 +1,6 @@
 """Measurements flow in; JSON lines flow out, each with its spread, machine, commit, seed and load.
 
-With BENCH_SHORT=1 there are fewer runs of every case, and no case is left out.
+With SHORT=1 there are fewer runs of every case, and no case is left out.
 """
 
 import json
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SHORT = bool(os.environ.get("BENCH_SHORT"))
+SHORT = bool(os.environ.get("SHORT"))
 OURS = "kato"
 
 

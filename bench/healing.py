@@ -21,7 +21,7 @@ from load import free_ports
 from machine import Machine
 
 COUNT = 10
-STARTS = 3 if SHORT else 7
+STARTS = 2 if SHORT else 7
 FORGIVEN = 62.0
 """Seconds of running after which a task's first failure delays nothing, and a margin."""
 CHECK = {"protocol": "TCP", "intervalSeconds": 1, "gracePeriodSeconds": 60, "delaySeconds": 0.2}

@@ -25,8 +25,8 @@ from machine import Machine
 
 PROJECT = str(ROOT / "examples" / "voting")
 APPS = ("/voting/vote", "/voting/results", "/voting/worker", "/voting/redis", "/voting/db")
-UPS = 4 if SHORT else 10
-IDLE = 30.0 if SHORT else 60.0
+UPS = 2 if SHORT else 10
+IDLE = 20.0 if SHORT else 60.0
 ROUNDS = 1 if SHORT else 2
 FORGIVEN = 62.0
 """Seconds of running after which a task's first failure delays nothing, and a margin."""
