@@ -29,9 +29,10 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     output
         How to print: table (as sentences), json or yaml.
     """
-    from kato.cli.source import load
+    from kato.cli.source import load, warn
 
     manifest = load(file)
+    warn(manifest)
     async with place.client() as client:
         found = await client.plan(manifest.plan_body)
     changes = found.get("changes") or []

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,12 @@ def load(where: str) -> "Manifest":
     from kato.language import read
 
     return read(_text(path), path=str(path), environ=variables(), files=_reader(path.parent))
+
+
+def warn(manifest: "Manifest") -> None:
+    """Says what a file has that is not as it seems."""
+    for warning in manifest.warnings:
+        print(f"kato: {warning}", file=sys.stderr)
 
 
 def find(path: Path) -> Path:

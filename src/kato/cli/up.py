@@ -13,7 +13,7 @@ from kato.cli.live import View
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say, say_anyway
 from kato.cli.signals import Interrupted, Signals
-from kato.cli.source import load
+from kato.cli.source import load, warn
 from kato.cli.stay import stay
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ async def up(
         Seconds until what is not healthy is a failure.
     """
     manifest = load(file)
-    for warning in manifest.warnings:
-        print(f"kato: {warning}", file=sys.stderr)
+    warn(manifest)
     async with place.client() as client:
         session = _Session(client, place, manifest)
         if detach:

@@ -15,6 +15,7 @@ from kato.language.reading import Part, text_of
 from kato.language.refusals import REFUSED, WARNED
 from kato.language.service_deploy import read_deploy
 from kato.language.service_health import read_health, read_healthcheck
+from kato.language.service_names import warn_of_names
 from kato.language.service_ports import read_ports
 from kato.language.service_volumes import Surroundings, read_volumes
 from kato.language.shape import closest
@@ -56,12 +57,14 @@ def read_service(service: Part, id: str, project: Project) -> App:
     labels = {WORKDIR: project.around.resolve(service.text("working_dir") or "."), **_hosts(kato, bool(ports))}
     labels |= {**deploy.labels, **{key: value or "" for key, value in service.pairs("labels").items()}}
     grace = service.seconds("stop_grace_period")
+    env = _environment(service, project)
+    warn_of_names(service, env, project.ids)
     app = App(
         id=id,
         cmd=cmd,
         args=args,
         user=service.text("user") or None,
-        env=_environment(service, project),
+        env=env,
         instances=deploy.instances,
         cpus=deploy.cpus,
         mem=deploy.mem,
