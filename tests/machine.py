@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kato.drivers.runtime.limits import sweep
 from load import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,6 +143,7 @@ class Machine:
         for process in self._started:
             process.wait()
         shutil.rmtree(self.root, ignore_errors=True)
+        sweep()
 
     def processes(self) -> list[int]:
         """Every process that lives in, or was told of, this cell's folder."""

@@ -17,7 +17,22 @@ from kato.drivers.runtime.keeper import KEEPER
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.record import Record
 from kato.model.errors import DriverError
-from runtimes import TASK, alive, as_root, command, ended, ending_all, hears, launch, run, said, started, until
+from runtimes import (
+    TASK,
+    alive,
+    as_root,
+    cgroup,
+    command,
+    ended,
+    ending_all,
+    folders,
+    hears,
+    launch,
+    run,
+    said,
+    started,
+    until,
+)
 
 CELL = """
 import asyncio, sys
@@ -72,6 +87,24 @@ async def test_a_killed_cell_finds_every_task_again(options: Options) -> None:
         assert {task: started(options, task) for task in found} == before
         await driver.stop("web.instance-0", 5)
         assert (await ended(driver, "web.instance-0")).signal == signal.SIGTERM
+
+
+@as_root
+async def test_the_cgroups_of_a_killed_cell_go_with_the_next_cell_but_not_those_of_tasks(options: Options) -> None:
+    with folders() as gone, folders() as busy:
+        killed_cell(gone, "true")
+        killed_cell(busy, "sleep 1000")
+        task = "web.instance-0"
+        await until(lambda: not Record(gone.folder / task).locked())
+        async with ending_all(await Driver.open(options)):
+            assert not cgroup(gone, "pids").parent.exists()
+            assert (
+                str(started(busy, task).pid) in (cgroup(busy, "pids").parent / task / "cgroup.procs").read_text()
+            )
+            async with ending_all(await Driver.open(busy)):
+                assert cgroup(options, "pids").parent.exists(), "somebody lives there"
+            assert not cgroup(busy, "pids").parent.exists()
+        assert not cgroup(options, "pids").parent.exists()
 
 
 async def test_a_stop_is_carried_out_though_the_cell_is_killed(options: Options) -> None:
@@ -296,8 +329,8 @@ async def test_fifty_tasks_at_once_and_what_a_keeper_costs(driver: Driver, optio
 async def test_the_keeper_has_no_memory_faults(options: Options, tmp_path: Path) -> None:
     checked = tmp_path / "keeper"
     flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    source = KEEPER.with_suffix(".c")
-    command("cc", *flags, "-Wall", "-Wextra", "-Werror", "-o", str(checked), str(source))
+    sources = map(str, KEEPER.parent.glob("*.c"))
+    command("cc", *flags, "-Wall", "-Wextra", "-Werror", "-o", str(checked), *sources)
     async with ending_all(await Driver.open(options, rotate=1000, program=checked)) as driver:
         await driver.start(launch("trap 'exit 4' TERM; seq 2000; echo ready; while :; do sleep 0.02; done"))
         await hears(driver, "ready")

@@ -6,10 +6,11 @@ processes and threads a task, so that a fork bomb stays in its room. A task's cg
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,7 @@ CONTROLLERS = ("memory", "cpu", "pids")
 OPTIONAL = ("memory.memsw.limit_in_bytes", "memory.swap.max")
 """Not there where the kernel does not count swap."""
 MIB = 1 << 20
+TRIES = 10
 LEAST_QUOTA, MOST_QUOTA = 0.01, 1e6
 """Cpus: the kernel counts no hard quota below 1 ms in its period, and none far beyond any machine."""
 MOST_SHARES = 1 << 18
@@ -120,36 +122,40 @@ def _memory(app: App, version: int) -> tuple[tuple[str, str], ...]:
 class Limits:
     """The cgroups of one driver's tasks: `kato/<hash of the folder>/<task>` in each hierarchy.
 
-    notes: which limits cannot be set here, and why, as sentences.
+    notes: which limits cannot be set here, and why, as sentences. locks: descriptors that say to other cells that
+    somebody lives there.
     """
 
-    def __init__(self, parents: Mapping[str, Hierarchy], notes: tuple[str, ...], pids: int = MAX_PIDS) -> None:
+    def __init__(
+        self,
+        parents: Mapping[str, Hierarchy],
+        notes: tuple[str, ...],
+        pids: int = MAX_PIDS,
+        locks: Iterable[int] = (),
+    ) -> None:
         self._parents = parents
+        self._locks = tuple(locks)
         self._pids = pids
         self.notes = notes
 
     @classmethod
     def open(cls, folder: Path, pids: int = MAX_PIDS) -> "Limits":
-        """Makes the parents where permitted; what is not permitted becomes a note."""
-        mountinfo = Path("/proc/self/mountinfo").read_text()
-        mount = unified_mount(mountinfo)
-        offered = ""
-        if mount is not None:
-            with contextlib.suppress(OSError):
-                offered = (mount / "cgroup.controllers").read_text()
-        found = hierarchies(mountinfo, offered)
+        """Makes the parents where permitted; what is not becomes a note. Removes those of cells that are gone."""
+        found = _mounted()
         name = room(folder)
-        parents, notes = {}, []
+        parents, notes, locks = {}, [], []
         for controller in CONTROLLERS:
             try:
                 if controller not in found:
                     raise OSError("the kernel offers no such cgroup controller here")
-                parents[controller] = _parent(found[controller], controller, name)
+                parents[controller], lock = _settle(found[controller], controller, name)
+                locks.append(lock)
             except OSError as error:
                 notes.append(
                     f"No {controller} limits: {error}. They need a cell run by root, and writable cgroups."
                 )
-        return cls(parents, tuple(notes), pids)
+        sweep()
+        return cls(parents, tuple(notes), pids, locks)
 
     @property
     def tell_members(self) -> bool:
@@ -207,11 +213,61 @@ class Limits:
                 raise DriverError(f"The cgroup {folder} cannot be removed: something still runs in it.")
 
     def close(self) -> None:
-        """Removes the parents, where no task uses them."""
-        for parent in self._parents.values():
-            with contextlib.suppress(OSError):
-                parent.path.rmdir()
-                parent.path.parent.rmdir()
+        """Removes the parents, where no task uses them, and those of cells that are gone."""
+        for lock in self._locks:
+            os.close(lock)
+        sweep()
+
+
+def sweep() -> None:
+    """Removes the cgroups of all cells that are gone, as by kill -9, but those in which a task still runs."""
+    for kato in {hierarchy.path / "kato" for hierarchy in _mounted().values()}:
+        with contextlib.suppress(OSError):
+            for found in _below(kato):
+                _clear(found)
+            kato.rmdir()
+
+
+def _clear(room: Path) -> None:
+    """Removes a cell's cgroup, if it is gone: nobody holds its lock."""
+    with contextlib.suppress(OSError):
+        lock = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for task in _below(room):
+                with contextlib.suppress(OSError):
+                    task.rmdir()
+            room.rmdir()
+        finally:
+            os.close(lock)
+
+
+def _below(folder: Path) -> list[Path]:
+    return [Path(entry) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+
+
+def _mounted() -> dict[str, Hierarchy]:
+    """Where each controller is on this machine."""
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    mount = unified_mount(mountinfo)
+    offered = ""
+    if mount is not None:
+        with contextlib.suppress(OSError):
+            offered = (mount / "cgroup.controllers").read_text()
+    return hierarchies(mountinfo, offered)
+
+
+def _settle(hierarchy: Hierarchy, controller: str, name: str) -> tuple[Hierarchy, int]:
+    """A cell's own cgroup, and the descriptor that locks it; made anew where another cell was just removing it."""
+    for _ in range(TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            parent = _parent(hierarchy, controller, name)
+            lock = os.open(parent.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            if parent.path.exists() and os.path.samestat(parent.path.stat(), os.fstat(lock)):
+                return parent, lock
+            os.close(lock)
+    raise OSError(f"the cgroup {name} goes away as often as it is made")
 
 
 def _parent(hierarchy: Hierarchy, controller: str, name: str) -> Hierarchy:
