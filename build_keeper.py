@@ -8,7 +8,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("src/kato/drivers/runtime/keeper.c")
+FOLDER = Path("src/kato/drivers/runtime")
 
 
 class KeeperHook(BuildHookInterface[Any]):
@@ -18,9 +18,10 @@ class KeeperHook(BuildHookInterface[Any]):
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"
-        root = Path(self.root)
-        source, target = root / SOURCE, (root / SOURCE).with_suffix("")
-        if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
+        folder = Path(self.root) / FOLDER
+        target, sources = folder / "keeper", sorted(folder.glob("*.c"))
+        written = max(each.stat().st_mtime for each in (*sources, *folder.glob("*.h")))
+        if target.exists() and target.stat().st_mtime >= written:
             return
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
@@ -28,6 +29,6 @@ class KeeperHook(BuildHookInterface[Any]):
                 "The keeper is written in C and no compiler was found. Run: apt-get install gcc libc6-dev"
             )
         subprocess.run(
-            [compiler, "-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o", target, source],
+            [compiler, "-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-static", "-s", "-o", target, *sources],
             check=True,
         )

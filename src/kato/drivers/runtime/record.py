@@ -42,7 +42,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     descriptors: int | None = None
 
     def encode(self) -> bytes:
-        """The pairs, as keeper.c reads them. ValueError where a word holds a NUL: no process can be given it."""
+        """The pairs, as record.c reads them. ValueError where a word holds a NUL: no process can be given it."""
         pairs: list[tuple[str, object]] = [
             ("cwd", self.cwd),
             ("rotate", self.rotate),
