@@ -66,7 +66,8 @@ class Api:
         listener: socket.socket | None = None,
     ) -> None:
         self._listener = listener
-        own = {int(address.rpartition(":")[2]) for address in (config.api, config.ingress)}
+        addresses = {"ingress": config.ingress, "API": config.api}
+        own = {int(address.rpartition(":")[2]): part for part, address in addresses.items()}
         self._parts = Parts(
             config=config,
             store=store,
@@ -75,7 +76,7 @@ class Api:
             clock=clock,
             leader=leader,
             stop=stop,
-            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, avoid=own),
+            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, own=own),
             stream=Stream(mirror=mirror, clock=clock),
             planner=Planner(clock),
             started=clock(),

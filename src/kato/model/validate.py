@@ -12,6 +12,7 @@ from kato.model import patterns
 from kato.model.app import App, AppVolume, HealthCheck, SecretRef
 from kato.model.errors import Fault
 from kato.model.frontend import host_name, is_path
+from kato.model.ingress import routes, service_ports
 
 MAX_ID = 180
 """Characters of an app id: with a task's own part it still is one file name."""
@@ -43,6 +44,7 @@ def validate(app: App) -> list[Fault]:
         _networks,
         _ports,
         _labels,
+        _twice,
         _health_checks,
         _readiness_checks,
         _dependencies,
@@ -275,6 +277,20 @@ def _labels(app: App) -> Faults:
         for host in value.split(",") if match and match[1] == "VHOST" else ():
             if host.strip() and host_name(host.strip()) is None:
                 yield Fault(f"/labels/{name}", f"{host[:60]!r} is no host name; write one like vote.localhost")
+
+
+def _twice(app: App) -> Faults:
+    """What one app asks of the balancer twice, and it can serve only once."""
+    ports: set[int] = set()
+    for path, port in service_ports(app):
+        if port in ports and path.startswith("/container"):  # port definitions have their own rule
+            yield Fault(path, f"service port {port} stands twice; keep one, or write 0 for any that is free")
+        ports.add(port)
+    names: dict[str, str] = {}
+    for path, route in routes(app):
+        first = names.setdefault(route, path)
+        if first != path:
+            yield Fault(path, f"{route} is at {first} already; give one of them another host or HAPROXY_n_PATH")
 
 
 def _port(path: str, port: int) -> Faults:

@@ -12,7 +12,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from kato.api.wish import Wishes
+from kato.api.wish import Wishes, at_once
 from kato.config import Config
 from kato.drivers.runtime import Launch
 from kato.master import decide_inline
@@ -27,6 +27,8 @@ from kato.sim.clock import EPOCH, OWNER, VirtualLoop
 from kato.sim.faults import DistantStore, SharedEngine
 from kato.sim.hands import Cut, FakeBalancer, FakeProbe, FakeRuntime
 from kato.sim.machine import Behaviour, Machine
+from kato.store import Range
+from kato.store.ledger import Ledger
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class Life:
         self.node = Node(
             config, self.store, drivers, clock=wall, new_id=new_id, memory=machine.folder, decide=self._decide
         )
-        self.wishes = Wishes(store=self.store, mirror=self.node.mirror, clock=wall, uuid=new_id)
+        self.wishes = Wishes(store=self.store, mirror=self.node.mirror, clock=wall, uuid=new_id, aside=at_once)
 
     # -- faults -------------------------------------------------------------------------------------------------
 
@@ -181,7 +183,14 @@ class SimulatedCell:
 
     def replace(self) -> None:
         """A new store takes the place of the old one, which is lost; machines and tasks are as they were."""
-        lost, self.engine = self.engine, SharedEngine()
+        self._become(SharedEngine())
+
+    def put_back(self, copy: Range) -> None:
+        """The store becomes what it was when it was copied; machines and tasks are as they were."""
+        self._become(SharedEngine(Ledger(copy.revision, copy.items)))
+
+    def _become(self, engine: SharedEngine) -> None:
+        lost, self.engine = self.engine, engine
         self.engine.observers, lost.observers = lost.observers, []
         for life in self._lives.values():
             life.crash()

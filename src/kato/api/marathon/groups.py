@@ -89,7 +89,9 @@ class Groups:
         history = await self._history(id) if "version" in body else {}
         if flag(request, "dryRun"):
             world = self._parts.world
-            draft = self._parts.wishes.plan(world, asked.update_group(world, id, body, history), force=True)
+            draft = await self._parts.wishes.plan(
+                world, lambda world: asked.update_group(world, id, body, history), force=True
+            )
             return answer({"steps": step_documents(draft.deployment, draft.overlay(world))})
         return await self._parts.wish(
             lambda world: asked.update_group(world, id, body, history), force=flag(request, "force")

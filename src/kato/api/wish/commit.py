@@ -5,7 +5,9 @@ versions when a deployment is over.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -13,7 +15,7 @@ import structlog
 from kato.api.wish.draft import Draft, draft, grows
 from kato.api.wish.flip import Batch, batches, flip, prepare, settling
 from kato.api.wish.versions import in_use, outdated
-from kato.api.wish.wish import Asked, Wish
+from kato.api.wish.wish import Asked
 from kato.model.deployment import Deployment, Kill, Nudge
 from kato.model.errors import StoreFull, StoreUnavailable, Unavailable
 from kato.model.world import World
@@ -22,8 +24,23 @@ from kato.store.mirror import Mirror
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 TRIES = 8
 """Looks that one wish gets before it gives up."""
+SMALL = 100
+"""Apps whose change takes no longer than a few milliseconds to draft."""
+
+
+class Aside(Protocol):
+    """How what may take long is done: beside the event loop, but for the simulation."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """In the caller's own turn: for the simulation."""
+    return work()
 
 
 class Deployed(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +52,9 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wishes:
-    """Commits what users ask for. clock: epoch seconds; uuid: ids of deployments; avoid: ports not to be given."""
+    """Commits what users ask for. clock: epoch seconds; uuid: ids of deployments; own: the cell's ports, by what
+    they are. aside: thousands of apps in one wish must not hold up the leader's lease.
+    """
 
     def __init__(
         self,
@@ -44,27 +63,32 @@ class Wishes:
         mirror: Mirror,
         clock: Callable[[], float],
         uuid: Callable[[], str],
-        avoid: Collection[int] = (),
+        own: Mapping[int, str] | None = None,
+        aside: Aside = asyncio.to_thread,
     ) -> None:
         self._store = store
         self._mirror = mirror
         self._clock = clock
         self._uuid = uuid
-        self._avoid = avoid
+        self._own = own or {}
+        self._aside = aside
         self._turn = asyncio.Lock()
 
-    def plan(self, world: World, wish: Wish, *, force: bool = False, floor: str = "") -> Draft:
+    async def plan(self, world: World, asked: Asked, *, force: bool = False, floor: str = "") -> Draft:
         """What a wish would come to now."""
+        return await self._aside(partial(self._draft, world, asked, force, floor))
+
+    def _draft(self, world: World, asked: Asked, force: bool, floor: str) -> Draft:
         cell = self._mirror.cell
         return draft(
             world,
-            wish,
+            asked(world),
             self._clock(),
             id=self._uuid(),
             force=force,
             floor=floor,
             salt=cell.id if cell else "",
-            avoid=self._avoid,
+            own=self._own,
         )
 
     async def commit(self, asked: Asked, *, force: bool = False) -> Deployed:
@@ -73,15 +97,17 @@ class Wishes:
         Raises what `asked` raises, Locked, InvalidApp, and StoreUnavailable when nobody knows whether it is in
         force. Until the flip nothing of it is.
         """
-        floor = ""
+        floor, aside = "", self._aside
         async with self._turn:
             for _ in range(TRIES):
                 await self._settle()
                 world, seq = self._look()
-                found = self.plan(world, asked(world), force=force, floor=floor)
+                found = await aside(partial(self._draft, world, asked, force, floor))
                 if not found.writes or await self._perform(found, seq):
                     return Deployed(id=found.id, version=found.version, deployment=found.deployment)
                 floor = found.version
+                if len(found.pieces) <= SMALL:
+                    aside = at_once  # so that others have no time to be quicker again
         raise _outrun()
 
     async def kill(self, kills: Sequence[Kill]) -> None:
@@ -123,7 +149,8 @@ class Wishes:
         for batch in prepare(found, modified):
             if not (seq := await self._txn(batch, seq)):
                 return False
-        first, rest = flip(found, modified)
+        aside = at_once if len(found.pieces) <= SMALL else self._aside
+        first, rest = await aside(partial(flip, found, modified))
         try:
             done = await self._txn(first, seq)
         except StoreFull:
@@ -156,7 +183,7 @@ class Wishes:
     async def _settle_one(self, deployment: Deployment) -> bool:
         """Whether its pointers are written; False where somebody else was quicker."""
         _, seq = self._look()
-        for batch in settling(deployment):
+        for batch in await self._aside(partial(settling, deployment)):
             if not (seq := await self._txn(batch, seq)):
                 return False
         log.info("a deployment's pointers are written", deployment=deployment.id)

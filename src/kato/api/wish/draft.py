@@ -1,15 +1,16 @@
 """A Wish and the World that it was made on go in; the Draft of what it comes to comes out. Pure."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import msgspec
 
+from kato.api.wish.clashes import clashes
 from kato.api.wish.ports import assign
 from kato.api.wish.wish import Wish
 from kato.model.app import App, VersionInfo
 from kato.model.deployment import Deployment, GroupRecord, Kill
-from kato.model.errors import InvalidApp, Locked
+from kato.model.errors import Fault, InvalidApp, Locked
 from kato.model.groups import validate_group
 from kato.model.ids import version_after
 from kato.model.world import World
@@ -64,16 +65,17 @@ def draft(
     force: bool = False,
     floor: str = "",
     salt: str = "",
-    avoid: Collection[int] = (),
+    own: Mapping[int, str] | None = None,
 ) -> Draft:
     """What `wish` comes to at `now` (epoch seconds). Raises Locked (without `force`) and InvalidApp.
 
     id: of the deployment. floor: a version that the new one must sort after. salt: of this cell, so that two
-    cells on one machine choose different service ports; avoid: ports that are not to be chosen.
+    cells on one machine choose different service ports; own: the cell's own ports, by what they are.
     """
-    _refuse_faults(world, wish)
+    own = own or {}
+    _refuse_faults(world, wish, own)
     version = _version(world, wish, now, floor)
-    changed = _changed(world, wish, version, assign(wish.apps, world, salt, avoid))
+    changed = _changed(world, wish, version, assign(wish.apps, world, salt, own))
     groups = {group: record for group, record in wish.groups.items() if not _stands(world, group, record)}
     deployment = Deployment(
         id=id,
@@ -183,15 +185,20 @@ def _dated(record: GroupRecord | None, version: str) -> GroupRecord | None:
     return record and msgspec.structs.replace(record, version=version)
 
 
-def _refuse_faults(world: World, wish: Wish) -> None:
-    """What only the whole shows: a path that is an app and a group, and circles of dependencies."""
+def _refuse_faults(world: World, wish: Wish, own: Mapping[int, str]) -> None:
+    """What only the whole shows, so that one app alone may be without fault."""
+    if faults := [*_misplaced(world, wish), *clashes(world, wish.apps, own)]:
+        raise InvalidApp(faults)
+
+
+def _misplaced(world: World, wish: Wish) -> list[Fault]:
+    """A path that is an app and a group, and circles of dependencies."""
     wished = [app for app in wish.apps.values() if app is not None]
     before = [world.apps.get(app.id) for app in wished]
     if not any(wish.groups.values()) and all(
         old is not None and old.dependencies == new.dependencies for old, new in zip(before, wished, strict=True)
     ):
-        return
+        return []
     apps = {id: app for id, app in {**world.apps, **wish.apps}.items() if app is not None}
     groups = {id: record for id, record in {**world.groups, **wish.groups}.items() if record is not None}
-    if faults := validate_group(apps.values(), groups.values()):
-        raise InvalidApp(faults)
+    return validate_group(apps.values(), groups.values())

@@ -15,20 +15,29 @@ FIRST, LAST = SERVICE_PORTS
 def assign(asked: Mapping[str, App | None], world: World, salt: str, avoid: Collection[int]) -> dict[str, App]:
     """The apps of a wish, without those that go; a service port of 0 gets the one that it has, or else a free one.
 
-    Free is what no other app has, nothing on a node listens on, and `avoid` does not name. The search starts at a
-    stable hash of `salt`, app and index, so that two cells on one machine rarely meet. Raises InvalidInput when
-    all are used.
+    Free is what no other app has or may go back to, nothing on a node listens on, and `avoid` does not name. The
+    search starts at a stable hash of `salt`, app and index, so that two cells on one machine rarely meet. Raises
+    InvalidInput when all are used.
     """
     wished = {id: app for id, app in asked.items() if app is not None}
     used = set(avoid)
     for node in world.nodes.values():
         used.update(node.taken)
-    for app in (*world.apps.values(), *wished.values()):
+    for app in (*world.apps.values(), *wished.values(), *_originals(world)):
         used.update(port.service for port in app.ports)
-    return {id: _ported(wished[id], world.apps.get(id), used, salt) for id in sorted(wished)}
+    current = {id: world.apps.get(id) for id in wished}
+    return {id: _ported(wished[id], current[id], used, salt, avoid) for id in sorted(wished)}
 
 
-def _ported(app: App, current: App | None, used: set[int], salt: str) -> App:
+def _originals(world: World) -> Iterator[App]:
+    """What a running deployment would be rolled back to."""
+    for deployment in world.deployments.values():
+        for id, version in deployment.original.items():
+            if version and version != deployment.target.get(id) and (app := world.spec(id, version)):
+                yield app
+
+
+def _ported(app: App, current: App | None, used: set[int], salt: str, avoid: Collection[int]) -> App:
     asked = [port.service for port in app.ports]
     if 0 not in asked:
         return app
@@ -37,7 +46,7 @@ def _ported(app: App, current: App | None, used: set[int], salt: str) -> App:
     ports = []
     for index, port in enumerate(asked):
         given = port or kept.get(index, 0)
-        if not given or given in ports:
+        if not given or given in ports or (given in avoid and not port):
             given = _free(f"{salt}{app.id}:{index}", used)
             used.add(given)
         ports.append(given)
