@@ -5,6 +5,7 @@ whose earlier write is still under way, commits nothing.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -132,7 +133,8 @@ class Committer:
         """
         batch = Write()
         for count, action in enumerate(pending):
-            needs = list(writes(action, world, self._mirror, seq, now))
+            # More than one transaction holds need not be made again for each.
+            needs = list(islice(writes(action, world, self._mirror, seq, now), MAX_TXN_OPERATIONS))
             longer = _join(batch, *needs)
             if _fits(longer):
                 batch = longer

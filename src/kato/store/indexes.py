@@ -3,7 +3,7 @@
 A dict is copied before its first change after it was handed out, and only that dict.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 from kato.model.app import App
@@ -79,6 +79,30 @@ class Grouped(Generic[V]):
         return self._groups[group]
 
 
+class Named:
+    """Which deployments name each app. It is not shown to anybody, and so never copied."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, set[str]] = {}
+
+    def of(self, app: str) -> Iterable[str]:
+        """The deployments that name an app."""
+        return self._ids.get(app, ())
+
+    def add(self, id: str, apps: Iterable[str]) -> None:
+        """A deployment names these."""
+        for app in apps:
+            self._ids.setdefault(app, set()).add(id)
+
+    def drop(self, id: str, apps: Iterable[str]) -> None:
+        """A deployment names these no more."""
+        for app in apps:
+            ids = self._ids[app]
+            ids.discard(id)
+            if not ids:
+                del self._ids[app]
+
+
 class Specs:
     """App versions, kept as bytes and decoded at their first use. A view is a function that looks one up."""
 
@@ -100,6 +124,13 @@ class Specs:
         if value is None:
             self._decoded.pop(key, None)
 
+    def read(self, key: str, raw: bytes) -> App:
+        """What these bytes say that stand under a key, or stood there. StoreRefused where they cannot be read."""
+        if self._index.get(key) is raw:
+            return _decode(self._decoded, key, raw)
+        found: App = keys.read(key, raw)
+        return found
+
 
 class SpecView:
     """Looks up versions among those that were there when it was made; None for another."""
@@ -113,7 +144,11 @@ class SpecView:
         raw = self._raw.get(key)
         if raw is None:
             return None
-        known = self._decoded.get(key)
-        if known is None or known[0] is not raw:
-            known = self._decoded[key] = (raw, keys.read(key, raw))
-        return known[1]
+        return _decode(self._decoded, key, raw)
+
+
+def _decode(decoded: dict[str, tuple[bytes, App]], key: str, raw: bytes) -> App:
+    known = decoded.get(key)
+    if known is None or known[0] is not raw:
+        known = decoded[key] = (raw, keys.read(key, raw))
+    return known[1]

@@ -16,7 +16,7 @@ from kato.model.task import Status, Task
 from kato.model.world import World
 from kato.store import Events, KeyValue, Range, Store, keys
 from kato.store.changes import Change, Changes, Subscription
-from kato.store.indexes import Grouped, Index, Specs
+from kato.store.indexes import Grouped, Index, Named, Specs
 
 BEHIND = 10_000
 """How many changes a subscriber may lie behind."""
@@ -47,6 +47,8 @@ class Mirror:
         self._apps = Index[App]()
         self._holders = Index[str]()
         """Locks in force: the deployment that holds each app."""
+        self._named = Named()
+        """Which deployments name each app."""
         self._world: World | None = None
         self._order = itertools.count()
         self._awaited: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -74,6 +76,7 @@ class Mirror:
                 tasks=self._tasks.view(),
                 statuses=self._statuses.view(),
                 dark=frozenset(dark),
+                incarnation=self.cell.incarnation if self.cell else 1,
                 spec=self._specs.view(),
                 **{room: self._flat[room].view() for room in _IN_WORLD},
             )
@@ -82,7 +85,7 @@ class Mirror:
     def get(self, key: str) -> Any:
         """What stands at a key, decoded; None for nothing."""
         held = self._held.get(key)
-        return _decoded(key, held.value) if held else None
+        return self._decoded(key, held.value) if held else None
 
     def modified(self, key: str) -> int:
         """The revision of a key's last write, 0 where it does not exist: what a Compare asks for."""
@@ -175,36 +178,36 @@ class Mirror:
                 if room == "locks":
                     return (id,)
                 if room == "deployments":
-                    locked = (app for app, holder in self._flat["locks"].view().items() if holder == id)
-                    return {*locked, *(app for held in (before, now) if held for app in held.value.target)}
+                    was, named = (held.value.target if held else {} for held in (before, now))
+                    self._named.drop(id, was)
+                    self._named.add(id, named)
+                    return {**was, **named}
         return ()
 
     def _overlay(self, apps: Iterable[str]) -> None:
         """Brings wishes and locks in force up to date for some apps."""
-        wished, holding = self._claims()
-        running = self._flat["deployments"]
         for app in apps:
-            record = self.get(keys.app(app))
-            version = wished.get(app, record and record.version)
+            version, holder = self._in_force(app)
             self._apps.set(app, self._spec(app, version) if version else None)
-            lock = self._flat["locks"].get(app)
-            kept = lock if lock and running.get(lock) else None  # no lock outlives its deployment
-            self._holders.set(app, holding.get(app, kept))
+            self._holders.set(app, holder)
 
-    def _claims(self) -> tuple[dict[str, str | None], dict[str, str]]:
-        """What deployments say, the newest last: the version of each app, and who holds it.
+    def _in_force(self, app: str) -> tuple[str | None, str | None]:
+        """Which version of an app is wished for, and who holds it: what its keys say, then deployments, the newest
+        last.
 
-        A cancelled one holds nothing, but what it wished for stands until its pointers are written.
+        A cancelled one holds nothing, but what it wished for stands until its pointers are written. No lock
+        outlives its deployment.
         """
-        deployments: list[Deployment] = list(self._flat["deployments"].view().values())
-        wished: dict[str, str | None] = {}
-        holding: dict[str, str] = {}
-        for each in sorted(deployments, key=lambda each: (self.created(keys.deployment(each.id)), each.id)):
+        running = self._flat["deployments"]
+        record, lock = self.get(keys.app(app)), self._flat["locks"].get(app)
+        version, holder = record and record.version, lock if lock and running.get(lock) else None
+        naming: list[Deployment] = [each for id in self._named.of(app) if (each := running.get(id))]
+        for each in sorted(naming, key=lambda each: (self.created(keys.deployment(each.id)), each.id)):
             if not each.cancelled or not each.settled:
-                wished.update(each.target)
+                version = each.target[app]
             if not each.cancelled:
-                holding.update(dict.fromkeys(each.target, each.id))
-        return wished, holding
+                holder = each.id
+        return version, holder
 
     def _spec(self, app: str, version: str) -> App:
         found = self._specs.view()(app, version)
@@ -215,6 +218,9 @@ class Mirror:
             )
         return found
 
+    def _decoded(self, key: str, value: Any) -> Any:
+        return self._specs.read(key, value) if keys.is_version(key) else value
+
     def _tell(self, changed: list[tuple[str, _Held | None, _Held | None]]) -> None:
         while self._awaited and self._awaited[0][0] <= self.revision:
             told = heapq.heappop(self._awaited)[2]
@@ -224,7 +230,7 @@ class Mirror:
         if not self._subscriptions or not changed:
             return
         items = tuple(
-            Change(key, before and _decoded(key, before.value), now and _decoded(key, now.value))
+            Change(key, before and self._decoded(key, before.value), now and self._decoded(key, now.value))
             for key, before, now in changed
         )
         for subscription in self._subscriptions:
@@ -257,7 +263,3 @@ async def follow(store: Store, mirror: Mirror) -> None:
 def _held(item: KeyValue) -> _Held:
     value = item.value if keys.is_version(item.key) else keys.read(item.key, item.value)
     return _Held(value, item.created, item.modified)
-
-
-def _decoded(key: str, value: Any) -> Any:
-    return keys.read(key, value) if keys.is_version(key) else value
