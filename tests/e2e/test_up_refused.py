@@ -1,9 +1,11 @@
 """`kato up` says that all is as wished only where it is: what cannot be reached, crashes or is removed, is not."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,38 @@ def test_apps_that_somebody_removes_meanwhile_are_not_as_wished(machine: Machine
             up.send_signal(signal.SIGKILL)
     assert up.returncode == 1
     assert "Somebody else has removed /never meanwhile." in said and "1 app as wished" not in said
+
+
+def test_a_program_that_is_not_there_is_told_while_it_is_waited_for(machine: Machine) -> None:
+    check = {"protocol": "TCP", "portIndex": 0}
+    file = written(
+        machine, "absent", args=["no-such-program"], portDefinitions=[{"port": 0}], healthChecks=[check]
+    )
+    words = ["kato", "up", str(file), "-d"]
+    with subprocess.Popen(words, env=machine.env, stdout=-1, stderr=subprocess.STDOUT, text=True) as up:
+        try:
+            assert up.stdout is not None
+            line = next(line for line in up.stdout if "waiting" in line and "backs off" in line)
+        finally:
+            up.kill()
+    assert line.split(maxsplit=2)[2].startswith("no-such-program cannot be run: No such file or directory.")
+    assert "no-such-program cannot be run" in machine.kato("why", "absent")
+    machine.kato("rm", "absent", "--force")
+
+
+def test_python_is_found_though_no_environment_is_activated(tmp_path: Path) -> None:
+    """The cell's own interpreter is, after all that the caller's PATH has."""
+    machine = Machine()
+    for name in ("sh", "sleep"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    machine.env["PATH"] = str(tmp_path)
+    command = "python -c 'import sys; print(sys.executable, flush=True)'; sleep 1000"
+    try:
+        kato = [sys.executable, "-m", "kato"]
+        words = [*kato, "up", str(written(machine, "here", cmd=command)), "-d"]
+        subprocess.run(words, env=machine.env, check=True, capture_output=True, timeout=60)
+        said = subprocess.run([*kato, "logs", "here"], env=machine.env, check=True, capture_output=True, text=True)
+        assert said.stdout == f"here.1 | {Path(sys.executable).parent / 'python'}\n"
+    finally:
+        machine.env["PATH"] += f":{Path(sys.executable).parent}"
+        machine.close()

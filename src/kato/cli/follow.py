@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kato.cli.live import View, failures, rows
+from kato.cli.live import View, failures, how_it_failed, rows
 from kato.cli.place import TIMEOUT
 from kato.cli.show import harmless
 from kato.model.errors import KatoError, NotFound, Unavailable
@@ -108,7 +108,7 @@ async def _watch(
     pause, asked = FIRST_PAUSE, 0.0
     while True:
         apps = await look(client, names)
-        waiting = [app["id"] for app in apps if app["healthy"] < app["wished"]]
+        waiting = [app for app in apps if app["healthy"] < app["wished"]]
         if waiting and loop.time() - asked > ASK_WHY:
             reasons, asked = await _ask_why(client, waiting), loop.time()
         view.update(rows(apps, reasons), failures(apps))
@@ -135,15 +135,19 @@ def _done(app: Mapping[str, Any]) -> bool:
     )
 
 
-async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
+async def _ask_why(client: "Client", apps: Collection[Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     for app in apps:
+        id = app["id"]
         try:
-            sentence = next(iter((await client.why(app))["sentences"]), "")
+            said = await client.why(id)
         except NotFound:
             continue
+        sentence = next(iter(said["sentences"]), "")
         # The row says already which app it is that waits.
-        found[app] = sentence.partition(": ")[2] if sentence.startswith(f"{app} waits for ") else sentence
+        reason = sentence.partition(": ")[2] if sentence.startswith(f"{id} waits for ") else sentence
+        backs_off = said["wait"] is not None and said["wait"]["until"] is not None
+        found[id] = f"{how_it_failed(app).rstrip('.')}; {reason}" if backs_off and app["failure"] else reason
     return found
 
 
@@ -155,7 +159,7 @@ async def _reasons(
     for app in apps:
         lines.append(f"  {app['id']}: {app['healthy']} of {app['wished']} as wished")
         if failed:
-            lines.append(f"    {short_task(app['failure']['task'])}: {app['failure']['message']}")
+            lines.append(f"    {short_task(app['failure']['task'])}: {how_it_failed(app)}")
         with contextlib.suppress(NotFound):  # it is one that goes
             lines += [f"    {sentence}" for sentence in (await client.why(app["id"]))["sentences"]]
         fresh = [] if failed else [task["id"] for task in app["tasks"] if task["current"]]

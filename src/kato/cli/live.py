@@ -80,7 +80,13 @@ class View:
 
 def failures(apps: Sequence[Json]) -> dict[str, str]:
     """How the last task of each app that failed ended, by task."""
-    return {app["failure"]["task"]: app["failure"]["message"] for app in apps if app["failure"]}
+    return {app["failure"]["task"]: how_it_failed(app) for app in apps if app["failure"]}
+
+
+def how_it_failed(app: Json) -> str:
+    """The last failure of an app in a sentence, without the task's long id in front."""
+    failure = app["failure"]
+    return str(failure["message"]).removeprefix(f"Task {failure['task']} cannot be started: ")
 
 
 def changes(before: Mapping[str, Row], after: Sequence[Row], ends: Mapping[str, str]) -> list[str]:
