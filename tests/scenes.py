@@ -1,20 +1,23 @@
 """A node's hands in memory, on virtual time, for tests of the agent: lists go in, reports and deeds come out."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import msgspec
 import pytest
 
-from builders import node
-from fakes import FakeLink, FakeProbe, FakeRuntime, clock
+from builders import app, node, task
+from fakes import FakeLink, FakeProbe, FakeRuntime, clock, run
 from kato.agent import Agent
 from kato.model.app import App
 from kato.model.link import Assignment, Assignments
-from kato.model.task import Task
+from kato.model.task import Task, TaskState
+
+P = ParamSpec("P")
 
 
 class Scene:
@@ -55,6 +58,27 @@ class Scene:
         """The next complete list."""
         self.revision += 1
         self.link.send(listing(self.revision, *wishes))
+
+
+def on_virtual_time(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """A test that takes no longer than what happens in it."""
+
+    @functools.wraps(scenario)
+    def test(*args: P.args, **named: P.kwargs) -> None:
+        run(scenario(*args, **named))
+
+    return test
+
+
+@asynccontextmanager
+async def one_task(web: App | None = None) -> AsyncIterator[tuple[Scene, Task]]:
+    """A scene, with an agent at work, and the one task that runs there."""
+    scene, web = Scene(), web or app()
+    of = task(web)
+    async with scene.running():
+        scene.send((web, of))
+        await scene.link.until(lambda: scene.link.states(of.id)[-1:] == [TaskState.RUNNING])
+        yield scene, of
 
 
 def listing(revision: int, *wishes: tuple[App, Task], epoch: int = 1, cell: str = "one") -> Assignments:
