@@ -183,21 +183,30 @@ async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
 
 
 async def raise_incarnation(store: Store, cell: keys.Cell, folder: Path) -> keys.Cell:
-    """The cell, in a new incarnation where its store was put back: the agent of `folder` obeyed a later list.
+    """The cell, in a new incarnation where its store was put back: the agent of `folder` obeyed a later list, or
+    another cell's since.
 
-    Otherwise the agent would refuse what the store says now as outdated (safety rule 3).
+    Otherwise the agent would refuse what the store says now as outdated (safety rule 3), and ids of tasks that the
+    store has forgotten would be given again. So an incarnation is higher than any that was obeyed in the folder.
     """
     from kato.agent.journal import remembered
 
     known = remembered(folder)
-    if known is None or known[0] != cell.id:
+    if known is None:
         return cell
-    incarnation, _, revision = known[1]
-    if (incarnation, revision) <= (cell.incarnation, (await store.range(keys.CELL)).revision):
+    id, (incarnation, _, revision) = known
+    standing = await store.range(keys.LEADER)
+    # A list comes from a leader. Where there is none now, a later revision has removed it.
+    newest = standing.revision if standing.items else standing.revision - 1
+    if (incarnation, revision) <= (cell.incarnation, newest if id == cell.id else -1):
         return cell
     raised = msgspec.structs.replace(cell, incarnation=max(incarnation, cell.incarnation) + 1)
     await store.txn([], [Put(keys.CELL, keys.encode(raised))])
-    log.warning("this store was put back from an earlier time; its tasks are what it says", cell=cell.id)
+    log.warning(
+        "this store is another one than before, or was put back; its tasks are what it says",
+        cell=cell.id,
+        incarnation=raised.incarnation,
+    )
     return raised
 
 

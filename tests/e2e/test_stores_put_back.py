@@ -52,20 +52,65 @@ def test_a_store_put_back_is_obeyed_in_a_new_incarnation(machine: Machine) -> No
     machine.start()
     first = deploy(machine, "/first")
     stop(machine)
-    copies = [shutil.copy2(part, machine.root) for part in machine.data.glob("cell.sqlite*")]
+    copies = copy_store(machine)
     machine.start()
     (second,) = deploy(machine, "/second")
     pid = machine.pid(second)
     stop(machine)
-    for part in machine.data.glob("cell.sqlite*"):
-        part.unlink()
-    for copy in map(Path, copies):
-        copy.rename(machine.data / copy.name)
+    put_back(machine, copies)
     machine.start()
     assert machine.get("/v1/cell")["incarnation"] == 2
     machine.until(lambda: not Path(f"/proc/{pid}").exists(), 15)
     assert running(machine, "/first") == first
     deploy(machine, "/third")
+
+
+def copy_store(machine: Machine) -> list[Path]:
+    """Of a cell that has stopped."""
+    return [Path(shutil.copy2(part, machine.root)) for part in machine.data.glob("cell.sqlite*")]
+
+
+def put_back(machine: Machine, copies: list[Path]) -> None:
+    for part in machine.data.glob("cell.sqlite*"):
+        part.unlink()
+    for copy in copies:
+        copy.rename(machine.data / copy.name)
+
+
+def launched(machine: Machine) -> dict[str, str]:
+    """Every task that ever was started here and what its keeper wrote of that, sandboxes of ended ones included."""
+    folder = machine.data / "tasks"
+    records = [*folder.glob("*/started"), *folder.glob(".kept/*/started")]
+    return {each.parent.name: each.read_text() for each in records}
+
+
+def replace(machine: Machine, id: str) -> str:
+    """Ends the task of an app; the one that comes after it."""
+    (before,) = running(machine, id)
+    machine.ask("DELETE", f"/v2/apps{id}/tasks")
+    machine.until(lambda: len(running(machine, id)) == 1 and running(machine, id) != {before}, 15)
+    machine.until(lambda: (machine.data / "tasks" / ".kept" / before).exists(), 15)
+    return running(machine, id).pop()
+
+
+def test_a_store_put_back_gives_no_task_the_id_of_another(machine: Machine) -> None:
+    """The copy says that the first task runs and that no other was; since then two more came, and two have ended."""
+    machine.start()
+    (first,) = deploy(machine, "/web")
+    stop(machine)
+    copies = copy_store(machine)
+    machine.start()
+    second, third = replace(machine, "/web"), replace(machine, "/web")
+    before = launched(machine)
+    assert before.keys() == {first, second, third}
+    stop(machine)
+    put_back(machine, copies)
+    machine.start()
+    machine.until(lambda: bool(running(machine, "/web") - before.keys()), 15)
+    replace(machine, "/web")
+    after = launched(machine)
+    assert len(after) == len(before) + 2
+    assert {task: after[task] for task in before} == before, "a task was started again"
 
 
 def test_a_folder_with_a_new_node_id_forgets_the_former_node(machine: Machine) -> None:

@@ -34,6 +34,14 @@ def test_promises_hold_on_one_machine(group: int) -> None:
     assert sum(simulate(seed, minutes=MINUTES, machines=1).crashes for seed in seeds), "no crash was simulated"
 
 
+@pytest.mark.parametrize("group", range(4))
+def test_promises_hold_where_the_store_is_put_back_from_copies(group: int) -> None:
+    """No task is placed or started twice, though the store forgets which were."""
+    for seed in range(1 + group, 41, 4):
+        report = simulate(seed, minutes=MINUTES, machines=1, copies=True)
+        assert report.tasks, f"seed {seed} placed nothing"
+
+
 @pytest.mark.parametrize(("fault", "which"), [(fault, each) for fault, seeds in FOUND.items() for each in seeds])
 def test_what_the_simulation_found_stays_mended(fault: str, which: tuple[int, int]) -> None:
     machines, seed = which

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from builders import app, task
@@ -21,6 +22,11 @@ def wish(goal: Any = "run", **more: Any) -> Assignment:
     return Assignment(task(of, goal=goal), of, {})
 
 
+def former(goal: Any = "run") -> Assignment:
+    """One that was placed before the store was put back."""
+    return msgspec.structs.replace(wish(goal), former=True)
+
+
 def found(exit: Exit | None = None) -> Found:
     return Found(task=task(WEB).id, started=900.0, pid=1, exit=exit)
 
@@ -36,6 +42,9 @@ def status(state: TaskState) -> Status:
         (Look(wish=wish()), Move.START, TaskState.STARTING),
         (Look(wish=wish("drain")), Move.START, TaskState.STARTING),
         (Look(wish=wish("stop")), Move.WAIT, TaskState.KILLED),
+        (Look(wish=former()), Move.WAIT, TaskState.LOST),
+        (Look(wish=former("stop")), Move.WAIT, TaskState.KILLED),
+        (Look(wish=former(), found=found()), Move.WAIT, TaskState.RUNNING),
         (Look(wish=wish(), error=DriverError("no")), Move.WAIT, TaskState.FAILED),
         (Look(wish=wish(), error=DriverMissing("no")), Move.WAIT, TaskState.ERROR),
         (Look(wish=wish(), found=found()), Move.WAIT, TaskState.RUNNING),

@@ -2,7 +2,14 @@
 
 import pytest
 
-from kato.model.ids import timestamp
+from kato.model.ids import instance_id, short_task, task_id, timestamp
+
+
+def test_another_incarnation_gives_other_ids_that_are_called_alike() -> None:
+    first, second = (task_id("/g/web", "v", 3, life) for life in (1, 2))
+    assert first == task_id("/g/web", "v", 3) and second == first.replace("._app", "-2._app")
+    assert instance_id(second) == instance_id(first) + "-2"
+    assert short_task(first) == short_task(second) == "g_web.3"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_attempts_go_on_where_they_were_so_that_no_id_comes_twice() -> None:
     assert [action.task.attempt for action in plan.actions if isinstance(action, Place)] == [9]
 
 
+def test_a_task_is_of_the_incarnation_that_places_it() -> None:
+    """A store that was put back counts the same attempts again, and they are others."""
+    wishes: dict[str, Any] = {"apps": [app()], "nodes": [node()]}
+    lives = [decide(world(**wishes, incarnation=life), NOW).actions for life in (1, 2)]
+    first, second = (each.task for actions in lives for each in actions if isinstance(each, Place))
+    assert (first.attempt, first.incarnation, second.attempt, second.incarnation) == (1, 1, 1, 2)
+    assert first.id != second.id
+
+
 def ended(state: TaskState = TaskState.FAILED, *, ran: float = 5.0, launches: Launches | None = None) -> Any:
     wish = app()
     gone = task(wish)
@@ -76,8 +85,22 @@ def test_after_the_delay_it_is_launched() -> None:
     assert record(decide(waiting, NOW).actions).failures == 2
 
 
+def test_a_clock_that_is_set_back_prolongs_no_delay() -> None:
+    before = [Launches(app="/web", attempts=1, config=V1, failures=1, until=NOW + 301)]
+    cell = world(apps=[app()], nodes=[node()], launches=before)
+    assert kinds(decide(cell, NOW).actions) == ["Count", "Place"]
+
+
+def test_an_end_that_another_clock_dates_ahead_delays_no_longer() -> None:
+    wish = app()
+    mine = task(wish)
+    facts = [status(mine, TaskState.FAILED, started=NOW + 295, ended=NOW + 300)]
+    plan = decide(world(apps=[wish], nodes=[node()], tasks=[mine], statuses=facts), NOW)
+    assert (record(plan.actions).until, plan.wake_at) == (NOW + 1, NOW + 1)
+
+
 def test_scaling_does_not_end_the_delay_but_another_configuration_does() -> None:
-    launches = [Launches(app="/web", attempts=1, config=V1, failures=2, until=NOW + 50)]
+    launches = [Launches(app="/web", attempts=1, config=V1, failures=2, until=NOW + 1)]
     scaled = world(apps=[app(instances=4, version=V2, config=V1)], nodes=[node()], launches=launches)
     assert decide(scaled, NOW).actions == ()
     changed = world(apps=[app(version=V2)], nodes=[node()], launches=launches)
@@ -161,7 +184,7 @@ def test_an_end_that_was_counted_when_it_was_stopped_is_not_counted_again() -> N
         nodes=[node()],
         tasks=[gone],
         statuses=[status(gone, TaskState.KILLED, ended=NOW)],
-        launches=[Launches(app="/web", attempts=1, config=V1, failures=1, until=NOW + 9)],
+        launches=[Launches(app="/web", attempts=1, config=V1, failures=1, until=NOW + 1)],
     )
     assert kinds(decide(cell, NOW).actions) == ["Forget"]
 

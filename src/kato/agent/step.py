@@ -89,6 +89,9 @@ def _launch(wish: Assignment, look: Look, now: float) -> Step:
     if wish.task.goal == "stop":
         message = "It was stopped before it had been started."
         return Step(Move.WAIT, _status(wish, look, TaskState.KILLED, ended=now, message=message))
+    if wish.former:
+        message = "The cell's store was put back from a copy, and this node knows the task no more."
+        return Step(Move.WAIT, _status(wish, look, TaskState.LOST, ended=now, message=message))
     return Step(Move.START, _status(wish, look, TaskState.STARTING))
 
 

@@ -98,10 +98,11 @@ class Agents:
         world = self._mirror.world()
         for task in tasks:
             known = stream.assigned.get(task.id)
+            former = task.incarnation < self._cell.incarnation
             if known is not None:
-                yield known if known.task is task else Assignment(task, known.app, known.env)
+                yield known if known.task is task else Assignment(task, known.app, known.env, former)
             elif app := world.spec(task.app, task.version):
-                yield Assignment(task, app, environment(app, task, stream.node, world))
+                yield Assignment(task, app, environment(app, task, stream.node, world), former)
             else:
                 log.error("a task's app version is gone; it is not assigned", task=task.id, version=task.version)
 

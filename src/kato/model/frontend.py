@@ -25,8 +25,8 @@ class Service(msgspec.Struct, frozen=True, order=True):
 
     port: where the balancer listens (TCP), on the border's address.
     hosts, path: where it answers on the ingress as HTTP besides; no hosts means not on the ingress.
-    leaving: its app is removed, and it stays for the sessions that are open; it yields its port and its hosts to
-    whoever else wants them.
+    leaving: nobody wishes for it any more, and it stays for the sessions that are open; it yields its port and its
+    hosts to whoever else wants them.
     """
 
     app: str

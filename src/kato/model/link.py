@@ -15,11 +15,16 @@ from kato.model.task import Status, Task
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """One task for a node: the decision, the app version that it launches, its whole environment."""
+    """One task for a node: the decision, the app version that it launches, its whole environment.
+
+    former: it was placed before the store was put back, so that a node that does not know it may have ended and
+    forgotten it long ago: it is not started.
+    """
 
     task: Task
     app: App
     env: Mapping[str, str]
+    former: bool = False
 
 
 class Assignments(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     version: the app version that it was launched from; config: that version's `config_version`. A task is
     of an old configuration if `config` differs from the app's.
     ports: host ports, in the order of `App.ports`. created: epoch seconds of the decision.
+    incarnation: of the cell when it was placed.
     goal: `run`, then `drain` (out of the balancer), then `stop`. It only ever advances.
     goal_since: epoch seconds of the last change of goal; goal_seq: the `plan/seq` that it was committed with.
     reason: why it drains or stops. expected: whether that was wished for, so that it counts as no failure.
@@ -47,6 +48,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     config: str
     node: str
     attempt: int
+    incarnation: int = 1
     created: float
     resources: Resources = Resources()
     ports: tuple[int, ...] = ()

@@ -22,7 +22,7 @@ class World:
     what it found for it. tasks and statuses are by app, then by task id.
     apps: the wishes in force, the targets of running deployments included.
     spec: looks up one version of an app, current or old.
-    dark: nodes judged not to answer.
+    dark: nodes judged not to answer. incarnation: which life of its store this is.
     """
 
     revision: int = 0
@@ -40,4 +40,5 @@ class World:
     statuses: Mapping[str, Mapping[str, Status]] = field(default_factory=dict)
     borders: Mapping[str, BorderAck] = field(default_factory=dict)
     dark: Set[str] = frozenset()
+    incarnation: int = 1
     spec: Callable[[str, str], App | None] = _no_app

@@ -11,7 +11,7 @@ from kato.model.world import World
 from kato.plan.backoff import of_config
 from kato.plan.columns import Free, Mask
 from kato.plan.goals import Course, Goals
-from kato.plan.place import Placed
+from kato.plan.place import Placed, Request
 from kato.plan.recall import Recall
 from kato.plan.review import Review
 from kato.plan.rollout import max_capacity
@@ -49,7 +49,8 @@ class Launcher:
 
     def _place(self, app: App, review: Review, free: Free) -> Placed:
         assert self._alive is not None
-        placed = self._recall.place(app, review, free, self._alive, self._now)
+        request = Request(app, review.place, review.attempts, review.standing, self._world.incarnation)
+        placed = self._recall.place(request, review, free, self._alive, self._now)
         self.places.extend(Place(task) for task in placed.tasks)
         return placed
 

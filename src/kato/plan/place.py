@@ -25,12 +25,16 @@ _SPREAD = 0x9E3779B1  # odd, so that multiplying by it permutes 32-bit numbers
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`count` more tasks of `app`, numbered after `attempts`. standing: its tasks that have not ended."""
+    """`count` more tasks of `app`, numbered after `attempts`. standing: its tasks that have not ended.
+
+    incarnation: of the cell.
+    """
 
     app: App
     count: int
     attempts: int
     standing: Collection[Task]
+    incarnation: int = 1
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -57,15 +61,17 @@ def place(request: Request, free: Free, alive: Mask, now: float) -> Placed:
         if not chosen.size:
             break
         candidates.fill(chosen)
-        attempt = request.attempts + len(tasks) + 1
+        first = request.attempts + len(tasks) + 1
         tasks.extend(
-            _task(request.app, attempt + n, free, int(at), candidates.need, now) for n, at in enumerate(chosen)
+            _task(request, attempt, free, int(at), candidates.need, now)
+            for attempt, at in enumerate(chosen, first)
         )
     return Placed(tuple(tasks), () if len(tasks) == request.count else candidates.refusals())
 
 
-def _task(app: App, attempt: int, free: Free, at: int, need: Resources, now: float) -> Task:
-    id = task_id(app.id, app.config_version, attempt)
+def _task(request: Request, attempt: int, free: Free, at: int, need: Resources, now: float) -> Task:
+    app = request.app
+    id = task_id(app.id, app.config_version, attempt, request.incarnation)
     node = free.columns.nodes[at]
     ports = choose(id, app.ports, node, free.used(at))
     if ports:
@@ -77,6 +83,7 @@ def _task(app: App, attempt: int, free: Free, at: int, need: Resources, now: flo
         config=app.config_version,
         node=node.id,
         attempt=attempt,
+        incarnation=request.incarnation,
         created=now,
         goal_since=now,
         resources=need,

@@ -87,13 +87,14 @@ class Recall:
         self._usage.follow(world.tasks)
         return self._usage.free.fork()
 
-    def place(self, app: App, review: Review, free: Free, alive: Mask, now: float) -> Placed:
+    def place(self, request: Request, review: Review, free: Free, alive: Mask, now: float) -> Placed:
         """Places what a review wants; what was refused is refused again while nothing has changed anywhere."""
+        app = request.app
         known = self._refused.get(app.id)
         if known is not None and known[0] is review and known[1] is free.stamp:
             return known[2]
         stamp = free.stamp
-        placed = place(Request(app, review.place, review.attempts, review.standing), free, alive, now)
+        placed = place(request, free, alive, now)
         if not placed.tasks:
             self._refused[app.id] = (review, stamp, placed)
         return placed

@@ -55,10 +55,13 @@ class Report(NamedTuple):
     tasks: int
 
 
-def simulate(seed: int, *, minutes: float = 10.0, machines: int = 3, log: bool = False) -> Report:
+def simulate(
+    seed: int, *, minutes: float = 10.0, machines: int = 3, log: bool = False, copies: bool = False
+) -> Report:
     """One simulated cell for `minutes` of faults and then a calm. Raises Breach, or whatever Káto fails with.
 
-    log: whether Káto's own log is shown.
+    log: whether Káto's own log is shown. copies: whether the store is copied and put back, as that of one machine
+    may be.
     """
     with (
         _logging(log),
@@ -66,7 +69,7 @@ def simulate(seed: int, *, minutes: float = 10.0, machines: int = 3, log: bool =
     ):
         simulation = _Simulation(seed, machines, Path(folder))
         try:
-            return run(simulation.live(minutes * 60), end=minutes * 60 + 3 * CALM)
+            return run(simulation.live(minutes * 60, copies), end=minutes * 60 + 3 * CALM)
         except (Stuck, BaseExceptionGroup) as error:
             raise simulation.breach or _first(error) from error
 
@@ -109,12 +112,15 @@ class _Simulation:
         self.breach: Breach | None = None
         self._breached = asyncio.Event()
 
-    async def live(self, seconds: float) -> Report:
+    async def live(self, seconds: float, copies: bool) -> Report:
         clock = asyncio.get_running_loop().time
         async with asyncio.TaskGroup() as group:
             cell = group.create_task(self._cell.run())
             watch = group.create_task(self._watch())
+            copying = [group.create_task(self._copies())] if copies else []
             await self._trouble(clock() + seconds)
+            for task in copying:
+                task.cancel()
             await self._heal()
             await self._come_true(clock() + CALM)
             cell.cancel()
@@ -282,6 +288,16 @@ class _Simulation:
         """The store is lost with everything in it; the cell begins anew on machines that remember another."""
         self._cell.replace()
         self._invariants.begin_anew()
+
+    async def _copies(self) -> None:
+        """Somebody copies the store now and then, and puts the copy back."""
+        rng = random.Random(f"copies {self._seed}")
+        while True:
+            await asyncio.sleep(rng.uniform(5.0, 60.0))
+            copy = self._cell.engine.ledger.range("")
+            await asyncio.sleep(rng.uniform(1.0, 60.0))
+            self._cell.put_back(copy)
+            self._invariants.begin_anew(copy.items)
 
     @staticmethod
     def _later(seconds: float, deed: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ The checks are incremental: each looks at what the revision changed, and at sums
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kato.model.app import App
@@ -19,7 +19,7 @@ from kato.sim.cell import Signature
 from kato.sim.faults import WRITER
 from kato.sim.machine import Machine
 from kato.sim.writers import Writers
-from kato.store import Events, keys
+from kato.store import Events, KeyValue, keys
 
 _GOALS = {"run": 0, "drain": 1, "stop": 2}
 
@@ -42,9 +42,13 @@ class Invariants:
         self._writers = Writers(self._require)
         self._revision = 0
 
-    def begin_anew(self) -> None:
-        """Another store takes the place of the one that was observed."""
-        self.held.clear()
+    def begin_anew(self, store: Iterable[KeyValue] = ()) -> None:
+        """Another store takes the place of the one that was observed; what it holds.
+
+        Who was born stays born, but for tasks that no machine has heard of: nobody can confuse them.
+        """
+        self.born.intersection_update({task for each in self._machines for task in each.started})
+        self.held = {item.key: keys.read(item.key, item.value) for item in store}
         self._writers = Writers(self._require)
 
     def observe(self, events: Events) -> None:
@@ -60,6 +64,8 @@ class Invariants:
             else:
                 self.held[event.key] = now
         self._writers.observe(changed)
+        for machine in self._machines:
+            self._require(not machine.twice, f"{machine.id} started {machine.twice} for a second time")
         for key, before, now in changed:
             if key.startswith("tasks/"):
                 self._task(key, before, now)
