@@ -103,8 +103,7 @@ def test_what_is_open_is_answered_whole_and_who_comes_new_is_turned_away(machine
     (machine.root / "go").touch()
     asking.join(20)
     assert asking.body == WHOLE
-    machine.until(lambda: machine.site(HOST)[0] == 404 and refused(port), 10)
-    assert machine.tasks("/slow") == []
+    machine.until(lambda: machine.site(HOST)[0] == 404 and refused(port) and machine.tasks("/slow") == [], 10)
 
 
 def test_an_app_that_takes_the_names_of_a_removed_one_has_them_at_once(machine: Machine) -> None:

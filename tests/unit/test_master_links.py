@@ -52,7 +52,7 @@ class Cell(NamedTuple):
 
 
 @asynccontextmanager
-async def cell() -> AsyncIterator[Cell]:
+async def cell(incarnation: int = 1) -> AsyncIterator[Cell]:
     """A store with a leader and one app, and the links' server ends that run."""
     store, mirror = MemoryStore(), Mirror()
     await store.txn(
@@ -63,7 +63,7 @@ async def cell() -> AsyncIterator[Cell]:
             Put(keys.version("/web", WEB.version), keys.encode(WEB)),
         ],
     )
-    agents = Agents(store=store, mirror=mirror, master="m1", cell=keys.Cell(id="c1"))
+    agents = Agents(store=store, mirror=mirror, master="m1", cell=keys.Cell(id="c1", incarnation=incarnation))
     running = [asyncio.create_task(follow(store, mirror)), asyncio.create_task(agents.run())]
     await mirror.reached(1)
     async with asyncio.timeout(10):
@@ -91,6 +91,14 @@ async def test_a_node_hears_of_its_own_tasks_until_their_end_is_written() -> Non
         last = await anext(link)
         assert named(last) == set()
         assert last.age > first.age
+
+
+async def test_a_node_is_told_which_tasks_are_from_before_the_store_was_put_back() -> None:
+    async with cell(incarnation=2) as here:
+        old, new = task(WEB), task(WEB, attempt=2, incarnation=2)
+        await here.place(old, new)
+        link = here.agents.assignments(NODE, Calls(""))
+        assert {each.task.id: each.former for each in (await anext(link)).items} == {old.id: True, new.id: False}
 
 
 async def test_a_task_whose_version_is_gone_takes_no_other_with_it() -> None:
@@ -162,7 +170,7 @@ async def test_output_of_a_forgotten_task_is_asked_of_every_agent() -> None:
             await anext(here.agents.output("c", "stdout", tail=None, follow=False))
 
 
-async def test_a_border_hears_of_a_drain_though_the_app_has_left_the_view() -> None:
+async def test_a_border_hears_of_a_drain_though_it_has_shown_in_the_view_before() -> None:
     async with cell() as here:
         only = task(WEB)
         await here.place(only)
@@ -172,7 +180,11 @@ async def test_a_border_hears_of_a_drain_though_the_app_has_left_the_view() -> N
         views = here.borders.frontends("n1")
         assert (await anext(views)).services[0].servers
         await here.put(Delete(keys.app("/web")))
-        assert (await anext(views)).services == ()
+        leaving = (await anext(views)).services
+        assert [(each.leaving, [server.state for server in each.servers]) for each in leaving] == [
+            (True, ["drain"])
+        ]
         drained = task(WEB, goal="drain", goal_seq=3)
         await here.put(Put(keys.task("n1", only.id), keys.encode(drained)), Put(keys.PLAN_SEQ, keys.encode(3)))
-        assert (await anext(views)).seq == 3
+        again = await anext(views)
+        assert (again.seq, again.services) == (3, leaving)

@@ -119,10 +119,25 @@ def test_frontends_find_the_port_of_an_older_version_by_its_service_port() -> No
     new = app(version=V2, port_definitions=(PortDefinition(port=10_000), PortDefinition(port=8)))
     mine = task(old, id="old")
     cell = world(apps=[new], old=[old], nodes=[node()], tasks=[mine], statuses=[status(mine)])
-    assert [(each.port, [s.port for s in each.servers]) for each in frontends(cell).services] == [
-        (10_000, [31011]),
-        (8, []),
+    assert [(each.port, each.leaving, [s.port for s in each.servers]) for each in frontends(cell).services] == [
+        (10_000, False, [31011]),
+        (8, False, []),
+        (7, True, [31010]),
     ]
+
+
+def test_frontends_go_on_where_a_service_port_got_another_number_and_keep_the_old_one_for_its_sessions() -> None:
+    old = app(port_definitions=(PortDefinition(port=10_000),))
+    new = app(version=V2, port_definitions=(PortDefinition(port=10_005),), labels={"HAPROXY_0_VHOST": "x"})
+    mine = task(old, id="old")
+    cell = world(apps=[new], old=[old], nodes=[node()], tasks=[mine], statuses=[status(mine)])
+    assert frontends(cell).services == (
+        Service("/web", 0, 10_005, ("x",), servers=(Server("old", "127.0.0.1", 31010),)),
+        Service("/web", 0, 10_000, servers=(Server("old", "127.0.0.1", 31010, "drain"),), leaving=True),
+    )
+    stopped = msgspec.structs.replace(mine, goal="stop")
+    cell = world(apps=[new], old=[old], nodes=[node()], tasks=[stopped], statuses=[status(mine)])
+    assert [(each.port, each.servers) for each in frontends(cell).services] == [(10_005, ())]
 
 
 def test_frontends_keep_a_removed_app_while_a_task_of_it_may_have_sessions() -> None:
@@ -187,12 +202,12 @@ def test_queue_tells_delay_from_lack_of_room() -> None:
     cell = world(
         apps=[late, large, app("/fine")],
         nodes=[node()],
-        launches=[Launches(app="/late", attempts=1, config=V1, failures=1, until=30.0)],
+        launches=[Launches(app="/late", attempts=1, config=V1, failures=1, until=11.0)],
     )
     found = queue(cell, decide(cell, 10.0), 10.0)
     assert [(each.app.id, each.count, each.left, each.overdue) for each in found] == [
         ("/large", 2, 0.0, True),
-        ("/late", 1, 20.0, False),
+        ("/late", 1, 1.0, False),
     ]
     assert [str(refusal) for refusal in found[0].refusals] == ["needs 99 cpus: 1 node"]
 
