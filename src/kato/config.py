@@ -37,6 +37,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     attributes: Mapping[str, str] = {}
 
     @property
+    def own_ports(self) -> Mapping[int, str]:
+        """The ports that no app can have, and what each is."""
+        return {int(self.ingress.rpartition(":")[2]): "ingress", int(self.api.rpartition(":")[2]): "API"}
+
+    @property
     def store_url(self) -> str:
         return self.store or f"local:{self.data / 'cell.sqlite'}"
 

@@ -184,6 +184,20 @@ def other_program(answer: bytes) -> Iterator[str]:
             thread.join()
 
 
+def test_a_plan_needs_no_cell(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    app = tmp_path / "app.json"
+    app.write_text('{"id": "/a", "cmd": "sleep 9", "cpus": 0.1, "mem": 32, "instances": 2}')
+    done = kato("plan", str(app), environ=nowhere)
+    assert (done.returncode, done.stdout) == (1, "create /a with 2 tasks\n")
+    data = nowhere["KATO_DATA"]
+    assert done.stderr == f"kato: No cell lives in {data} yet: all of it is new.\n"
+    said = json.loads(kato("plan", str(app), "-o", "json", environ=nowhere).stdout)
+    assert [each["kind"] for each in said["changes"]] == ["create"]
+    app.write_text('{"id": "/a", "cmd": "sleep 9", "cpus": -1, "mem": 32}')
+    assert kato("plan", str(app), environ=nowhere).returncode == 2
+    assert not Path(data).exists()
+
+
 def test_a_start_that_fails_quotes_its_own_lines_only(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
     app = tmp_path / "app.json"
     app.write_text('{"id": "/a", "cmd": "sleep 9", "cpus": 0.1, "mem": 32}')

@@ -66,8 +66,6 @@ class Api:
         listener: socket.socket | None = None,
     ) -> None:
         self._listener = listener
-        addresses = {"ingress": config.ingress, "API": config.api}
-        own = {int(address.rpartition(":")[2]): part for part, address in addresses.items()}
         self._parts = Parts(
             config=config,
             store=store,
@@ -76,7 +74,7 @@ class Api:
             clock=clock,
             leader=leader,
             stop=stop,
-            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, own=own),
+            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, own=config.own_ports),
             stream=Stream(mirror=mirror, clock=clock),
             planner=Planner(clock),
             started=clock(),
@@ -131,6 +129,7 @@ class Api:
             for app, version in await self._parts.versions(prefix):
                 held.setdefault(app, []).append(version)
             await self._parts.wishes.prune(held)
+            await asyncio.sleep(0)  # where nothing goes, nothing was waited for
 
 
 async def _until_done(act: Callable[[], Awaitable[None]]) -> None:

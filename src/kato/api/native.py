@@ -1,7 +1,7 @@
 """What Marathon has no word for: `/v1/…`. JSON; times are epoch seconds."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from starlette.background import BackgroundTask
@@ -9,18 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from kato.api import asked
 from kato.api.answers import answer
 from kato.api.body import many, read_object
+from kato.api.foresee import foreseen, wait_in_words, wish_of
 from kato.api.logs import Logs
 from kato.api.parts import Parts, app_id
 from kato.api.problems import Problems
 from kato.api.version import kato_version
-from kato.api.wish import Wish, find
-from kato.api.wish.difference import differences
-from kato.language.shape import Malformed
-from kato.model.action import Wait
-from kato.model.errors import Fault, InvalidInput
+from kato.api.wish import find
+from kato.model.errors import InvalidInput
 from kato.model.frontend import Service, shape_of
 from kato.model.ids import absolute
 from kato.model.node import Node
@@ -92,25 +89,15 @@ class Native:
         """What a wish would change, and what the leader would do first; nothing is done."""
         body = await read_object(request)
         world, parts = self._parts.world, self._parts
-        wished = (await parts.wishes.plan(world, lambda world: _wish(world, body), force=True)).overlay(world)
-        before, after = await parts.planner.now(world), await parts.planner.instead(wished)
-        known = set(map(str, before.actions))
-        return answer(
-            {
-                "changes": [msgspec.structs.asdict(each) for each in differences(world, wished)],
-                "actions": [sentence for sentence in map(str, after.actions) if sentence not in known],
-                "waits": [_wait(wait) for wait in after.waits.values()],
-                "price_before": before.price_before,
-                "price_after": after.price_after,
-            }
-        )
+        wished = (await parts.wishes.plan(world, lambda world: wish_of(world, body), force=True)).overlay(world)
+        return answer(foreseen(world, wished, await parts.planner.now(world), await parts.planner.instead(wished)))
 
     async def why(self, request: Request) -> Response:
         """What an app is missing, and which refusal of which node it meets."""
         world, parts = self._parts.world, self._parts
         app = find.app(world, app_id(request))
         said = why(world, await parts.planner.now(world), app.id)
-        wait = _wait(said.wait) if said.wait else None
+        wait = wait_in_words(said.wait) if said.wait else None
         problems = Problems(world.borders).of(app)
         sentences = (*problems, *said.sentences)
         return answer({**msgspec.structs.asdict(said), "sentences": sentences, "wait": wait, "problems": problems})
@@ -152,21 +139,6 @@ class Native:
         )
         name = logs.find(str(request.path_params["id"]))
         return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
-
-
-def _wish(world: World, body: Json) -> Wish:
-    """`{group}` as a PUT of that group, `{apps}` as a PUT of those apps, whole."""
-    match body:
-        case {"group": dict(group), **rest} if not rest:
-            id = absolute(str(group.get("id", "/")))
-            return asked.update_group(world, id, cast(Json, group), {})
-        case {"apps": list(apps), **rest} if not rest:
-            return asked.update_all(world, apps, partial=False)
-    raise Malformed([Fault("/", 'must be {"group": {…}} or {"apps": […]}')])
-
-
-def _wait(wait: Wait) -> Json:
-    return {**msgspec.to_builtins(wait), "sentence": str(wait)}
 
 
 def _used(world: World) -> Mapping[str, Json]:

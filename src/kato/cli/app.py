@@ -15,7 +15,7 @@ COMMANDS = {
     "up": ("kato.cli.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C removes it."),
     "down": ("kato.cli.down:down", "Remove what a file deployed, or everything and the cell itself."),
     "plan": (
-        "kato.cli.change:plan",
+        "kato.cli.plan:plan",
         "Say what a file would change. Exit code: 0 nothing, 1 something, 2 error.",
     ),
     "ls": ("kato.cli.listing:ls", "List apps."),

@@ -92,7 +92,7 @@ def make_folder(config: Config) -> None:
     """Makes the folder of a cell where there is none. InvalidInput where it cannot be one."""
     try:
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(config.data, os.R_OK | os.W_OK | os.X_OK):
+        if not os.access(config.data, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         why = "it is a file" if isinstance(error, FileExistsError) else error.strerror

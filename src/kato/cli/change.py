@@ -1,4 +1,4 @@
-"""Changing what is there: plan, scale, restart, rm and rollback send a wish and show how it comes true."""
+"""Changing what is there: scale, restart, rm and rollback send a wish and show how it comes true."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,6 @@ from kato.cli.follow import until_gone, until_settled
 from kato.cli.live import View
 from kato.cli.names import find_app
 from kato.cli.place import HERE, WAIT, AppName, Place, Waiting
-from kato.cli.show import Output, document
 from kato.cli.usage import whole
 from kato.model.errors import NotFound
 
@@ -17,40 +16,6 @@ if TYPE_CHECKING:
     from kato.client import Accepted, Client
 
 Instances = Annotated[int, Parameter(converter=whole("INSTANCES", "tasks"))]
-
-
-async def plan(file: str = ".", /, *, output: Output = "table", place: Place = HERE) -> int:
-    """Say what a file would change. Exit code: 0 nothing, 1 something, 2 an error.
-
-    Parameters
-    ----------
-    file
-        A Compose or Marathon file, or a folder with one in it.
-    output
-        How to print: table (as sentences), json or yaml.
-    """
-    from kato.cli.source import load, warn
-
-    manifest = load(file)
-    warn(manifest)
-    async with place.client() as client:
-        found = await client.plan(manifest.plan_body)
-    changes = found.get("changes") or []
-    if output != "table":
-        document(found, output)
-        return 1 if changes else 0
-    if not changes:
-        print("Nothing would change.")
-        return 0
-    for change in changes:
-        print(change["sentence"])
-    for wait in found.get("waits") or ():
-        if wait.get("refusals"):
-            print(f"But {wait['sentence']}.")
-    before, after = found.get("price_before"), found.get("price_after")
-    if before is not None and after is not None:
-        print(f"${before:.4f} an hour before, ${after:.4f} after.")
-    return 1
 
 
 async def scale(app: AppName, instances: Instances, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:

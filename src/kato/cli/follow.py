@@ -131,7 +131,7 @@ def _done(app: Mapping[str, Any]) -> bool:
     """Whether it is settled, and its tasks have proved it: by health checks, or by having run for a moment."""
     now = time.time()
     return bool(app["settled"]) and (
-        app["checked"] or all(now - (task["started"] or now) >= STEADY for task in app["tasks"])
+        app["checked"] or all(abs(now - (task["started"] or now)) >= STEADY for task in app["tasks"])
     )
 
 

@@ -15,7 +15,7 @@ from typing import NoReturn, Self
 import msgspec
 
 from kato.model.errors import StoreFull, StoreRefused, StoreUnavailable
-from kato.store import Event, Events, KeyValue
+from kato.store import Event, Events, KeyValue, Range
 from kato.store.keys import FORMAT
 from kato.store.ledger import Ledger
 
@@ -148,6 +148,16 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def read(path: Path) -> Range:
+    """What stands in the file of a cell that does not run; nothing is changed. StoreRefused as for `open`."""
+    try:
+        return _look_over(path).range("")
+    except sqlite3.Error as error:
+        _translate(path, error)
+    except OSError as error:
+        raise StoreRefused(f"The store {path} cannot be read: {error.strerror}.") from error
 
 
 def _look_over(path: Path) -> Ledger:

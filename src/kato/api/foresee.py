@@ -1,0 +1,52 @@
+"""A World and the words of a wish come in; what it would change, and what the leader would do, comes out. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from kato.api import asked
+from kato.api.wish import Wish, draft
+from kato.api.wish.difference import differences
+from kato.language.shape import Malformed
+from kato.model.action import Plan, Wait
+from kato.model.errors import Fault
+from kato.model.ids import absolute
+from kato.model.world import World
+from kato.plan import Recall, decide
+
+Json = dict[str, Any]
+
+
+def wish_of(world: World, body: Json) -> Wish:
+    """`{group}` as a PUT of that group, `{apps}` as a PUT of those apps, whole."""
+    match body:
+        case {"group": dict(group), **rest} if not rest:
+            id = absolute(str(group.get("id", "/")))
+            return asked.update_group(world, id, cast(Json, group), {})
+        case {"apps": list(apps), **rest} if not rest:
+            return asked.update_all(world, apps, partial=False)
+    raise Malformed([Fault("/", 'must be {"group": {…}} or {"apps": […]}')])
+
+
+def foreseen(world: World, wished: World, before: Plan, after: Plan) -> Json:
+    """What lies between two Worlds, with the leader's plan for each of them."""
+    known = set(map(str, before.actions))
+    return {
+        "changes": [msgspec.structs.asdict(each) for each in differences(world, wished)],
+        "actions": [sentence for sentence in map(str, after.actions) if sentence not in known],
+        "waits": [wait_in_words(wait) for wait in after.waits.values()],
+        "price_before": before.price_before,
+        "price_after": after.price_after,
+    }
+
+
+def foresee(world: World, body: Json, now: float, own: Mapping[int, str]) -> Json:
+    """The same where no cell runs that could be asked. now: epoch seconds; own: the cell's own ports."""
+    wished = draft(world, wish_of(world, body), now, id="new", force=True, own=own).overlay(world)
+    return foreseen(world, wished, decide(world, now, Recall()), decide(wished, now, Recall()))
+
+
+def wait_in_words(wait: Wait) -> Json:
+    """A wait as JSON, and as a sentence."""
+    return {**msgspec.to_builtins(wait), "sentence": str(wait)}

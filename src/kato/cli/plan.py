@@ -1,0 +1,67 @@
+"""plan: a file goes in; what it would change comes out, whether the cell runs, has ended or never was."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from kato.cli import cell
+from kato.cli.place import HERE, Place
+from kato.cli.show import Output, document
+from kato.model.errors import Unavailable
+
+
+async def plan(file: str = ".", /, *, output: Output = "table", place: Place = HERE) -> int:
+    """Say what a file would change. Exit code: 0 nothing, 1 something, 2 an error. It starts nothing.
+
+    Parameters
+    ----------
+    file
+        A Compose or Marathon file, or a folder with one in it.
+    output
+        How to print: table (as sentences), json or yaml.
+    """
+    from kato.cli.source import load, warn
+
+    manifest = load(file)
+    warn(manifest)
+    found = await foreseen(manifest.plan_body, place)
+    changes = found.get("changes") or []
+    if output != "table":
+        document(found, output)
+        return 1 if changes else 0
+    if not changes:
+        print("Nothing would change.")
+        return 0
+    for change in changes:
+        print(change["sentence"])
+    for wait in found.get("waits") or ():
+        if wait.get("refusals"):
+            print(f"But {wait['sentence']}.")
+    before, after = found.get("price_before"), found.get("price_after")
+    if before is not None and after is not None:
+        print(f"${before:.4f} an hour before, ${after:.4f} after.")
+    return 1
+
+
+async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
+    """What a wish would change: by the cell that answers, else by what stands in its folder."""
+    config = place.config
+    async with place.client() as client:
+        if await client.ping():
+            return await client.plan(body)
+    if cell.held(config.data):  # its file says less than it knows
+        raise Unavailable(
+            f"A cell runs in {config.data} and does not answer at {config.api}. Name its address: --api, KATO_API."
+        )
+    from kato.api.foresee import foresee
+    from kato.store.cellfile import read
+    from kato.store.mirror import Mirror
+
+    mirror = Mirror()
+    if cell.lives(config.data):
+        print(f"kato: The cell in {config.data} has ended; this is what its apps would become.", file=sys.stderr)
+        mirror.reset(read(config.data / cell.STORE))
+    else:
+        print(f"kato: No cell lives in {config.data} yet: all of it is new.", file=sys.stderr)
+    return foresee(mirror.world(), dict(body), time.time(), config.own_ports)
