@@ -87,6 +87,9 @@ class Machine:
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 text = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return None
         except OSError:
             return None
         with suppress(ValueError):
@@ -101,7 +104,8 @@ class Machine:
             with urllib.request.urlopen(request, timeout=5) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
-            return error.code, error.read().decode(errors="replace")
+            with error:
+                return error.code, error.read().decode(errors="replace")
         except OSError as error:
             return 0, str(error)
 

