@@ -27,6 +27,7 @@ BENCHES = {
     "balancer": ["50"] if SHORT else ["200"],
     "store": [],
     "api": ["--seconds", "1"] if SHORT else ["--seconds", "3"],
+    "crowd": [],
     "simulation": [],
 }
 PROMISED = {
@@ -52,6 +53,7 @@ ASIDE = {
     "apps",
     "tasks",
     "clients",
+    "leaders",
 }
 
 

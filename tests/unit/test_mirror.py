@@ -1,6 +1,7 @@
 """The mirror: snapshot or events give the same World, a World never changes, and nothing is copied in vain."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -413,3 +414,21 @@ class TestFollow:
         await store.txn([], [Put(keys.node("n1"), b"{")])
         with pytest.raises(StoreRefused, match="nodes/n1"):
             await task
+
+
+def test_what_one_write_costs_does_not_grow_with_the_deployment_that_it_belongs_to() -> None:
+    few, many = (deploying(Writer(), count) for count in (20, 5_000))
+    assert many < 10 * few
+
+
+def deploying(writer: Writer, count: int) -> float:
+    """Seconds of processor time for a thousand pointers of a deployment of so many apps."""
+    apps = [builders.app(f"/a{n}") for n in range(count)]
+    target = {app.id: app.version for app in apps}
+    writer.write(*(version(app) for app in apps))
+    deployment = Deployment(id="d", version=builders.V1, original={}, target=target, started=0, settled=False)
+    writer.write(put(keys.deployment("d"), deployment))
+    began = time.process_time()
+    for n in range(1_000):
+        writer.write(put(keys.lock(f"/a{n % count}"), "d"))
+    return time.process_time() - began

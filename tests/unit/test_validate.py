@@ -186,6 +186,10 @@ def test_valid(more: dict[str, Any]) -> None:
         (bridge(PortMapping(host_port=-1)), "/container/portMappings(0)/hostPort"),
         (bridge(PortMapping(service_port=70000)), "/container/portMappings(0)/servicePort"),
         (bridge(PortMapping(name="a"), PortMapping(name="a")), "/container/portMappings(1)/name"),
+        (
+            bridge(PortMapping(service_port=80), PortMapping(service_port=80)),
+            "/container/portMappings(1)/servicePort",
+        ),
         (bridge(PortMapping(network_names=("x",))), "/container/portMappings(0)/networkNames"),
         ({"networks": (Network(mode="container/bridge"),), "ports": 1}, "/portDefinitions"),
         (bridge(PortMapping()) | {"networks": (Network(),)}, "/container/portMappings"),

@@ -1,5 +1,7 @@
 """What a change comes to: versions, ports, locks, pieces, the flip, what settles it, what is forgotten."""
 
+import zlib
+
 import msgspec
 import pytest
 
@@ -9,7 +11,7 @@ from kato.api.wish.draft import draft
 from kato.api.wish.flip import Batch, batches, flip, prepare, settling
 from kato.api.wish.ports import assign
 from kato.api.wish.versions import in_use, outdated
-from kato.model.app import App, Container, Network, PortMapping, UpgradeStrategy
+from kato.model.app import App, Container, Network, PortDefinition, PortMapping, UpgradeStrategy
 from kato.model.deployment import Deployment, GroupRecord, Kill
 from kato.model.errors import InvalidApp, InvalidInput, Locked
 from kato.model.ids import timestamp
@@ -229,6 +231,79 @@ def test_batches_keep_order_and_leave_room() -> None:
 
 
 def ported(id: str, *ports: int) -> App:
-    from kato.model.app import PortDefinition
-
     return app(id, port_definitions=tuple(PortDefinition(port=port) for port in ports))
+
+
+def routed(id: str, host: str, port: int = 0, path: str = "/", **labels: str) -> App:
+    named = {"HAPROXY_0_VHOST": host, "HAPROXY_0_PATH": path, **labels}
+    return msgspec.structs.replace(ported(id, port or zlib.crc32(id.encode()) % 1000 + 100), labels=named)
+
+
+def faults(look: World, *apps: App, own: dict[int, str] | None = None, **more: object) -> list[tuple[str, str]]:
+    wish = Wish(apps={each.id: fresh(each) for each in apps} | more)  # type: ignore[arg-type]
+    try:
+        draft(look, wish, NOW, id="d2", own=own)
+    except InvalidApp as error:
+        return [(fault.path, fault.message) for fault in error.faults]
+    return []
+
+
+def test_a_service_port_is_one_apps() -> None:
+    look = world(apps=[ported("/web", 8080)])
+    ((path, message),) = faults(look, ported("/api", 0, 8080))
+    assert path == "/portDefinitions(1)/port"
+    assert message.startswith("service port 8080 of /api belongs to /web; give /api another one")
+    assert faults(world(), ported("/web", 8080), ported("/api", 8080)), "nor can two of one wish have it"
+    assert not faults(look, ported("/api", 8080), **{"/web": None}), "but it passes on"
+    assert not faults(look, ported("/api", 8080), ported("/web", 8081))
+    assert faults(look, ported("/api", 0), ported("/b", 8080)), "a free one for one is no excuse for another"
+
+
+def test_a_service_port_that_the_balancer_does_not_serve_is_nobodys() -> None:
+    udp = app("/dns", port_definitions=(PortDefinition(port=8080, protocol="udp"),))
+    assert not faults(world(apps=[ported("/web", 8080)]), udp)
+
+
+def test_the_cells_own_ports_are_no_apps() -> None:
+    own = {8180: "API", 8181: "ingress"}
+    found = faults(world(), ported("/web", 8180, 8181), own=own)
+    assert [message.partition(";")[0] for _, message in found] == [
+        "service port 8180 of /web belongs to the cell's API",
+        "service port 8181 of /web belongs to the cell's ingress",
+    ]
+
+
+def test_a_host_with_its_path_is_one_apps() -> None:
+    look = world(apps=[routed("/web", "shop.localhost")])
+    ((path, message),) = faults(look, routed("/api", "x.localhost, Shop.localhost"))
+    assert (
+        path == "/labels/HAPROXY_0_VHOST" and "host shop.localhost with path / of /api belongs to /web" in message
+    )
+    assert not faults(look, routed("/api", "shop.localhost", path="/api"))
+    assert faults(world(apps=[routed("/a", "x.y", path="/b/")]), routed("/c", "x.y", path="/b"))
+
+
+def test_two_colours_of_one_deployment_group_share_their_host() -> None:
+    """marathon-lb's zdd starts the next colour beside the last one."""
+    blue, green = (
+        routed(id, "shop.localhost", HAPROXY_DEPLOYMENT_GROUP="shop") for id in ("/shop-blue", "/shop-green")
+    )
+    assert not faults(world(apps=[blue]), green)
+    assert faults(world(apps=[routed("/shop", "shop.localhost")]), green)
+
+
+def test_apps_that_share_a_port_since_long_ago_can_be_changed() -> None:
+    one, two = ported("/one", 8080), ported("/two", 8080)
+    assert not faults(world(apps=[one, two]), msgspec.structs.replace(one, instances=5))
+
+
+def test_a_port_that_was_given_makes_way_for_the_cells_own_and_for_what_may_come_back() -> None:
+    look = world(apps=[ported("/web", 10500)])
+    moved = assign({"/web": ported("/web", 0)}, look, "", (10500,))["/web"]
+    assert moved.ports[0].service != 10500
+    change = holding("/web", original={"/web": V1}, target={"/web": V2})
+    taken = [port for port in range(10001, 20001) if port != 10777]
+    old = ported("/web", 10777)
+    new = msgspec.structs.replace(ported("/web", 8080), version=V2)
+    rolling = world(apps=[new], old=[old], deployments=[change], nodes=[node(taken=tuple(taken))])
+    assert assign({"/new": ported("/new", 0)}, rolling, "", ())["/new"].ports[0].service == 10000

@@ -238,3 +238,30 @@ async def test_methods_and_media_types(cell: Cell) -> None:
     assert answer.status == 405
     head = await cell.call("HEAD", "/v2/apps")
     assert head.status == 200 and head.text == ""
+
+
+async def test_a_port_that_another_app_has_is_refused_with_its_name(cell: Cell) -> None:
+    """Marathon takes it, and its load balancer serves one of the two."""
+    await cell.deploy({"id": "/web", "cmd": "sleep 1", "instances": 0, "ports": [9080]})
+    own = int(cell.base.rpartition(":")[2])
+    for id, port, owner in (
+        ("/api", 9080, "/web"),
+        ("/api", own, "the cell's API"),
+        ("/b", 8181, "the cell's ingress"),
+    ):
+        refused = await cell.call("POST", "/v2/apps", {"id": id, "cmd": "sleep 1", "ports": [port]})
+        assert refused.status == 422 and refused.json == {
+            "message": "Object is not valid",
+            "details": [
+                {
+                    "path": "/portDefinitions(0)/port",
+                    "errors": [
+                        f"service port {port} of {id} belongs to {owner}; give {id} another one, or 0 for any "
+                        "that is free"
+                    ],
+                }
+            ],
+        }
+    apps = [{"id": name, "cmd": "sleep 1", "ports": [9090]} for name in ("a", "b")]
+    refused = await cell.call("PUT", "/v2/groups/pair", {"apps": apps})
+    assert refused.status == 422 and "/pair/b belongs to /pair/a" in refused.text

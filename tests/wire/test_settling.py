@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import threading
 from collections.abc import AsyncIterator
 from typing import Literal
 
@@ -15,7 +16,7 @@ from kato.api.wish.commit import TRIES
 from kato.api.wish.wish import Asked
 from kato.model.app import App
 from kato.model.deployment import Deployment
-from kato.model.errors import StoreUnavailable
+from kato.model.errors import InvalidApp, StoreUnavailable
 from kato.model.world import World
 from kato.store import Put, keys
 from kato.store.memory import FailAt, MemoryStore
@@ -107,6 +108,47 @@ async def test_two_apis_at_once_lose_nothing() -> None:
         )
         assert len(mirror.world().apps) == 40
         assert len({each.version for each in done}) == 40
+
+
+async def test_of_two_wishes_at_once_for_one_port_one_is_in_force() -> None:
+    store = MemoryStore()
+    async with mirrored(store) as mirror, mirrored(store) as other:
+
+        def add(name: str) -> Asked:
+            return lambda world: Wish(apps={name: app(name, ports=1, version="", version_info=None)})
+
+        done = await asyncio.gather(
+            wishes(store, mirror).commit(add("/one")),
+            wishes(store, other).commit(add("/two")),
+            return_exceptions=True,
+        )
+        (refused,) = [each for each in done if isinstance(each, BaseException)]
+        assert isinstance(refused, InvalidApp) and refused.faults[0].path == "/portDefinitions(0)/port"
+        assert len(mirror.world().apps) == 1
+
+
+async def test_a_crowd_costs_few_transactions_and_not_the_lead(start: Start) -> None:
+    cell = await start()
+    epoch, revision = cell.mirror.created(keys.LEADER), cell.mirror.revision
+    apps = [{"id": f"a{n}", "cmd": "sleep 1", "instances": 0, "ports": []} for n in range(1_000)]
+    made = await cell.call("PUT", "/v2/groups/crowd", {"apps": apps})
+    assert made.status == 200
+    await cell.over(made.deployment)
+    assert cell.mirror.revision - revision < 80, "versions, pointers with locks, and locks again: 62 each"
+    assert cell.mirror.created(keys.LEADER) == epoch
+
+
+async def test_a_wish_for_many_is_drafted_beside_the_event_loop() -> None:
+    store = MemoryStore()
+    async with mirrored(store) as mirror:
+        drafting: list[int] = []
+
+        def many(world: World) -> Wish:
+            drafting.append(threading.get_ident())
+            return Wish(apps={f"/a{n}": app(f"/a{n}", version="", version_info=None) for n in range(COUNT)})
+
+        await wishes(store, mirror).commit(many)
+        assert drafting and threading.get_ident() not in drafting
 
 
 async def test_a_group_of_many_apps_is_deployed_over_the_wire(start: Start) -> None:

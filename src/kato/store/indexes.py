@@ -80,27 +80,27 @@ class Grouped(Generic[V]):
 
 
 class Named:
-    """Which deployments name each app. It is not shown to anybody, and so never copied."""
+    """Who names a word: the deployments that name an app. It is not shown to anybody, and so never copied."""
 
     def __init__(self) -> None:
         self._ids: dict[str, set[str]] = {}
 
-    def of(self, app: str) -> Iterable[str]:
-        """The deployments that name an app."""
-        return self._ids.get(app, ())
+    def of(self, word: str) -> Iterable[str]:
+        """The ids that name a word."""
+        return self._ids.get(word, ())
 
-    def add(self, id: str, apps: Iterable[str]) -> None:
-        """A deployment names these."""
-        for app in apps:
-            self._ids.setdefault(app, set()).add(id)
+    def add(self, id: str, words: Iterable[str]) -> None:
+        """An id names these."""
+        for word in words:
+            self._ids.setdefault(word, set()).add(id)
 
-    def drop(self, id: str, apps: Iterable[str]) -> None:
-        """A deployment names these no more."""
-        for app in apps:
-            ids = self._ids[app]
+    def drop(self, id: str, words: Iterable[str]) -> None:
+        """An id names these no more."""
+        for word in words:
+            ids = self._ids[word]
             ids.discard(id)
             if not ids:
-                del self._ids[app]
+                del self._ids[word]
 
 
 class Specs:

@@ -49,6 +49,8 @@ class Mirror:
         """Locks in force: the deployment that holds each app."""
         self._named = Named()
         """Which deployments name each app."""
+        self._locked = Named()
+        """Which apps have a lock that names each deployment."""
         self._world: World | None = None
         self._order = itertools.count()
         self._awaited: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -176,12 +178,14 @@ class Mirror:
             case _ if room in self._flat:
                 self._flat[room].set(id, now.value if now else None)
                 if room == "locks":
+                    self._locked.drop(id, (before.value,) if before else ())
+                    self._locked.add(id, (now.value,) if now else ())
                     return (id,)
                 if room == "deployments":
                     was, named = (held.value.target if held else {} for held in (before, now))
                     self._named.drop(id, was)
                     self._named.add(id, named)
-                    return {**was, **named}
+                    return {*was, *named, *self._locked.of(id)}
         return ()
 
     def _overlay(self, apps: Iterable[str]) -> None:

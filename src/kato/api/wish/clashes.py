@@ -1,6 +1,6 @@
-"""A World and what is wished for go in; every service port and name that two would have comes out, as faults. Pure.
+"""A World and what is wished for go in; every port and name that two apps would have comes out, as faults. Pure.
 
-It is asked of the very World whose `wish/seq` the flip compares, so that of two wishes at the same moment the second
+It is asked of the World whose `wish/seq` the flip compares, so that of two wishes at the same moment the second
 sees the first. What stands is not refused: an app that shares a port since long ago can still be changed.
 """
 
@@ -27,13 +27,13 @@ class Claim(NamedTuple):
         if isinstance(self.what, int):
             return Fault(
                 self.path,
-                f"service port {self.what} of {app} is {owner}'s already; give {app} another one, or 0 for any "
+                f"service port {self.what} of {app} belongs to {owner}; give {app} another one, or 0 for any "
                 "that is free",
             )
         host, slash, path = self.what.partition("/")
         return Fault(
             self.path,
-            f"host {host} with path {slash}{path.rstrip('/')} of {app} is {owner}'s already; give {app} another "
+            f"host {host} with path {slash}{path.rstrip('/')} of {app} belongs to {owner}; give {app} another "
             "host, or a path of its own",
         )
 
