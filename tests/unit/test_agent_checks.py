@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from builders import app, task
-from fakes import EPOCH, FakeProbe, FakeRuntime, clock, run
+from fakes import FakeProbe, FakeRuntime, clock, run
 from kato.agent.checks import CheckedTask, Verdict, examine, hurried, is_ready, spread, watch_health
 from kato.agent.edge import Edge
 from kato.drivers.runtime import Launch
@@ -22,7 +22,7 @@ from scenes import Scene, passes
 def checked(spec: App, probe: FakeProbe, runtime: FakeRuntime | None = None) -> CheckedTask:
     of = task(spec)
     hands = runtime or FakeRuntime()
-    return CheckedTask(Assignment(of, spec, {}), hands, "127.0.0.1", EPOCH, False, probe, clock, Edge(of.id))
+    return CheckedTask(Assignment(of, spec, {}), hands, "127.0.0.1", 0.0, False, probe, clock, Edge(of.id))
 
 
 def look(check: HealthCheck, answers: dict[int, int | None], runtime: FakeRuntime | None = None) -> Verdict:
@@ -104,6 +104,27 @@ def test_a_command_that_cannot_be_run_is_a_failure_with_its_reason() -> None:
     check = HealthCheck(protocol="COMMAND", command=Command(value="true"))
 
     assert look(check, {}, runtime) == (False, "no such program: pg_isready")
+
+
+@pytest.mark.parametrize("step", [-300.0, 300.0])
+def test_a_step_of_the_wall_clock_makes_no_task_older_or_younger(step: float) -> None:
+    check = HealthCheck(grace_period_seconds=60, interval_seconds=10, max_consecutive_failures=1)
+    heard: list[Health] = []
+
+    async def scenario() -> None:
+        ahead = 0.0
+        task = checked(app(ports=2, health_checks=(check,)), FakeProbe())._replace(clock=lambda: clock() + ahead)
+        watching = asyncio.create_task(watch_health(task, 0, lambda _, health: heard.append(health)))
+        await asyncio.sleep(20)
+        ahead, before = step, len(heard)
+        await asyncio.sleep(20)
+        assert 2 <= len(heard) - before <= 20, "as often as before"
+        assert [health.consecutive_failures for health in heard] == [0] * len(heard), "its grace goes on"
+        await asyncio.sleep(60)
+        watching.cancel()
+
+    run(scenario())
+    assert heard[-1].consecutive_failures > 0, "and ends"
 
 
 def asked(

@@ -99,3 +99,11 @@ def test_drained(
     leaving = task(app(), id="mine", goal="drain", goal_since=100.0, goal_seq=5)
     borders = {f"b{n}": BorderAck(node=f"b{n}", seq=seq, sessions=sessions) for n, seq in enumerate(seqs)}
     assert drained(leaving, borders, dark, 100.0 + after, removed) is over
+
+
+def test_a_drain_does_not_last_longer_for_a_clock_that_was_set_back() -> None:
+    holding = {"n1": BorderAck(node="n1", seq=1, sessions={task(app()).id: 1})}
+    began = task(app(), goal="drain", goal_since=1000.0, goal_seq=1)
+    assert not drained(began, holding, frozenset(), 1001.0, removed=False)
+    assert not drained(began, holding, frozenset(), 999.5, removed=False)
+    assert drained(began, holding, frozenset(), 700.0, removed=False)

@@ -50,12 +50,14 @@ class Verdict(NamedTuple):
 
 
 class CheckedTask(NamedTuple):
-    """A running task as its checks see it. started: epoch seconds; adopted: it ran before this agent did."""
+    """A running task as its checks see it. born: its start on the loop's clock, so that no step of the wall clock
+    makes it older or younger; adopted: it ran before this agent did.
+    """
 
     wish: Assignment
     runtime: Runtime
     address: str
-    started: float
+    born: float
     adopted: bool
     probe: Probe
     clock: Callable[[], float]
@@ -68,7 +70,7 @@ class CheckedTask(NamedTuple):
     @property
     def age(self) -> float:
         """Seconds since it started."""
-        return self.clock() - self.started
+        return asyncio.get_running_loop().time() - self.born
 
 
 async def watch_health(task: CheckedTask, index: int, hear: Callable[[int, Health], None]) -> None:
@@ -84,7 +86,8 @@ async def watch_health(task: CheckedTask, index: int, hear: Callable[[int, Healt
         began = now()
         verdict = await examine(task, check)
         if verdict.ok is not None:
-            health = count(check, health, verdict.ok, verdict.cause, task.started, task.clock())
+            wall = task.clock()
+            health = count(check, health, verdict.ok, verdict.cause, wall - task.age, wall)
         if verdict.ok is not None or not verdict.cause:
             hear(index, health)
         if health.first_success is None and task.age < check.grace_period_seconds:

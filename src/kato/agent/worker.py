@@ -179,12 +179,13 @@ class Worker:
         self._group.create_task(self._hear_exit(self.runtime, self._found))
         if self.wish is None or self.wish.task.goal == "stop":
             return
-        started = self._found.started
+        started, now = self._found.started, self._context.clock()
+        age = max(0.0, now - (self.wish.task.created if started is None else started))
         task = CheckedTask(
             wish=self.wish,
             runtime=self.runtime,
             address=self._context.address,
-            started=self.wish.task.created if started is None else started,
+            born=asyncio.get_running_loop().time() - age,
             adopted=self._adopted,
             probe=self._context.probe,
             clock=self._context.clock,

@@ -12,6 +12,8 @@ from kato.model.task import TaskState
 
 STEADY = 60.0
 """Seconds of running after which earlier failures are forgiven."""
+STEP = 1.0
+"""Seconds by which clocks may differ before one counts as set back."""
 
 
 def delay(app: App, failures: int) -> float:
@@ -23,6 +25,13 @@ def delay(app: App, failures: int) -> float:
         return min(longest, app.backoff_seconds * app.backoff_factor ** (failures - 1))
     except OverflowError:
         return longest
+
+
+def longest_until(app: App, record: Launches, now: float) -> float:
+    """The latest time at which a delay that stands at `now` can end. A later one was written by a clock that has
+    been set back since.
+    """
+    return now + delay(app, record.failures) + STEP
 
 
 def failed(app: App, record: Launches, config: str, failure: Failure, ran: float) -> Launches:

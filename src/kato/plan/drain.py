@@ -7,6 +7,8 @@ from kato.model.task import Task
 
 DRAIN = 30.0
 """Seconds that a task may drain at most."""
+STEP = 1.0
+"""Seconds by which clocks may differ before one counts as set back."""
 DRAIN_REMOVED = 5.0
 """Seconds that a task of an app which is no longer wished for may drain at most."""
 
@@ -15,9 +17,10 @@ def drained(task: Task, borders: Mapping[str, BorderAck], dark: Set[str], now: f
     """Whether a draining task may be stopped.
 
     Either every border that is not dark has applied a view without it and holds no session for it, or it has
-    drained for as long as it may. now: epoch seconds.
+    drained for as long as it may; a drain that began later than `now` (the clock was set back) has, for all that
+    anybody knows. now: epoch seconds.
     """
-    if now >= drained_at_last(task, removed):
+    if now >= drained_at_last(task, removed) or task.goal_since > now + STEP:
         return True
     return all(
         ack.seq >= task.goal_seq and not ack.sessions.get(task.id)

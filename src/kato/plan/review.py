@@ -181,7 +181,7 @@ class _Reviewer:
             host=node.hostname if node else task.node,
             state=state,
             message=message,
-            time=time,
+            time=min(time, self.now),
         )
         ran = time - status.started if status.started is not None else 0.0
         return self._written(backoff.failed(self.app, self.record, task.config, failure, ran))
@@ -247,10 +247,11 @@ class _Reviewer:
         return [Clear("kill", kill.task, "the task is gone") for kill in moot]
 
     def _until(self) -> float | None:
-        """When the launch delay is over, where there is one."""
-        if self.app is None or self.record.config != self.app.config_version or self.record.until <= self.now:
+        """When the launch delay is over, where there is one. One that a clock set back would prolong is over."""
+        if self.app is None or self.record.config != self.app.config_version:
             return None
-        return self.record.until
+        until = self.record.until
+        return until if self.now < until <= backoff.longest_until(self.app, self.record, self.now) else None
 
     def _settled(self) -> bool:
         if self.app is None:
