@@ -43,6 +43,7 @@ def a_task(attempt: int = 1, state: str = "healthy", *, current: bool = True) ->
         "state": state,
         "current": current,
         "serves": state == "healthy",
+        "checks": "healthy",
         "health": None,
         "node": "n1",
         "ports": [31000 + attempt],
@@ -87,8 +88,10 @@ ROWS = [app_row(an_app(a_task()), ["http://vote.localhost:8181/"])]
 
 
 def test_a_task_is_listed_with_what_keeps_it() -> None:
-    row = task_row({**a_task(3, "unhealthy"), "health": "refused"}, "/voting/vote")
-    assert (row["task"], row["state"], row["health"]) == ("voting_vote.3", "unhealthy", "refused")
+    row = task_row({**a_task(3, "unhealthy"), "checks": "unhealthy", "health": "refused"}, "/voting/vote")
+    assert (row["task"], row["state"], row["health"]) == ("voting_vote.3", "unhealthy", "unhealthy: refused")
+    assert task_row(a_task(), "/voting/vote")["health"] == "healthy"
+    assert task_row({**a_task(state="running"), "checks": None}, "/voting/vote")["health"] is None
     assert row["started"] == "2027-01-15T08:00:00.000Z" and row["app"] == "/voting/vote"
     assert task_row({**a_task(), "started": None}, "/voting/vote")["started"] is None
 

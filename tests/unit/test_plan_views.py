@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from builders import V1, V2, app, node, status, task, world
+from kato.model.action import Plan
 from kato.model.app import Container, Docker, HealthCheck, PortDefinition, PortMapping, SecretRef, SecretSource
 from kato.model.deployment import Launches
 from kato.model.errors import NotFound
@@ -180,21 +181,64 @@ def test_why_names_the_filter_the_task_and_the_last_failure() -> None:
         tasks=[ill, fine],
         statuses=[fact, status(fine, alive=True)],
     )
-    found = why(cell, decide(cell, 0.0), "/web")
+    found = why(cell, decide(cell, 0.0), "/web", 0.0)
     assert (found.wished, found.healthy) == (3, 1)
     assert found.sentences == (
         "/web waits for 1 task: needs 2 cpus: 1 node.",
         "ill on n1 is not healthy: its HTTP check says connection refused.",
     )
     with pytest.raises(NotFound, match="App '/x' does not exist"):
-        why(cell, decide(cell, 0.0), "/x")
+        why(cell, decide(cell, 0.0), "/x", 0.0)
 
 
 def test_why_of_what_is_well_says_so() -> None:
     wish = app()
     mine = task(wish)
     cell = world(apps=[wish], nodes=[node()], tasks=[mine], statuses=[status(mine)])
-    assert why(cell, decide(cell, 0.0), "/web").sentences == ("1 of 1 tasks are healthy.",)
+    assert why(cell, decide(cell, 0.0), "/web", 0.0).sentences == ("1 of 1 tasks are healthy.",)
+
+
+def test_why_of_a_bad_rollout_says_who_serves_meanwhile() -> None:
+    checks = (HealthCheck(protocol="TCP", delay_seconds=15),)
+    old = app(instances=2, health_checks=checks)
+    new = app(instances=2, health_checks=checks, version=V2)
+    first, second, third = task(old, 1), task(old, 2), task(new, 3, created=100.0)
+    facts = [
+        status(first, alive=True),
+        status(second, alive=True),
+        status(third, health=(Health(cause="refused"),)),
+    ]
+    cell = world(apps=[new], old=[old], nodes=[node()], tasks=[first, second, third], statuses=facts)
+    found = why(cell, decide(cell, 0.0), "/web", 200.0)
+    assert found.healthy == 0
+    assert found.sentences == (
+        "web.3 on n1 is not healthy: its TCP check says refused.",
+        f"2 tasks of version {V1} still serve, until newer ones do.",
+    )
+    assert [(each.task, each.newest) for each in found.ailing] == [(third.id, True)]
+    sick = [status(first, health=(Health(cause="timeout"),)), *facts[1:]]
+    worse = why(
+        world(apps=[new], old=[old], nodes=[node()], tasks=[first, second], statuses=sick), Plan(), "/web", 0.0
+    )
+    assert worse.sentences[:2] == (
+        f"web.1 of version {V1} on n1 is not healthy: its TCP check says timeout.",
+        f"1 task of version {V1} still serves, until newer ones do.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (100.2, "is checked first 15 s after its start (HTTP): in 15 s."),
+        (114.5, "is checked first 15 s after its start (HTTP): in 1 s."),
+        (115.0, "waits for its first HTTP check, which may take 20 s."),
+    ],
+)
+def test_why_of_a_young_task_says_when_it_is_checked_first(now: float, said: str) -> None:
+    wish = app(health_checks=(HealthCheck(),))
+    mine = task(wish, created=100.0)
+    cell = world(apps=[wish], nodes=[node()], tasks=[mine], statuses=[status(mine, alive=False)])
+    assert why(cell, Plan(), "/web", now).sentences == (f"web.1 on n1 {said}",)
 
 
 def test_queue_tells_delay_from_lack_of_room() -> None:

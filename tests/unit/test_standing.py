@@ -56,6 +56,34 @@ def test_a_state_has_a_word(state: TaskState, word: str) -> None:
     assert told(of, status(of, state))[0] == word
 
 
+SINCE = msgspec.structs.replace(NEW, first_success=1.0, cause="refused")
+GRACE = msgspec.structs.replace(NEW, last_failure=1.0, cause="refused")
+
+
+@pytest.mark.parametrize(
+    ("state", "health", "checked", "word"),
+    [
+        (None, (), True, "waiting"),
+        (None, (), False, None),
+        (TaskState.STARTING, (), True, "waiting"),
+        (TaskState.RUNNING, (), True, None),
+        (TaskState.RUNNING, (NEW,), True, "waiting"),
+        (TaskState.RUNNING, (GRACE,), True, "waiting"),
+        (TaskState.RUNNING, (WELL, NEW), True, "waiting"),
+        (TaskState.RUNNING, (WELL, WELL), True, "healthy"),
+        (TaskState.RUNNING, (WELL, ILL), True, "unhealthy"),
+        (TaskState.RUNNING, (SINCE,), True, "unhealthy"),
+        (TaskState.KILLED, (WELL,), True, None),
+    ],
+)
+def test_what_checks_say_is_one_word(
+    state: TaskState | None, health: tuple[Health, ...], checked: bool, word: str | None
+) -> None:
+    of = task(CHECKED)
+    fact = status(of, state, health=health) if state else None
+    assert standing_task(of, fact, V1, checked=checked).checks == word
+
+
 def test_a_task_that_leaves_says_so() -> None:
     for goal, word in (("drain", "draining"), ("stop", "stopping")):
         of = task(CHECKED, goal=goal)
@@ -94,7 +122,7 @@ def test_after_a_rollback_to_an_older_configuration_the_newer_tasks_are_not_curr
     assert {each.attempt: each.current for each in found.tasks} == {1: True, 2: False}
     assert found.healthy == 1 and not found.settled
     look = world(apps=[back], tasks=[good, bad], statuses=[status(good), status(bad)], nodes=[node()])
-    assert why(look, decide(look, 0.0), back.id).healthy == found.healthy
+    assert why(look, decide(look, 0.0), back.id, 0.0).healthy == found.healthy
 
 
 def test_an_app_that_goes_is_told_until_it_is_gone() -> None:

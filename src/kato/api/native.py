@@ -19,7 +19,7 @@ from kato.api.version import kato_version
 from kato.api.wish import find
 from kato.model.errors import InvalidInput
 from kato.model.frontend import Service, shape_of
-from kato.model.ids import absolute
+from kato.model.ids import absolute, short_task
 from kato.model.node import Node
 from kato.model.world import World
 from kato.plan import frontends, why
@@ -43,6 +43,7 @@ class Native:
             Route("/v1/plan", self.plan, methods=["POST"]),
             Route("/v1/why/{id:path}", self.why, methods=["GET"]),
             Route("/v1/services", self.services, methods=["GET"]),
+            Route("/v1/kept", self.kept, methods=["GET"]),
             Route("/v1/logs/{id:path}", self.logs, methods=["GET"]),
         ]
 
@@ -96,7 +97,7 @@ class Native:
         """What an app is missing, and which refusal of which node it meets."""
         world, parts = self._parts.world, self._parts
         app = find.app(world, app_id(request))
-        said = why(world, await parts.planner.now(world), app.id)
+        said = why(world, await parts.planner.now(world), app.id, parts.clock())
         wait = wait_in_words(said.wait) if said.wait else None
         problems = Problems(world.borders).of(app)
         sentences = (*problems, *said.sentences)
@@ -120,6 +121,12 @@ class Native:
             }
         )
 
+    async def kept(self, request: Request) -> Response:
+        """The tasks that have gone and whose output is kept, the newest end last."""
+        found = sorted(await self._parts.calls.kept(), key=lambda each: each.ended or 0.0)
+        tasks = [{**msgspec.structs.asdict(each), "short": short_task(each.task)} for each in found]
+        return answer({"tasks": tasks})
+
     async def logs(self, request: Request) -> Response:
         """The output of a task, or of every task of an app, as lines of JSON."""
         query = request.query_params
@@ -137,7 +144,7 @@ class Native:
             follow=query.get("follow", "").lower() == "true",
             ended=self._parts.stream.closed,
         )
-        name = logs.find(str(request.path_params["id"]))
+        name = await logs.find(str(request.path_params["id"]))
         return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
 
 

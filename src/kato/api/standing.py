@@ -30,6 +30,7 @@ _WORDS = {
 class StandingTask(msgspec.Struct, frozen=True, kw_only=True):
     """How a task stands. short: as people call it, `voting_vote.3`. current: of the configuration wished for.
 
+    checks: what its health checks say, healthy, unhealthy, or waiting (for a first success); None without checks.
     health: why it does not serve, as its check says; None where it serves, or nothing is known yet.
     started: epoch seconds.
     """
@@ -40,6 +41,7 @@ class StandingTask(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     current: bool
     serves: bool
+    checks: str | None
     health: str | None
     node: str
     ports: tuple[int, ...]
@@ -111,7 +113,8 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
     config = app.config_version if app else None
     statuses = world.statuses.get(id, {})
     in_order = sorted(world.tasks.get(id, {}).values(), key=lambda task: (task.attempt, task.id))
-    tasks = tuple(standing_task(task, statuses.get(task.id), config) for task in in_order)
+    checked = bool(app and app.health_checks)
+    tasks = tuple(standing_task(task, statuses.get(task.id), config, checked=checked) for task in in_order)
     wished = app.instances if app else 0
     healthy = sum(task.serves and task.current for task in tasks)
     settled = app is not None and held is None and healthy == len(tasks) == wished
@@ -126,15 +129,15 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
         mem=app.mem if app else None,
         ports=tuple(port.service for port in app.ports) if app else (),
         version=app.version if app else None,
-        checked=bool(app and app.health_checks),
+        checked=checked,
         failure=_failure(world.launches, id),
         problems=problems.of(app) if app else (),
         tasks=tasks,
     )
 
 
-def standing_task(task: Task, status: Status | None, config: str | None) -> StandingTask:
-    """How a task stands. config: the configuration that is wished for."""
+def standing_task(task: Task, status: Status | None, config: str | None, *, checked: bool = False) -> StandingTask:
+    """How a task stands. config: the configuration that is wished for; checked: whether it has health checks."""
     serves = task.serves(status)
     ailing = next((check.cause for check in status.health if not check.alive), None) if status else None
     return StandingTask(
@@ -144,12 +147,26 @@ def standing_task(task: Task, status: Status | None, config: str | None) -> Stan
         state=_task_state(task, status, serves),
         current=task.config == config,
         serves=serves,
+        checks=_checks(status, checked and task.config == config),
         health=None if serves else ailing,
         node=task.node,
         ports=task.ports,
         started=status.started if status else None,
         version=task.version,
     )
+
+
+def _checks(status: Status | None, checked: bool) -> str | None:
+    """What the health checks of a task say. checked: whether it has some, should it not have said so yet."""
+    if status is None or not status.health:
+        begins = status is None or status.state in (TaskState.STAGING, TaskState.STARTING)
+        return "waiting" if checked and begins else None
+    if status.state.ended:
+        return None
+    if all(check.alive for check in status.health):
+        return "healthy"
+    failed = (not each.alive and (each.consecutive_failures or each.first_success) for each in status.health)
+    return "unhealthy" if any(failed) else "waiting"
 
 
 def _task_state(task: Task, status: Status | None, serves: bool) -> str:

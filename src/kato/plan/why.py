@@ -1,25 +1,45 @@
 """A World and the Plan that was found for it go in; why what is missing is missing comes out, in words."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
 
 from kato.model.action import Plan, Refusal, Wait
-from kato.model.app import App
+from kato.model.app import App, HealthCheck
 from kato.model.errors import NotFound
-from kato.model.ids import timestamp
-from kato.model.task import Status, Task, TaskState
+from kato.model.ids import short_task, timestamp
+from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import view
 
 
+class Ailing(msgspec.Struct, frozen=True, kw_only=True):
+    """A task that does not serve, and why not. newest: whether it is of the configuration that is wished for."""
+
+    task: str
+    node: str
+    version: str
+    newest: bool
+    reason: str
+
+    def __str__(self) -> str:
+        version = "" if self.newest else f" of version {self.version}"
+        return f"{short_task(self.task)}{version} on {self.node} {self.reason}"
+
+
 class Why(msgspec.Struct, frozen=True, kw_only=True):
-    """How an app stands. healthy: tasks that serve; sentences: what is missing, the most telling first."""
+    """How an app stands. healthy: tasks that serve; sentences: what is missing, the most telling first.
+
+    ailing: the tasks that do not serve, by their whole ids.
+    """
 
     app: str
     wished: int
     healthy: int
     sentences: tuple[str, ...]
+    ailing: tuple[Ailing, ...] = ()
     wait: Wait | None = None
 
 
@@ -38,19 +58,21 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
         return self.left <= 0
 
 
-def why(world: World, plan: Plan, id: str) -> Why:
-    """Why an app has not all its tasks. NotFound where there is no such app."""
+def why(world: World, plan: Plan, id: str, now: float) -> Why:
+    """Why an app has not all its tasks at `now` (epoch seconds). NotFound where there is no such app."""
     app = world.apps.get(id)
     if app is None:
         raise NotFound(f"App '{id}' does not exist. `kato ls` lists those that do.")
     tasks, statuses = world.tasks.get(id, {}), world.statuses.get(id, {})
     config = app.config_version
     healthy = sum(task.serves(statuses.get(task.id)) and task.config == config for task in tasks.values())
+    ailing = tuple(_ailments(world, app, now))
     return Why(
         app=id,
         wished=app.instances,
         healthy=healthy,
-        sentences=tuple(_sentences(world, plan, app, healthy)),
+        sentences=tuple(_sentences(world, plan, app, healthy, ailing)),
+        ailing=ailing,
         wait=plan.waits.get(id),
     )
 
@@ -66,15 +88,12 @@ def queue(world: World, plan: Plan, now: float) -> tuple[Queued, ...]:
     return tuple(found)
 
 
-def _sentences(world: World, plan: Plan, app: App, healthy: int) -> Iterator[str]:
+def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[Ailing, ...]) -> Iterator[str]:
     wait = plan.waits.get(app.id)
     if wait is not None:
         yield _sentence(str(wait))
-    tasks, statuses = world.tasks.get(app.id, {}), world.statuses.get(app.id, {})
-    for id in sorted(tasks):
-        ailing = _ailing(app, tasks[id], statuses.get(id))
-        if ailing:
-            yield _sentence(f"{id} on {tasks[id].node} {ailing}")
+    yield from (_sentence(str(each)) for each in ailing)
+    yield from _former(world, app)
     for deployment in world.deployments.values():
         if app.id in deployment.target and not deployment.cancelled:
             seen = view(deployment, world)
@@ -92,17 +111,49 @@ def _sentence(words: str) -> str:
     return words.rstrip(". ") + "."
 
 
-def _ailing(app: App, task: Task, status: Status | None) -> str | None:
-    """Why a task does not serve; None where it does."""
+def _ailments(world: World, app: App, now: float) -> Iterator[Ailing]:
+    statuses = world.statuses.get(app.id, {})
+    for _, task in sorted(world.tasks.get(app.id, {}).items()):
+        newest = task.config == app.config_version
+        spec = app if newest else world.spec(task.app, task.version)
+        reason = _ailment(spec, task, statuses.get(task.id), now)
+        if reason:
+            yield Ailing(task=task.id, node=task.node, version=task.version, newest=newest, reason=reason)
+
+
+def _ailment(app: App | None, task: Task, status: Status | None, now: float) -> str | None:
+    """Why a task does not serve; None where it does. app: as the task was launched from it."""
     if task.goal != "run":
         return f"is leaving: {task.reason}" if task.reason else "is leaving"
     if task.serves(status):
-        return "is of an older version" if task.config != app.config_version else None
+        return None
     if status is None or status.state is not TaskState.RUNNING:
         state = status.state if status else TaskState.STAGING
         message = f": {status.message}" if status and status.message else ""
         return f"is {state.removeprefix('TASK_').lower()}{message}"
-    for check, health in zip(app.health_checks, status.health, strict=False):
+    for check, health in zip(app.health_checks if app else (), status.health, strict=False):
         if not health.alive:
-            return f"is not healthy: its {check.protocol} check says {health.cause or 'nothing yet'}"
+            return _unwell(check, health, task.created if status.started is None else status.started, now)
     return "is not ready yet"
+
+
+def _unwell(check: HealthCheck, health: Health, started: float, now: float) -> str:
+    """What a check that has not passed says, or when it first will."""
+    if health.cause or health.last_failure is not None:
+        return f"is not healthy: its {check.protocol} check says {health.cause or 'no'}"
+    left = math.ceil(started + check.delay_seconds - now)
+    if left > 0:
+        return f"is checked first {check.delay_seconds:g} s after its start ({check.protocol}): in {left} s"
+    return f"waits for its first {check.protocol} check, which may take {check.timeout_seconds:g} s"
+
+
+def _former(world: World, app: App) -> Iterator[str]:
+    """Who serves in place of what a rollout brings, by version."""
+    statuses = world.statuses.get(app.id, {})
+    tasks = world.tasks.get(app.id, {}).values()
+    old = [each for each in tasks if each.config != app.config_version and each.serves(statuses.get(each.id))]
+    for version, count in sorted(Counter(task.version for task in old).items()):
+        serve = (
+            f"task of version {version} still serves" if count == 1 else f"tasks of version {version} still serve"
+        )
+        yield f"{count} {serve}, until newer ones do."
