@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from fakes import run
 from kato.border import Border
 from kato.drivers.balancer import Options
-from kato.model.errors import DriverError, NoLeader
+from kato.model.errors import DriverError, Unavailable
 from kato.model.frontend import BorderAck, Frontends, Server, Service, shape_of
 
 
@@ -244,7 +244,7 @@ def test_a_lost_link_is_dialled_again_and_the_view_stays() -> None:
     async def main() -> None:
         async with Stage() as stage:
             stage.balancer.sessions = {"t1": 1}
-            stage.send(view(1, drain="t1"), *[NoLeader("nobody leads")] * 8)
+            stage.send(view(1, drain="t1"), *[Unavailable("nobody leads")] * 8)
             await asyncio.sleep(60)
             gaps = [after - before for before, after in zip(stage.link.dials, stage.link.dials[1:], strict=False)]
             assert len(gaps) == 8 and gaps == sorted(gaps) and max(gaps) <= 5.0
@@ -259,7 +259,7 @@ def test_a_lost_link_is_dialled_again_and_the_view_stays() -> None:
 def test_what_could_not_be_said_is_said_when_the_master_answers_again() -> None:
     async def main() -> None:
         async with Stage() as stage:
-            stage.link.deaf = NoLeader("nobody leads")
+            stage.link.deaf = Unavailable("nobody leads")
             stage.send(view(1))
             await asyncio.sleep(20)
             assert stage.link.said == [] and stage.balancer.applied

@@ -7,9 +7,8 @@ KatoError
 ├── Conflict           it is locked, exists already, or changed meanwhile
 │   └── Locked         a running deployment holds it; carries that deployment's id
 ├── Unavailable        a part that is needed does not answer; trying again may help
-│   ├── StoreUnavailable
-│   │   └── StoreFull  its disk is full; nothing was written       (HTTP 507)
-│   └── NoLeader
+│   └── StoreUnavailable
+│       └── StoreFull  its disk is full; nothing was written       (HTTP 507)
 ├── StoreRefused       the store's file is corrupt, newer, locked, or the transaction too large
 │   ├── TxnTooLarge
 │   └── Compacted      a watch asked for a revision that is gone: relist
@@ -81,10 +80,6 @@ class StoreUnavailable(Unavailable):
 
 class StoreFull(StoreUnavailable):
     """The disk is full; nothing was written."""
-
-
-class NoLeader(Unavailable):
-    """No master leads at the moment."""
 
 
 class StoreRefused(KatoError):
