@@ -10,7 +10,7 @@ import msgspec
 
 from kato.drivers.runtime import Exit, Found, Launch, Options
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import AgentCalls, Assignments, Output
+from kato.model.link import AgentCalls, Assignments, Kept, Output
 from kato.model.node import Node
 from kato.model.task import Status, TaskState
 from kato.sim.clock import EPOCH, run
@@ -80,6 +80,9 @@ class FakeRuntime:
         self._check()
         self.tasks.pop(task, None)
         self.removed.append(task)
+
+    async def kept(self) -> Sequence[Kept]:
+        return [Kept(task, None, None, "It has gone.") for task in self.removed]
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
         self._check()

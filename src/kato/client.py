@@ -102,6 +102,10 @@ class Client:
         """How every app in a group, and each of its tasks, stands; those that are going still, too."""
         return _items(await self._get("/v1/apps", [("group", group)]), "apps")
 
+    async def kept(self) -> list[Json]:
+        """The tasks that have gone and whose output is kept, the newest end last."""
+        return _items(await self._get("/v1/kept"), "tasks")
+
     async def versions(self, app: str) -> list[str]:
         """An app's versions, the newest first."""
         found: list[str] = (await self._get(f"/v2/apps{app}/versions"))["versions"]

@@ -133,11 +133,15 @@ class RuntimeContract:
             await runtime.remove(TASK)
 
     async def test_a_removed_task_is_forgotten_and_its_output_kept(self, runtime: Runtime) -> None:
-        await run(runtime, "echo last words")
+        await run(runtime, "echo last words; exit 3")
+        assert list(await runtime.kept()) == []
         await runtime.remove(TASK)
         await runtime.remove(TASK)
         assert await runtime.found() == {}
         assert await said(runtime) == "last words\n"
+        (kept,) = await runtime.kept()
+        assert kept.task == TASK and kept.message == "It exited with code 3."
+        assert kept.started is not None and kept.ended is not None and kept.started <= kept.ended
 
     async def test_tasks_outlive_the_driver(self, options: Options) -> None:
         first = await self.open(options)

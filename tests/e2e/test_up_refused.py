@@ -1,6 +1,7 @@
 """`kato up` says that all is as wished only where it is: what cannot be reached, crashes or is removed, is not."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -118,6 +119,21 @@ def test_a_program_that_is_not_there_is_told_while_it_is_waited_for(machine: Mac
     assert line.split(maxsplit=2)[2].startswith("no-such-program cannot be run: No such file or directory.")
     assert "no-such-program cannot be run" in machine.kato("why", "absent")
     machine.kato("rm", "absent", "--force")
+
+
+def test_a_task_that_has_ended_is_read_by_its_short_name(machine: Machine) -> None:
+    file = written(machine, "brief", cmd="echo first words; sleep 1000", portDefinitions=[{"port": 0}])
+    machine.kato("up", str(file), "-d")
+    (task,) = json.loads(machine.kato("ps", "brief", "-o", "json"))
+    assert task["task"] == "brief.1" and task["pid"] == machine.pid(task["id"])
+    os.kill(task["pid"], signal.SIGKILL)
+    machine.until(lambda: [each["id"] for each in machine.tasks("/brief")] not in ([], [task["id"]]), 20)
+    said = machine.kato("logs", "brief.1")
+    assert "brief.1 | first words\n" in said
+    assert "kato: brief.1 has ended at 20" in said and "It was ended by signal 9 (SIGKILL)." in said
+    assert machine.kato("logs", task["id"]) == said
+    assert "There is no app 'brief.9'" in machine.kato("logs", "brief.9", code=1)
+    machine.kato("rm", "brief")
 
 
 def test_python_is_found_though_no_environment_is_activated(tmp_path: Path) -> None:

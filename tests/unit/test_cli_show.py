@@ -46,6 +46,7 @@ def a_task(attempt: int = 1, state: str = "healthy", *, current: bool = True) ->
         "checks": "healthy",
         "health": None,
         "node": "n1",
+        "pid": 4000 + attempt,
         "ports": [31000 + attempt],
         "started": 1_800_000_000.0,
         "version": "2026-01-02T00:00:00.000Z",
@@ -91,6 +92,7 @@ def test_a_task_is_listed_with_what_keeps_it() -> None:
     row = task_row({**a_task(3, "unhealthy"), "checks": "unhealthy", "health": "refused"}, "/voting/vote")
     assert (row["task"], row["state"], row["health"]) == ("voting_vote.3", "unhealthy", "unhealthy: refused")
     assert task_row(a_task(), "/voting/vote")["health"] == "healthy"
+    assert row["pid"] == 4003
     assert task_row({**a_task(state="running"), "checks": None}, "/voting/vote")["health"] is None
     assert row["started"] == "2027-01-15T08:00:00.000Z" and row["app"] == "/voting/vote"
     assert task_row({**a_task(), "started": None}, "/voting/vote")["started"] is None

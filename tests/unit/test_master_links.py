@@ -1,7 +1,7 @@
 """The links' server ends, on the real store and mirror: what is assigned, what is written down, what is fenced."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from builders import app, node, status, task
 from kato.master.agents import Agents
 from kato.master.borders import Borders
 from kato.model.errors import NotFound, Unavailable
-from kato.model.link import Assignments, Output
+from kato.model.link import Assignments, Kept, Output
 from kato.model.task import Status, Task, TaskState
 from kato.store import Delete, Op, Put, keys
 from kato.store.memory import MemoryStore
@@ -26,6 +26,9 @@ class Calls:
 
     def __init__(self, task: str) -> None:
         self.task = task
+
+    async def kept(self) -> Sequence[Kept]:
+        return [Kept(self.task, 1.0, 2.0, "It exited with code 3.")]
 
     async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
         if task != self.task:
@@ -166,6 +169,7 @@ async def test_output_of_a_forgotten_task_is_asked_of_every_agent() -> None:
             await anext(link)
         found = [piece.data async for piece in here.agents.output("b", "stdout", tail=None, follow=False)]
         assert found == [b"hello"]
+        assert [each.task for each in await here.agents.kept()] == ["a", "b"]
         with pytest.raises(NotFound, match="No node that answers has the output of a task 'c'"):
             await anext(here.agents.output("c", "stdout", tail=None, follow=False))
 

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,14 @@ import msgspec
 from builders import node
 from kato.model.errors import NotFound
 from kato.model.frontend import BorderAck
-from kato.model.link import Output
+from kato.model.link import Kept, Output
 from kato.model.task import Health, Status, Task, TaskState
 from kato.store import Put, keys
 from kato.store.memory import MemoryStore
 from kato.store.mirror import Mirror
 
 DEADLINE = 10.0
+GONE = "old.instance-1f0c._app.7"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class Machine:
             **more,
         )
         await self.store.txn([], [Put(keys.status(task.node, task.id), keys.encode(status))])
+
+    async def kept(self) -> Sequence[Kept]:
+        """One task that has gone."""
+        return [Kept(GONE, 1.0, 2.0, "It exited with code 3.")]
 
     async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
         """What every task of this machine has written."""

@@ -7,7 +7,7 @@ import socket
 import aiohttp
 import msgspec
 import pytest
-from cells import DEADLINE, Cell
+from cells import DEADLINE, GONE, Cell
 
 from kato.api.server import listen
 from kato.model.errors import InvalidInput
@@ -129,6 +129,13 @@ async def test_what_the_balancer_cannot_serve_is_told_everywhere(cell: Cell) -> 
     assert (await cell.get("/v1/why/b"))["problems"] == []
     assert [each["problems"] for each in (await cell.get("/v1/nodes"))["nodes"]] == [[problem]]
     assert [each["problems"] for each in (await cell.get("/v1/apps"))["apps"]] == [[problem], []]
+
+
+async def test_a_task_that_has_gone_is_told_while_its_output_is_kept(cell: Cell) -> None:
+    kept = {"task": GONE, "short": "old.7", "started": 1.0, "ended": 2.0, "message": "It exited with code 3."}
+    assert (await cell.get("/v1/kept"))["tasks"] == [kept]
+    assert f"hello from {GONE}" in (await cell.call("GET", f"/v1/logs/{GONE}")).text
+    assert (await cell.call("GET", "/v1/logs/old.instance-1f0c._app.8")).status == 404
 
 
 async def test_output_is_streamed_as_lines(cell: Cell) -> None:

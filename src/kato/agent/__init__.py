@@ -5,7 +5,7 @@ the store. Tasks outlive it: when it ends they go on, and the next agent adopts 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from kato.agent.report import Reporter
 from kato.agent.worker import Context, Worker
 from kato.drivers.runtime import Found, Runtime
 from kato.model.errors import DriverError, NotFound, Unavailable
-from kato.model.link import AgentLink, Assignment, Assignments, Output
+from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
 
 SURVEY_EVERY = 5.0
@@ -81,6 +81,10 @@ class Agent:
             except NotFound:
                 continue
         raise NotFound(f"Node {self._node.id} has no output of a task {task!r}.")
+
+    async def kept(self) -> Sequence[Kept]:
+        """The tasks that have gone and whose output is kept (AgentCalls)."""
+        return [each for runtime in self._runtimes.values() for each in await runtime.kept()]
 
     def _knowing(self, task: str) -> tuple[Runtime, ...]:
         worker = self._workers.get(task)

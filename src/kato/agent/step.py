@@ -153,6 +153,7 @@ def _status(
         state=state,
         seq=look.status.seq if look.status else 0,
         started=look.found.started if look.found else None,
+        pid=look.found.pid if look.found else None,
         ended=ended,
         exit_code=exit_code,
         signal=signal,

@@ -39,8 +39,8 @@ class Logs:
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._reading: set[str] = set()
 
-    def find(self, name: str) -> str:
-        """The task of that id, or the app of that path. NotFound. The one that failed last is known, too."""
+    async def find(self, name: str) -> str:
+        """The task of that id, also one that has gone and is kept, or the app of that path. NotFound."""
         world = self._mirror.world()
         failed = (each.last_failure for each in world.launches.values())
         if any(name in tasks for tasks in world.tasks.values()) or any(
@@ -50,6 +50,8 @@ class Logs:
         id = absolute("/" + name)
         if id in world.apps or id in world.tasks:
             return id
+        if any(each.task == name for each in await self._calls.kept()):
+            return name
         raise NotFound(f"There is neither an app nor a task {name!r}")
 
     async def lines(self, name: str) -> AsyncIterator[bytes]:

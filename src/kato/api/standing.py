@@ -30,6 +30,7 @@ _WORDS = {
 class StandingTask(msgspec.Struct, frozen=True, kw_only=True):
     """How a task stands. short: as people call it, `voting_vote.3`. current: of the configuration wished for.
 
+    pid: of its first process on its node; None where it has none.
     checks: what its health checks say, healthy, unhealthy, or waiting (for a first success); None without checks.
     health: why it does not serve, as its check says; None where it serves, or nothing is known yet.
     started: epoch seconds.
@@ -44,6 +45,7 @@ class StandingTask(msgspec.Struct, frozen=True, kw_only=True):
     checks: str | None
     health: str | None
     node: str
+    pid: int | None
     ports: tuple[int, ...]
     started: float | None
     version: str
@@ -150,6 +152,7 @@ def standing_task(task: Task, status: Status | None, config: str | None, *, chec
         checks=_checks(status, checked and task.config == config),
         health=None if serves else ailing,
         node=task.node,
+        pid=status.pid if status else None,
         ports=task.ports,
         started=status.started if status else None,
         version=task.version,

@@ -92,7 +92,7 @@ def app_row(app: dict[str, Any], urls: list[str]) -> dict[str, Any]:
 def task_row(task: dict[str, Any], app: str) -> dict[str, Any]:
     """One task for `kato ps`."""
     started = task["started"]
-    same = ("state", "node", "ports", "version", "current", "id")
+    same = ("state", "node", "pid", "ports", "version", "current", "id")
     row = {"task": task["short"], "app": app, "started": None if started is None else timestamp(started)}
     row["health"] = ": ".join(filter(None, (task["checks"], task["health"]))) or None
     return row | {key: task[key] for key in same}

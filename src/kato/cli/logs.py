@@ -10,10 +10,11 @@ from kato.cli.names import find_task
 from kato.cli.place import HERE, Place
 from kato.cli.show import coloured, harmless
 from kato.cli.usage import whole
-from kato.model.ids import short_task
+from kato.model.errors import NotFound
+from kato.model.ids import short_task, timestamp
 
 if TYPE_CHECKING:
-    from kato.client import LogPiece
+    from kato.client import Client, LogPiece
 
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Of terminals (ECMA-48), one a task in turn."""
@@ -32,7 +33,7 @@ async def logs(
     Parameters
     ----------
     name
-        An app (`vote`, `/voting/vote`) or a task (`vote.3`, or its whole id).
+        An app (`vote`, `/voting/vote`) or a task (`vote.3`, or its whole id), also one that has ended lately.
     follow
         Go on with what comes, until Ctrl-C.
     tail
@@ -41,10 +42,30 @@ async def logs(
     async with place.client() as client:
         apps = {each["id"]: each for each in await client.apps()}
         tasks = [task["id"] for app in apps.values() for task in app["tasks"]]
+        try:
+            found = find_task(name, tasks, apps)
+        except NotFound:
+            ended = await _ended(client, name)
+            if ended is None:
+                raise
+            found = ended
         lines = Lines(print)
-        async for piece in client.logs(find_task(name, tasks, apps), tail=tail, follow=follow):
+        async for piece in client.logs(found, tail=tail, follow=follow):
             lines.feed(piece)
         lines.end()
+
+
+async def _ended(client: "Client", name: str) -> str | None:
+    """The task of that name that has gone, if its output is kept; it is said how it ended."""
+    kept = {each["short"]: each for each in await client.kept()}  # of two that are called alike, the newer
+    try:
+        found = find_task(name, [each["task"] for each in kept.values()], ())
+    except NotFound:
+        return None
+    task = kept[short_task(found)]
+    when = f" at {timestamp(task['ended'])}" if task["ended"] else ""
+    print(f"kato: {task['short']} has ended{when}. {task['message']}", file=sys.stderr)
+    return found
 
 
 class Lines:

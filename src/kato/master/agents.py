@@ -5,14 +5,15 @@ the same words to it.
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import structlog
 
-from kato.model.errors import Compacted, NotFound, StoreUnavailable, Unavailable
-from kato.model.link import AgentCalls, Assignment, Assignments, Output
+from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
+from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
 from kato.model.task import Status, Task
 from kato.plan import environment
@@ -164,6 +165,14 @@ class Agents:
             except NotFound:
                 continue
         raise NotFound(f"No node that answers has the output of a task {task!r}.")
+
+    async def kept(self) -> Sequence[Kept]:
+        """What every agent that answers keeps of tasks that have gone (AgentCalls, for the api)."""
+        found: list[Kept] = []
+        for each in list(self._streams.values()):
+            with contextlib.suppress(Unavailable, DriverError):
+                found += await each.calls.kept()
+        return found
 
     # -- facts up -------------------------------------------------------------------------------------------
 

@@ -54,8 +54,24 @@ class Output(msgspec.Struct, frozen=True):
     data: bytes
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A task that was removed and whose output is kept. started, ended: epoch seconds, None where unknown.
+
+    message: how it ended, as a sentence.
+    """
+
+    task: str
+    started: float | None
+    ended: float | None
+    message: str
+
+
 class AgentCalls(Protocol):
     """What a master may ask of an agent over its link."""
+
+    async def kept(self) -> Sequence[Kept]:
+        """The tasks that have gone and whose output can still be asked for."""
+        ...
 
     def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
         """The output of a task (`stdout` or `stderr`), its last `tail` lines first; NotFound if unknown."""

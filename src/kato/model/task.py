@@ -80,7 +80,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about one task from its node. `seq` rises with each; an older one never replaces a newer.
 
-    started, ended: epoch seconds. exit_code and signal: never both; neither, when ended, means unknown.
+    started, ended: epoch seconds. pid: of its first process, on its node. exit_code and signal: never both;
+    neither, when ended, means unknown.
     health: one entry a health check, in the app's order; empty where the app has none.
     ready: latched once all readiness checks passed (at once where there are none).
     """
@@ -91,6 +92,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     state: TaskState
     seq: int
     started: float | None = None
+    pid: int | None = None
     ended: float | None = None
     exit_code: int | None = None
     signal: int | None = None

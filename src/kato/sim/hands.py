@@ -1,14 +1,14 @@
 """The fake hands of one life of Káto: what its drivers are asked flows in, and reaches its simulated machine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
 from kato.drivers import balancer, runtime
 from kato.drivers.runtime import Exit, Found, Launch
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
-from kato.model.link import Output
+from kato.model.link import Kept, Output
 from kato.sim.machine import Machine, Process
 
 AGAIN = 0.5
@@ -77,6 +77,9 @@ class FakeRuntime:
     async def remove(self, task: str) -> None:
         await self._works()
         self._machine.processes.pop(task, None)
+
+    async def kept(self) -> Sequence[Kept]:
+        return ()
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
         await self._works()

@@ -3,14 +3,14 @@
 A driver owns a folder (`sandboxes`) and everything in it. What it started outlives Káto; `found` adopts it.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
 import msgspec
 
 from kato.model.app import App
-from kato.model.link import Output
+from kato.model.link import Kept, Output
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +90,10 @@ class Runtime(Protocol):
 
     async def remove(self, task: str) -> None:
         """Removes an ended task's record; its output is kept for a while."""
+        ...
+
+    async def kept(self) -> Sequence[Kept]:
+        """The removed tasks whose output is still kept."""
         ...
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:

@@ -18,7 +18,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,7 +43,7 @@ from kato.drivers.runtime.sandbox import (
 )
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.errors import DriverError, DriverMissing, NotFound
-from kato.model.link import Output
+from kato.model.link import Kept, Output
 
 ROTATE = 10 << 20
 """Bytes of a full output file."""
@@ -208,6 +208,11 @@ class Driver:
             self._insistence.forget(task)
             await self._in_thread(self._remove, record)
 
+    async def kept(self) -> Sequence[Kept]:
+        """Those of the last day, 20 of one app at most, with how they ended."""
+        with _translated("What is kept of tasks cannot be read"):
+            return await self._in_thread(self._list_kept)
+
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
         """Runs a command with the task's user, environment, folder and limits; 128 + n where signal n ended it."""
         record = self._record(task)
@@ -353,6 +358,9 @@ class Driver:
         self._limits.remove(record.task)
         if record.exists:
             delete(record.folder)
+
+    def _list_kept(self) -> Sequence[Kept]:
+        return [Record(each).kept(self._boot) for each in (self._options.folder / ".kept").iterdir()]
 
     def _remove(self, record: Record) -> None:
         kept = self._options.folder / ".kept"

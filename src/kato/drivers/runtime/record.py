@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from kato.drivers.runtime import Exit
+from kato.model.link import Kept
 
 _T = TypeVar("_T")
 
@@ -133,6 +134,16 @@ class Record:
     def ended(self) -> Ended | None:
         """How it ended; None where nobody wrote it."""
         return self._read("ended", Ended)
+
+    def kept(self, boot: str) -> Kept:
+        """What is known of the task once it was removed. boot: the kernel's boot id now."""
+        started, ended = self.started(), self.ended()
+        return Kept(
+            self.task,
+            started.time if started else None,
+            ended.ended if ended else None,
+            exit_of(started, ended, boot).message,
+        )
 
     def _read(self, name: str, type: type[_T]) -> _T | None:
         # A damaged file (a failing disk) tells nothing, which is what None says.
