@@ -13,15 +13,13 @@ from hypothesis import strategies as st
 import builders
 from kato.model.app import App
 from kato.model.deployment import Deployment, Record
-from kato.model.errors import Compacted, StoreRefused, StoreUnavailable
+from kato.model.errors import Compacted, StoreRefused
 from kato.model.task import Task, TaskState
 from kato.model.world import World
 from kato.store import Delete, Events, KeyValue, Op, Put, Range, keys
 from kato.store.changes import Change
-from kato.store.engine import Engine
 from kato.store.ledger import Ledger
-from kato.store.memory import MemoryStore
-from kato.store.mirror import Mirror, follow
+from kato.store.mirror import Mirror
 
 WEB1, WEB2 = builders.app("/web"), builders.app("/web", version=builders.V2)
 API1 = builders.app("/api")
@@ -105,7 +103,7 @@ def test_a_world_holds_what_was_written(writer: Writer) -> None:
     writer.wish(WEB1)
     node = builders.node()
     writer.write(put(keys.node("n1"), node), put(keys.PLAN_SEQ, 7), put(keys.WISH_SEQ, 3))
-    events = writer.write(place(task), report(task, alive=True), put(keys.link("n1"), "m1"))
+    events = writer.write(place(task), report(task, alive=True))
     mirror = writer.mirror
     world = mirror.world(dark={"n1"})
     assert events and world.revision == mirror.revision == events.revision
@@ -113,7 +111,6 @@ def test_a_world_holds_what_was_written(writer: Writer) -> None:
     assert (world.apps, world.nodes, world.dark) == ({"/web": WEB1}, {"n1": node}, {"n1"})
     assert world.tasks == {"/web": {task.id: task}}
     assert world.statuses == {"/web": {task.id: builders.status(task, alive=True)}}
-    assert mirror.links == {"n1": "m1"}
     assert mirror.get(keys.task("n1", task.id)) == task
     assert mirror.get(keys.version("/web", builders.V1)) == WEB1
 
@@ -298,7 +295,7 @@ async def test_a_subscriber_gets_every_change_decoded(writer: Writer) -> None:
         writer.write(Delete(keys.node("n1")))
         first = await anext(changes)
         assert first == (2, (Change(keys.PLAN_SEQ, None, 1), Change(keys.node("n1"), None, node)))
-        second, third = changes.drain()
+        second, third = await anext(changes), await anext(changes)
         assert second.items[1] == Change(keys.version("/web", builders.V1), None, WEB1)
         assert third == (4, (Change(keys.node("n1"), node, None),))
         waiting = asyncio.ensure_future(anext(changes))
@@ -314,7 +311,7 @@ async def test_a_reset_tells_subscribers_only_what_it_changed(writer: Writer) ->
     writer.write(put(keys.PLAN_SEQ, 2), Delete(keys.node("n1")))
     with behind.changes() as changes:
         behind.reset(writer.ledger.range(""))
-        [told] = changes.drain()
+        told = await anext(changes)
     assert told == (3, (Change(keys.node("n1"), builders.node(), None), Change(keys.PLAN_SEQ, 1, 2)))
 
 
@@ -324,7 +321,7 @@ async def test_a_slow_subscriber_is_dropped_and_the_others_go_on(writer: Writer)
         writer.write(put(keys.PLAN_SEQ, n))
     with pytest.raises(Compacted, match="fell 2 changes behind"):
         await anext(slow)
-    assert [changes.revision for changes in fast.drain()] == [2, 3, 4]
+    assert [(await anext(fast)).revision for _ in range(3)] == [2, 3, 4]
 
 
 async def test_a_subscription_that_is_closed_ends(writer: Writer) -> None:
@@ -334,7 +331,7 @@ async def test_a_subscription_that_is_closed_ends(writer: Writer) -> None:
     changes.close()
     assert await waiting is None
     writer.write(put(keys.PLAN_SEQ, 1))
-    assert changes.drain() == []
+    assert await anext(changes, None) is None
 
 
 async def test_reached_waits_for_a_revision(writer: Writer) -> None:
@@ -349,71 +346,6 @@ async def test_reached_waits_for_a_revision(writer: Writer) -> None:
     assert writer.mirror._awaited == [], "who gives up leaves nothing behind"
     writer.write(put(keys.PLAN_SEQ, 2))
     await writer.mirror.reached(3)
-
-
-class TestFollow:
-    """A mirror that follows a store."""
-
-    async def following(self, store: MemoryStore) -> tuple[Mirror, "asyncio.Task[None]"]:
-        mirror = Mirror()
-        task = asyncio.create_task(follow(store, mirror))
-        await mirror.reached(1)
-        return mirror, task
-
-    async def test_it_keeps_up(self) -> None:
-        store = MemoryStore()
-        await store.txn([], [put(keys.PLAN_SEQ, 1)])
-        mirror, task = await self.following(store)
-        assert mirror.plan_seq == 1
-        for n in range(2, 20):
-            await mirror.reached((await store.txn([], [put(keys.PLAN_SEQ, n)])).revision)
-            assert mirror.world().seq == n
-        task.cancel()
-
-    async def test_it_goes_on_without_a_gap_when_the_store_answers_again(self) -> None:
-        engine = Engine()
-        store, other = MemoryStore(engine), MemoryStore(engine)
-        mirror, task = await self.following(store)
-        changes = mirror.changes()
-        store.cut()
-        for n in range(5):
-            last = await other.txn([], [put(keys.PLAN_SEQ, n)])
-        store.heal()
-        await mirror.reached(last.revision)
-        assert [each.items[0].now for each in changes.drain()] == [0, 1, 2, 3, 4]
-        task.cancel()
-
-    async def test_it_reads_anew_where_history_is_gone(self) -> None:
-        engine = Engine(Ledger(keep_revisions=2))
-        store, other = MemoryStore(engine), MemoryStore(engine)
-        await store.txn([], [put(keys.node("n1"), builders.node())])
-        mirror, task = await self.following(store)
-        store.cut()
-        await other.txn([], [Delete(keys.node("n1"))])
-        for n in range(5):
-            last = await other.txn([], [put(keys.PLAN_SEQ, n)])
-        store.heal()
-        await mirror.reached(last.revision)
-        assert (mirror.world().seq, mirror.world().nodes) == (4, {})
-        task.cancel()
-
-    async def test_it_waits_for_a_store_that_does_not_answer_at_first(self) -> None:
-        store = MemoryStore()
-        store.cut()
-        mirror = Mirror()
-        task = asyncio.create_task(follow(store, mirror))
-        with pytest.raises(StoreUnavailable):
-            await store.get("a")
-        store.heal()
-        await mirror.reached(1)
-        task.cancel()
-
-    async def test_it_ends_where_a_value_cannot_be_read(self) -> None:
-        store = MemoryStore()
-        _, task = await self.following(store)
-        await store.txn([], [Put(keys.node("n1"), b"{")])
-        with pytest.raises(StoreRefused, match="nodes/n1"):
-            await task
 
 
 def test_what_one_write_costs_does_not_grow_with_the_deployment_that_it_belongs_to() -> None:

@@ -45,13 +45,6 @@ class Subscription:
             self._queue.append(changes)
         self._wake.set()
 
-    def drain(self) -> list[Changes]:
-        """Everything that waits, at once; for loops that look at the mirror anyway."""
-        self._check_dropped()
-        waiting = list(self._queue)
-        self._queue.clear()
-        return waiting
-
     def close(self) -> None:
         """Ends it; a reader that waits stops."""
         self.over = True

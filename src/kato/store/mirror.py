@@ -6,7 +6,7 @@ Whatever goes in, a snapshot or some events, has the same effect: a delta, appli
 import asyncio
 import heapq
 import itertools
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Set
 from typing import Any, NamedTuple
 
 from kato.model.app import App
@@ -24,7 +24,7 @@ RETRY_FIRST, RETRY_MOST = 0.1, 5.0
 """Seconds between attempts to reach a store that does not answer; doubled each time."""
 
 _IN_WORLD = ("groups", "deployments", "progress", "launches", "kills", "nudges", "nodes", "borders")
-_FLAT = (*_IN_WORLD, "links", "locks")
+_FLAT = (*_IN_WORLD, "locks")
 
 
 class _Held(NamedTuple):
@@ -116,11 +116,6 @@ class Mirror:
     def cell(self) -> keys.Cell | None:
         cell: keys.Cell | None = self.get(keys.CELL)
         return cell
-
-    @property
-    def links(self) -> Mapping[str, str]:
-        """Node id → the master that serves it."""
-        return self._flat["links"].view()
 
     async def reached(self, revision: int) -> None:
         """Returns once the mirror is at least this new; `reached(1)` is its first load."""
