@@ -163,6 +163,21 @@ def test_colour_is_for_terminals_that_want_it(running: Machine) -> None:
     assert ESCAPE not in done.stdout
 
 
+def test_a_narrow_terminal_gets_a_line_a_cell(running: Machine) -> None:
+    wanted = {name: value for name, value in running.env.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", _on_a_terminal({**wanted, "COLUMNS": "40"})).splitlines()
+    assert narrow[0] == "APP    /pair/left" and "STATE  healthy" in narrow
+    wide = re.sub(r"\x1b\[[0-9;]*m", "", _on_a_terminal({**wanted, "COLUMNS": "120"})).splitlines()
+    assert wide[0].split() == ["APP", "STATE", "TASKS", "CPUS", "MEM", "PORTS", "URLS"]
+
+
+def test_what_is_not_there_is_told_with_what_is(running: Machine) -> None:
+    (version,) = {each["version"] for each in json.loads(running.kato("ps", "left", "-o", "json"))}
+    said = running.kato("rollback", "left", "nope", code=1)
+    assert said == f"kato: /pair/left has no version 'nope'. The last that it has: {version}.\n"
+    assert "There is no app or task 'left.99'." in running.kato("logs", "left.99", code=1)
+
+
 def _on_a_terminal(environ: dict[str, str]) -> str:
     ours, theirs = pty.openpty()
     with subprocess.Popen(["kato", "ls"], env=environ, stdout=theirs, stderr=theirs):

@@ -132,7 +132,7 @@ def test_a_task_that_has_ended_is_read_by_its_short_name(machine: Machine) -> No
     assert "brief.1 | first words\n" in said
     assert "kato: brief.1 has ended at 20" in said and "It was ended by signal 9 (SIGKILL)." in said
     assert machine.kato("logs", task["id"]) == said
-    assert "There is no app 'brief.9'" in machine.kato("logs", "brief.9", code=1)
+    assert "There is no app or task 'brief.9'" in machine.kato("logs", "brief.9", code=1)
     machine.kato("rm", "brief")
 
 

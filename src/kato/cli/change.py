@@ -15,6 +15,8 @@ from kato.model.errors import NotFound
 if TYPE_CHECKING:
     from kato.client import Accepted, Client
 
+SHOWN = 5
+"""Versions that are named to somebody who asks for another."""
 Instances = Annotated[int, Parameter(converter=whole("INSTANCES", "tasks"))]
 
 
@@ -67,7 +69,7 @@ async def rollback(
             print(f"Taking back deployment {held} of {', '.join(affected)}.")
             await carry_out(client, await client.undo(held), affected, waiting)
             return
-        version = version or await _former(client, id, apps[id]["version"])
+        version = await _former(client, id, apps[id]["version"], version)
         print(f"Taking {id} back to {version}.")
         await carry_out(client, await client.roll_back(id, version, force=waiting.force), [id], waiting)
 
@@ -87,8 +89,14 @@ async def carry_out(client: "Client", accepted: "Accepted", apps: Collection[str
     print(f"Done after {view.seconds:.1f} s.")
 
 
-async def _former(client: "Client", app: str, current: str | None) -> str:
-    older = [each for each in await client.versions(app) if current is None or each < current]
+async def _former(client: "Client", app: str, current: str | None, asked: str | None) -> str:
+    """The version that was asked for, or else the one before the current."""
+    versions = await client.versions(app)
+    if asked is not None:
+        if asked not in versions:
+            raise NotFound(f"{app} has no version {asked!r}. The last that it has: {', '.join(versions[:SHOWN])}.")
+        return asked
+    older = [each for each in versions if current is None or each < current]
     if not older:
         raise NotFound(f"{app} has no version before {current}, so there is nothing to go back to.")
     return older[0]

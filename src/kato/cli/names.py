@@ -7,7 +7,7 @@ from kato.model.errors import InvalidInput, NotFound
 from kato.model.ids import short_task
 
 
-def find_app(name: str, apps: Collection[str]) -> str:
+def find_app(name: str, apps: Collection[str], *, kind: str = "app") -> str:
     """The id of the app that `name` means: whole (`/voting/vote`, `voting/vote`) or its end, if only one has it.
 
     Raises NotFound with a suggestion, InvalidInput where several apps end so.
@@ -23,7 +23,7 @@ def find_app(name: str, apps: Collection[str]) -> str:
         return ends[0]
     if ends:
         raise InvalidInput(f"{name!r} may be {' or '.join(ends)}. Write which one.")
-    raise NotFound(_missing("app", name, apps))
+    raise NotFound(_missing(kind, name, apps))
 
 
 def find_task(name: str, tasks: Collection[str], apps: Collection[str]) -> str:
@@ -37,7 +37,7 @@ def find_task(name: str, tasks: Collection[str], apps: Collection[str]) -> str:
         raise InvalidInput(f"{name!r} may be {' or '.join(short)}. Write which one.")
     if "._app." in name:
         raise NotFound(f"There is no task {name!r}; it may have ended. See: kato ps")
-    return find_app(name, apps)
+    return find_app(name, apps, kind="app or task")
 
 
 def _missing(kind: str, name: str, ids: Collection[str]) -> str:

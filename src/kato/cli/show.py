@@ -28,6 +28,8 @@ COLOURS = {
     "stopping": "magenta",
 }
 WIDE = 100_000
+NARROWEST = 20
+"""Characters that the widest column of a table may be folded to."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -112,12 +114,39 @@ def table(rows: Sequence[Row], columns: Sequence[str], empty: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    widths = [max(map(len, column)) for column in zip(*([columns, *cells]), strict=True)]
+    widest = widths.index(max(widths))
+    if not fits(widths, console().width):
+        records(columns, cells)
+        return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
-        grid.add_column(column.upper(), overflow="fold")
+    for n, column in enumerate(columns):
+        grid.add_column(column.upper(), overflow="fold", no_wrap=n != widest)
     for line in cells:
         grid.add_row(*(Text(text, style=COLOURS.get(text, "")) for text in line))
     console().print(grid)
+
+
+def fits(widths: Sequence[int], width: int) -> bool:
+    """Whether columns of these widths fit into `width`, where the widest of them may be folded.
+
+    >>> fits([10, 60], 40), fits([30, 30], 40)
+    (True, False)
+    """
+    return sum(widths) + 2 * (len(widths) - 1) - max(widths) + min(NARROWEST, max(widths)) <= width
+
+
+def records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Prints a line a cell, for terminals that are too narrow for a table."""
+    from rich.text import Text
+
+    width = max(map(len, columns))
+    for n, line in enumerate(cells):
+        if n:
+            print()
+        for column, text in zip(columns, line, strict=True):
+            name = Text(f"{column.upper():{width}}  ", style="dim")
+            console().print(name.append(text, style=COLOURS.get(text, "not dim")), soft_wrap=True)
 
 
 def cell(value: object) -> str:
