@@ -80,7 +80,10 @@ def held(folder: Path) -> bool:
 def lives(folder: Path) -> bool:
     """Whether a cell has its store in a folder. InvalidInput where that cannot be told."""
     try:
-        return (folder / STORE).exists()
+        (folder / STORE).stat()  # `exists` would hide why it cannot be told
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise InvalidInput(
             f"{folder} cannot be looked into: {error.strerror}. Choose another one with --data or KATO_DATA, or "

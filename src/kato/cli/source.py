@@ -47,19 +47,27 @@ def find(path: Path) -> Path:
     Its folder is kept as it was written, links and all: a project is called like the folder it is seen in.
     """
     path = Path(os.path.abspath(path))
-    try:
-        if path.is_dir():
-            for name in NAMES:
-                if (path / name).is_file():
-                    return path / name
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        found = next((path / name for name in NAMES if stat.S_ISREG(_mode(path / name))), None)
+        if found is None:
             raise InvalidInput(
                 f"{path} has none of {', '.join(NAMES)}. Name a file, or a folder with one of them."
             )
-        if not path.exists():
-            raise InvalidInput(f"There is no file or folder {path}.")
+        return found
+    if not mode:
+        raise InvalidInput(f"There is no file or folder {path}.")
+    return path
+
+
+def _mode(path: Path) -> int:
+    """What is there, 0 where nothing is. InvalidInput where that cannot be told, which `exists` would hide."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    return path
 
 
 def _text(path: Path) -> str:
@@ -82,6 +90,6 @@ def _reader(folder: Path) -> Callable[[str], str | None]:
 
     def read(name: str) -> str | None:
         path = folder / name
-        return _text(path) if path.exists() else None
+        return _text(path) if _mode(path) else None
 
     return read
