@@ -78,7 +78,7 @@ def put_back(machine: Machine, copies: list[Path]) -> None:
 
 
 def launched(machine: Machine) -> dict[str, str]:
-    """Every task that ever was started here and what its keeper wrote of that, sandboxes of ended ones included."""
+    """Every task that ever was started here and what its keeper wrote of that, kept sandboxes included."""
     folder = machine.data / "tasks"
     records = [*folder.glob("*/started"), *folder.glob(".kept/*/started")]
     return {each.parent.name: each.read_text() for each in records}
@@ -94,7 +94,7 @@ def replace(machine: Machine, id: str) -> str:
 
 
 def test_a_store_put_back_gives_no_task_the_id_of_another(machine: Machine) -> None:
-    """The copy says that the first task runs and that no other was; since then two more came, and two have ended."""
+    """The copy says that one task runs and that no other was; since then two more came, and two have ended."""
     machine.start()
     (first,) = deploy(machine, "/web")
     stop(machine)
