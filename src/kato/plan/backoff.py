@@ -12,7 +12,7 @@ from kato.model.task import TaskState
 
 STEADY = 60.0
 """Seconds of running after which earlier failures are forgiven."""
-STEP = 1.0
+SKEW = 1.0
 """Seconds by which clocks may differ before one counts as set back."""
 
 
@@ -31,7 +31,7 @@ def longest_until(app: App, record: Launches, now: float) -> float:
     """The latest time at which a delay that stands at `now` can end. A later one was written by a clock that has
     been set back since.
     """
-    return now + delay(app, record.failures) + STEP
+    return now + delay(app, record.failures) + SKEW
 
 
 def failed(app: App, record: Launches, config: str, failure: Failure, ran: float) -> Launches:

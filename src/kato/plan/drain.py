@@ -4,11 +4,10 @@ from collections.abc import Mapping, Set
 
 from kato.model.frontend import BorderAck
 from kato.model.task import Task
+from kato.plan.backoff import SKEW
 
 DRAIN = 30.0
 """Seconds that a task may drain at most."""
-STEP = 1.0
-"""Seconds by which clocks may differ before one counts as set back."""
 DRAIN_REMOVED = 5.0
 """Seconds that a task of an app which is no longer wished for may drain at most."""
 
@@ -20,7 +19,7 @@ def drained(task: Task, borders: Mapping[str, BorderAck], dark: Set[str], now: f
     drained for as long as it may; a drain that began later than `now` (the clock was set back) has, for all that
     anybody knows. now: epoch seconds.
     """
-    if now >= drained_at_last(task, removed) or task.goal_since > now + STEP:
+    if now >= drained_at_last(task, removed) or task.goal_since > now + SKEW:
         return True
     return all(
         ack.seq >= task.goal_seq and not ack.sessions.get(task.id)
