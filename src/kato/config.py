@@ -43,7 +43,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def store_url(self) -> str:
-        return self.store or f"local:{self.data / 'cell.sqlite'}"
+        return self.store or f"local:{self.store_file}"
+
+    @property
+    def store_file(self) -> Path:
+        """Where the store is that comes with the folder."""
+        return self.data / "cell.sqlite"
 
 
 def configure(

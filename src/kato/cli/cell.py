@@ -23,7 +23,6 @@ PATIENCE = 10.0
 """Seconds that a cell may take to end."""
 POLL = 0.05
 LAST_LINES = 15
-STORE = "cell.sqlite"
 LOCK = "node.lock"
 """What a cell holds in its folder (agent/identity.py)."""
 
@@ -77,16 +76,16 @@ def held(folder: Path) -> bool:
     return any(word.endswith(f":{lock.st_ino}") for line in locks for word in line.split())
 
 
-def lives(folder: Path) -> bool:
-    """Whether a cell has its store in a folder. InvalidInput where that cannot be told."""
+def lives(config: Config) -> bool:
+    """Whether a cell has its store in the folder. InvalidInput where that cannot be told."""
     try:
-        (folder / STORE).stat()  # `exists` would hide why it cannot be told
+        config.store_file.stat()  # `exists` would hide why it cannot be told
         return True
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise InvalidInput(
-            f"{folder} cannot be looked into: {error.strerror}. Choose another one with --data or KATO_DATA, or "
+            f"{config.data} cannot be looked into: {error.strerror}. Choose another one with --data or KATO_DATA, or "
             "ask as the user whose cell it is."
         ) from error
 

@@ -38,7 +38,7 @@ async def down(
     async with place.client() as client:
         process = None
         if not await client.ping():
-            if not cell.lives(place.config.data):
+            if not cell.lives(place.config):
                 print(f"No cell lives in {place.config.data}: there is nothing to remove.")
                 return
             # Tasks outlive a cell that was killed; only a cell can end them in order.

@@ -59,9 +59,9 @@ async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
     from kato.store.mirror import Mirror
 
     mirror = Mirror()
-    if cell.lives(config.data):
+    if cell.lives(config):
         print(f"kato: The cell in {config.data} has ended; this is what its apps would become.", file=sys.stderr)
-        mirror.reset(read(config.data / cell.STORE))
+        mirror.reset(read(config.store_file))
     else:
         print(f"kato: No cell lives in {config.data} yet: all of it is new.", file=sys.stderr)
     return foresee(mirror.world(), dict(body), time.time(), config.own_ports)
