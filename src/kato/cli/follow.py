@@ -128,7 +128,10 @@ def _crashed(app: Mapping[str, Any], known: Collection[str]) -> bool:
 
 
 def _done(app: Mapping[str, Any]) -> bool:
-    """Whether it is settled, and its tasks have proved it: by health checks, or by having run for a moment."""
+    """Whether it is settled, and its tasks have proved it: by health checks, or by having run for a moment.
+
+    One that is far from now on either side has: its start is by the cell's clock, which may have been set.
+    """
     now = time.time()
     return bool(app["settled"]) and (
         app["checked"] or all(abs(now - (task["started"] or now)) >= STEADY for task in app["tasks"])

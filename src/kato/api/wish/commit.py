@@ -33,13 +33,13 @@ SMALL = 100
 
 
 class Aside(Protocol):
-    """How what may take long is done: beside the event loop, but for the simulation."""
+    """How what may take long is done: beside the event loop, or (`at_once`) in it."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 async def at_once(work: Callable[[], T]) -> T:
-    """In the caller's own turn: for the simulation."""
+    """In the caller's own turn: what is short, and all of it in the simulation."""
     return work()
 
 

@@ -223,21 +223,21 @@ def sweep() -> None:
     """Removes the cgroups of all cells that are gone, as by kill -9, but those in which a task still runs."""
     for kato in {hierarchy.path / "kato" for hierarchy in _mounted().values()}:
         with contextlib.suppress(OSError):
-            for found in _below(kato):
-                _clear(found)
+            for cell in _below(kato):
+                _clear(cell)
             kato.rmdir()
 
 
-def _clear(room: Path) -> None:
-    """Removes a cell's cgroup, if it is gone: nobody holds its lock."""
+def _clear(cell: Path) -> None:
+    """Removes the cgroup of a cell that is gone: nobody holds its lock."""
     with contextlib.suppress(OSError):
-        lock = os.open(room, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = os.open(cell, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for task in _below(room):
+            for task in _below(cell):
                 with contextlib.suppress(OSError):
                     task.rmdir()
-            room.rmdir()
+            cell.rmdir()
         finally:
             os.close(lock)
 
