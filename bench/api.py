@@ -1,6 +1,6 @@
 """How fast the API answers: a cell of 1,000 apps of hundreds of shapes in, requests a second out, as JSON lines.
 
-PYTHONPATH=src python bench/api.py [--seed N] [--apps N] [--seconds N]
+python -m bench.api [--seed N] [--apps N] [--seconds N]
 
 The server is a process of its own over a store in memory; a task changes every 20 ms while lists are read. The
 client is aiohttp in one process, with and without keep-alive.
@@ -10,11 +10,9 @@ import argparse
 import asyncio
 import itertools
 import json
-import platform
 import random
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ from pathlib import Path
 import aiohttp
 import structlog
 
+from bench.figures import about
 from kato.api import Api
 from kato.config import Config
 from kato.model.app import App, HealthCheck, PortDefinition, VersionInfo
@@ -160,7 +159,7 @@ async def press(call: Callable[[int], Awaitable[int]], clients: int, seconds: fl
 async def measure(base: str, args: argparse.Namespace) -> None:
     """Presses one kind of request after another."""
     apps = [app.id for app in make_apps(random.Random(args.seed), args.apps)]
-    about = {"seed": args.seed, "apps": args.apps, "tasks": args.apps * TASKS, "clients": 4, **machine()}
+    given = {"seed": args.seed, "apps": args.apps, "tasks": args.apps * TASKS, "clients": 4, **about()}
     async with (
         aiohttp.ClientSession() as kept,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as fresh,
@@ -191,15 +190,9 @@ async def measure(base: str, args: argparse.Namespace) -> None:
             ("PUT /v2/apps/{id} (scale)", scale),
         ):
             print(
-                json.dumps({"bench": "api", "what": name, **await press(call, 4, args.seconds), **about}),
+                json.dumps({"bench": "api", "what": name, **await press(call, 4, args.seconds), **given}),
                 flush=True,
             )
-
-
-def machine() -> dict[str, object]:
-    """Where and of which commit."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {"machine": platform.platform(), "python": platform.python_version(), "commit": commit.stdout.strip()}
 
 
 async def main(args: argparse.Namespace) -> None:
@@ -208,7 +201,7 @@ async def main(args: argparse.Namespace) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["--serve", str(port), "--seed", str(args.seed), "--apps", str(args.apps)]
-    server = await asyncio.create_subprocess_exec(sys.executable, __file__, *words)
+    server = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.api", *words)
     base = f"http://127.0.0.1:{port}"
     async with aiohttp.ClientSession() as session, asyncio.timeout(60):
         while True:

@@ -5,18 +5,16 @@ python -m bench.balancer [SERVICES]
 
 import asyncio
 import json
-import os
-import platform
 import re
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from bench.figures import about
 from kato.border import Border
 from kato.drivers.balancer import Options
 from kato.drivers.balancer.haproxy import Driver
@@ -64,13 +62,7 @@ async def main(count: int) -> None:
             figures |= await drains(driver, ports[0])
         finally:
             await driver.close(stop=True)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)  # noqa: ASYNC221
-    machine = f"{platform.machine()} Linux {platform.release()}, {os.cpu_count()} cores"
-    print(
-        json.dumps(
-            {"bench": "balancer", **figures, "machine": machine, "commit": commit.stdout.strip(), "seed": None}
-        )
-    )
+    print(json.dumps({"bench": "balancer", **figures, **about(), "seed": None}))
 
 
 def view(seq: int, ports: list[int], count: int, extra: int) -> Frontends:

@@ -1,17 +1,15 @@
 """How long a decision takes: 50,000 tasks from nothing, one change among 100,000, a wide deployment. JSON lines.
 
-PYTHONPATH=src python bench/decide.py [--seed N] [--profile]
+python -m bench.decide [--seed N] [--profile]
 """
 
 import argparse
 import cProfile
 import gc
 import json
-import platform
 import pstats
 import random
 import resource
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from bench.figures import about
 from kato.model.action import Place, Plan
 from kato.model.app import App, PortDefinition, VersionInfo
 from kato.model.deployment import Deployment
@@ -146,7 +145,7 @@ def one_fact(world: World, taken: int) -> World:
 
 
 def say(**figure: object) -> None:
-    print(json.dumps(figure), flush=True)
+    print(json.dumps({**figure, **about()}), flush=True)
 
 
 def main() -> None:
@@ -154,13 +153,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    say(
-        machine=platform.platform(),
-        python=platform.python_version(),
-        commit=commit.stdout.strip(),
-        seed=options.seed,
-    )
     chance = random.Random(options.seed)
     nodes = make_nodes(chance)
 
@@ -168,27 +160,53 @@ def main() -> None:
     seconds, plan = timed(lambda: decide(world, NOW), options.profile)
     waits = sum(wait.count for wait in plan.waits.values())
     places = sum(isinstance(action, Place) for action in plan.actions)
-    say(figure="decide_50k", seconds=round(seconds, 3), limit=3, placed=places, waiting=waits, nodes=NODES)
+    say(
+        figure="decide_50k",
+        seed=options.seed,
+        seconds=round(seconds, 3),
+        limit=3,
+        placed=places,
+        waiting=waits,
+        nodes=NODES,
+    )
 
     world = World(nodes=nodes, apps=make_apps(chance, 100_000))
     world = placed(world, decide(world, NOW))
     recall = Recall()
     whole, _ = timed(lambda: decide(world, NOW, recall), False)
-    say(figure="decide_100k_first_look", seconds=round(whole, 3), tasks=sum(map(len, world.tasks.values())))
+    say(
+        figure="decide_100k_first_look",
+        seed=options.seed,
+        seconds=round(whole, 3),
+        tasks=sum(map(len, world.tasks.values())),
+    )
     app = sorted(world.tasks)[500]
     changed = one_change(world, app)
     seconds, plan = timed(lambda: decide(changed, NOW, recall), options.profile)
-    say(figure="decide_100k_one_change", seconds=round(seconds, 4), limit=0.1, actions=len(plan.actions))
+    say(
+        figure="decide_100k_one_change",
+        seed=options.seed,
+        seconds=round(seconds, 4),
+        limit=0.1,
+        actions=len(plan.actions),
+    )
     fact = one_fact(changed, 31_999)
     seconds, plan = timed(lambda: decide(fact, NOW, recall), options.profile)
-    say(figure="decide_100k_one_nodes_facts", seconds=round(seconds, 4), limit=0.1, actions=len(plan.actions))
+    say(
+        figure="decide_100k_one_nodes_facts",
+        seed=options.seed,
+        seconds=round(seconds, 4),
+        limit=0.1,
+        actions=len(plan.actions),
+    )
     recall = Recall()
     frontends(world, recall)
     seconds, _ = timed(lambda: frontends(changed, recall), False)
-    say(figure="frontends_100k_one_change", seconds=round(seconds, 4))
+    say(figure="frontends_100k_one_change", seed=options.seed, seconds=round(seconds, 4))
     seconds, _ = timed(lambda: frontends(fact, recall), False)
     say(
         figure="frontends_100k_one_nodes_facts",
+        seed=options.seed,
         seconds=round(seconds, 4),
         max_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     )

@@ -6,7 +6,6 @@ python -m bench.keeper [TASKS] [MIB]
 import asyncio
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.figures import about
 from kato.drivers.runtime import Launch, Options
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.record import Record
@@ -32,13 +32,7 @@ async def main(tasks: int, mib: int) -> None:
             figures = await life(driver, options, tasks) | await throughput(driver, options, mib)
         finally:
             await driver.close()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)  # noqa: ASYNC221
-    machine = f"{platform.machine()} Linux {platform.release()}, {os.cpu_count()} cores"
-    print(
-        json.dumps(
-            {"bench": "keeper", **figures, "machine": machine, "commit": commit.stdout.strip(), "seed": None}
-        )
-    )
+    print(json.dumps({"bench": "keeper", **figures, **about(), "seed": None}))
 
 
 async def life(driver: Driver, options: Options, tasks: int) -> dict[str, float]:
