@@ -1,4 +1,4 @@
-"""Process drivers over folders of their own, with real keepers; every task is ended afterwards."""
+"""Whole machines, and process drivers alone, over folders of their own; all that ran there is ended afterwards."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -7,6 +7,7 @@ import pytest
 from kato.drivers.runtime import Options
 from kato.drivers.runtime.limits import Limits
 from kato.drivers.runtime.process import Driver
+from machine import Machine
 from runtimes import ending_all, folders
 
 
@@ -30,3 +31,12 @@ async def either(request: pytest.FixtureRequest, options: Options) -> AsyncItera
     driver = await Driver.open(options, limits=limits)
     async with ending_all(driver):
         yield driver
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    try:
+        yield machine
+    finally:
+        machine.close()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,6 @@ from load import free_ports
 from machine import Machine
 
 pytestmark = pytest.mark.xdist_group("up")
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        yield machine
-    finally:
-        machine.close()
 
 
 def written(machine: Machine, **more: object) -> str:

@@ -4,7 +4,6 @@ import socket
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
@@ -31,15 +30,6 @@ class Slow(BaseHTTPRequestHandler):
 
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT0"])), Slow).serve_forever()
 """
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        yield machine
-    finally:
-        machine.close()
 
 
 def app(machine: Machine, port: int, id: str = "/slow") -> dict[str, object]:

@@ -2,23 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from machine import Machine
 
 APP = {"id": "/web", "cmd": "sleep 1000", "cpus": 0.1, "mem": 16, "instances": 1}
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        yield machine
-    finally:
-        machine.close()
 
 
 def stop(machine: Machine) -> None:

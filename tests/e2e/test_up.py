@@ -41,15 +41,6 @@ def written(machine: Machine, text: str = COMPOSE % SECRET) -> Path:
     return file
 
 
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        yield machine
-    finally:
-        machine.close()
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Machine]:
     """A cell with the pair up."""
