@@ -11,6 +11,7 @@ from kato.api.wish.draft import draft
 from kato.api.wish.flip import Batch, batches, flip, prepare, settling
 from kato.api.wish.ports import assign
 from kato.api.wish.versions import in_use, outdated
+from kato.api.wish.wish import group_back
 from kato.model.app import App, Container, Network, PortDefinition, PortMapping, UpgradeStrategy
 from kato.model.deployment import Deployment, GroupRecord, Kill
 from kato.model.errors import InvalidApp, InvalidInput, Locked
@@ -294,7 +295,10 @@ def test_two_colours_of_one_deployment_group_share_their_host() -> None:
 
 def test_apps_that_share_a_port_since_long_ago_can_be_changed() -> None:
     one, two = ported("/one", 8080), ported("/two", 8080)
-    assert not faults(world(apps=[one, two]), msgspec.structs.replace(one, instances=5))
+    look = world(apps=[one, two])
+    assert not faults(look, msgspec.structs.replace(one, instances=5))
+    same = draft(look, group_back(look, "/", V1, {"/one": [V1], "/two": [V1]}), NOW, id="d2")
+    assert same.deployment is None, "nor is going back to what stands refused"
 
 
 def test_a_port_that_was_given_makes_way_for_the_cells_own_and_for_what_may_come_back() -> None:

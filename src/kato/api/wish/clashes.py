@@ -66,7 +66,9 @@ def clashes(world: World, asked: Mapping[str, App | None], own: Mapping[int, str
 
 
 def _new(app: App, before: App | None) -> list[Claim]:
-    had = {claim.what for claim in claims(before)} if before is not None and before is not app else set()
+    if before is app:
+        return []
+    had = {claim.what for claim in claims(before)} if before is not None else set()
     return [claim for claim in claims(app) if claim.what not in had]
 
 
