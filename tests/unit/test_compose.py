@@ -331,12 +331,12 @@ def test_services_that_become_one_id_are_refused() -> None:
 def test_services_that_want_the_same_port_or_host_are_refused() -> None:
     found = faults(
         "services:\n"
-        "  a: {command: x, ports: ['80:1'], x-kato: {host: a.localhost}}\n"
-        "  b: {command: x, ports: ['80:1'], x-kato: {host: a.localhost}}\n"
+        "  a: {command: x, ports: ['80:1'], x-kato: {host: a.localhost, path: /api}}\n"
+        "  b: {command: x, ports: ['80:1'], x-kato: {host: a.localhost, path: /api/}}\n"
     )
     assert found == [
         "3: services.b.ports: port 80 is published by a too",
-        "3: services.b.x-kato.host: a.localhost/ is served by a too",
+        "3: services.b.x-kato.host: a.localhost/api/ is served by a too",
     ]
 
 

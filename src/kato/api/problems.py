@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from kato.model.app import App
 from kato.model.frontend import BorderAck, Service, host_name
+from kato.model.ingress import hosts_of
 
 _APP = re.compile(r" of (/\S+) ")
 
@@ -33,7 +34,7 @@ class Problems:
         """Those that an app suffers from."""
         if not self.all or not app.balanced:
             return ()
-        hosts = any(app.labels.get(f"HAPROXY_{index}_VHOST") for index in range(len(app.ports)))
+        hosts = any(hosts_of(app, index) for index in range(len(app.ports)))
         return self._of_app.get(app.id, ()) + (self._ingress if hosts else ()) + self._whole
 
     def of_service(self, service: Service) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from kato.language.service import Project, read_service
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
 from kato.model.dependencies import Dependencies
+from kato.model.ingress import routes
 from kato.model.validate import validate
 
 MAX_SERVICES = 10_000
@@ -124,16 +125,15 @@ def _between(apps: Mapping[str, App], findings: Findings) -> None:
             elif fault.path != "/":  # «nothing to run» was said where the command is missing
                 findings.fault(("services", name), f"{fault.path}: {fault.message}")
     published: dict[tuple[int, str], str] = {}
-    served: dict[tuple[str, str], str] = {}
+    served: dict[str, str] = {}
     for name, app in apps.items():
         for port in app.ports:
             other = published.setdefault((port.service, port.protocol), name)
             if port.service and other != name:
                 findings.fault(("services", name, "ports"), f"port {port.service} is published by {other} too")
-        path = app.labels.get("HAPROXY_0_PATH", "/")
-        for host in filter(None, app.labels.get("HAPROXY_0_VHOST", "").split(",")):
-            if (other := served.setdefault((host, path), name)) != name:
-                findings.fault(("services", name, "x-kato", "host"), f"{host}{path} is served by {other} too")
+        for _, route in routes(app):
+            if (other := served.setdefault(route, name)) != name:
+                findings.fault(("services", name, "x-kato", "host"), f"{route} is served by {other} too")
     names = {app.id: name for name, app in apps.items()}
     for circle in Dependencies({app.id: app for app in apps.values()}).circles():
         words = " → ".join(names[id] for id in circle)

@@ -19,13 +19,24 @@ def service_ports(app: App) -> Iterator[tuple[str, int]]:
             yield where, port.service
 
 
+def hosts_of(app: App, index: int) -> tuple[str, ...]:
+    """Where a port answers on the ingress, as it is written; nothing where it does not."""
+    return tuple(filter(None, map(str.strip, app.labels.get(_host_label(index), "").split(","))))
+
+
+def path_of(app: App, index: int) -> str:
+    """Below which path a port answers on the ingress, as it is written."""
+    return app.labels.get(f"HAPROXY_{index}_PATH", "/")
+
+
 def routes(app: App) -> Iterator[tuple[str, str]]:
     """Hosts with their paths, as `vote.localhost/` or `shop.localhost/api/`; not those that are no host."""
     for index, port in enumerate(app.ports):
-        label = f"HAPROXY_{index}_VHOST"
-        if not port.balanced or label not in app.labels:
-            continue
-        path = app.labels.get(f"HAPROXY_{index}_PATH", "/").rstrip("/") + "/"
-        for host in app.labels[label].split(","):
-            if name := host_name(host.strip()):
-                yield f"/labels/{label}", name + path
+        path = path_of(app, index).rstrip("/") + "/"
+        for host in hosts_of(app, index) if port.balanced else ():
+            if name := host_name(host):
+                yield f"/labels/{_host_label(index)}", name + path
+
+
+def _host_label(index: int) -> str:
+    return f"HAPROXY_{index}_VHOST"

@@ -11,6 +11,7 @@ import msgspec
 
 from kato.model.app import App
 from kato.model.frontend import Frontends, Server, Service
+from kato.model.ingress import hosts_of, path_of
 from kato.model.task import Task
 from kato.model.world import World
 from kato.plan.recall import Recall
@@ -37,13 +38,12 @@ def _services(app: App, world: World, addresses: Mapping[str, str]) -> Iterator[
     for index, port in enumerate(app.ports):
         if not port.balanced:
             continue
-        hosts = app.labels.get(f"HAPROXY_{index}_VHOST", "").split(",")
         yield Service(
             app=app.id,
             index=index,
             port=port.service,
-            hosts=tuple(host.strip() for host in hosts if host.strip()),
-            path=app.labels.get(f"HAPROXY_{index}_PATH", "/"),
+            hosts=hosts_of(app, index),
+            path=path_of(app, index),
             servers=tuple(ends.servers((task, _behind(task, index, app, world)) for task in tasks)),
         )
     served = {port.service for port in app.ports if port.balanced}
