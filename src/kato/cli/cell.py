@@ -85,8 +85,8 @@ def lives(config: Config) -> bool:
         return False
     except OSError as error:
         raise InvalidInput(
-            f"{config.data} cannot be looked into: {error.strerror}. Choose another one with --data or KATO_DATA, or "
-            "ask as the user whose cell it is."
+            f"{config.data} cannot be looked into: {error.strerror}. Choose another one with --data or "
+            "KATO_DATA, or ask as the user whose cell it is."
         ) from error
 
 
