@@ -108,7 +108,7 @@ async def _watch(
     pause, asked = FIRST_PAUSE, 0.0
     while True:
         apps = await look(client, names)
-        waiting = [app for app in apps if app["healthy"] < app["wished"]]
+        waiting = [app["id"] for app in apps if app["healthy"] < app["wished"]]
         if waiting and loop.time() - asked > ASK_WHY:
             reasons, asked = await _ask_why(client, waiting), loop.time()
         view.update(rows(apps, reasons), failures(apps))
@@ -138,18 +138,18 @@ def _done(app: Mapping[str, Any]) -> bool:
     )
 
 
-async def _ask_why(client: "Client", apps: Collection[Mapping[str, Any]]) -> dict[str, str]:
+async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
+    said = {}
+    for id in apps:
+        with contextlib.suppress(NotFound):
+            said[id] = await client.why(id)
     found = {}
-    for app in apps:
+    for app in await look(client, said):  # after the question: the failure that a delay comes from is there
         id = app["id"]
-        try:
-            said = await client.why(id)
-        except NotFound:
-            continue
-        sentence = next(iter(said["sentences"]), "")
+        wait, sentence = said[id]["wait"], next(iter(said[id]["sentences"]), "")
         # The row says already which app it is that waits.
         reason = sentence.partition(": ")[2] if sentence.startswith(f"{id} waits for ") else sentence
-        backs_off = said["wait"] is not None and said["wait"]["until"] is not None
+        backs_off = wait is not None and wait["until"] is not None
         found[id] = f"{how_it_failed(app).rstrip('.')}; {reason}" if backs_off and app["failure"] else reason
     return found
 
