@@ -330,12 +330,24 @@ async def test_what_was_written_and_its_revisions_outlive_a_restart(opened: Open
     assert await put(store, "c") == before.revision + 1
 
 
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_a_disk_that_is_not_full_has_room(store: Store, urgent: bool) -> None:
+    assert await store.room(urgent=urgent)
+
+
 async def test_a_closed_store_says_so_and_its_watches_end(opened: Open) -> None:
     store = await opened()
     waiting = asyncio.ensure_future(anext(store.watch("", (await store.range("")).revision)))
     await asyncio.wait({waiting}, timeout=0)
     await store.close()
-    for verb in (waiting, store.get("a"), store.range(""), store.txn([], []), store.lease(1)):
+    for verb in (
+        waiting,
+        store.get("a"),
+        store.range(""),
+        store.txn([], []),
+        store.lease(1),
+        store.room(urgent=True),
+    ):
         with pytest.raises(StoreUnavailable, match="closed"):
             await verb
     await store.close()

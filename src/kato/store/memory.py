@@ -86,6 +86,7 @@ class MemoryStore:
         return self.engine.grant(ttl, self._check)
 
     async def room(self, *, urgent: bool) -> bool:
+        await self._turn()
         return True
 
     def watch(self, prefix: str, since: int) -> Watch:
