@@ -367,65 +367,6 @@ def test_a_fault_in_an_env_file_says_where() -> None:
     assert "bad.env:2: 'B C' is no variable" in str(caught.value)
 
 
-CALLS = """
-services:
-  redis: {command: serve, expose: [6379]}
-  db: {command: serve}
-  web:
-    command: serve
-    depends_on: [redis]
-    environment:
-      %s
-"""
-
-
-@pytest.mark.parametrize(
-    ("line", "place", "said"),
-    [
-        (
-            "REDIS_HOST: redis",
-            "environment.REDIS_HOST",
-            "Leave REDIS_HOST out: Káto sets REDIS_HOST and REDIS_PORT",
-        ),
-        (
-            "{REDIS_HOST: redis, REDIS_PORT: 6379}",
-            "environment.REDIS_HOST",
-            "Leave REDIS_HOST and REDIS_PORT out: Káto sets REDIS_HOST and REDIS_PORT",
-        ),
-        (
-            "- DATABASE_URL=postgres://u:p@db:5432/votes",
-            "environment[0]",
-            "Let the command use $$DB_HOST and $$DB_PORT, which Káto sets, once `depends_on` names db",
-        ),
-        (
-            "CACHE: redis:6379",
-            "environment.CACHE",
-            "Let the command use $$REDIS_HOST and $$REDIS_PORT, which Káto sets",
-        ),
-    ],
-)
-def test_a_service_called_by_its_name_is_a_warning(line: str, place: str, said: str) -> None:
-    name = "db" if "db" in line else "redis"
-    column = 9 if line.startswith("-") else 8 if line.startswith("{") else 7
-    assert compose(CALLS % line).warnings == (
-        f"/srv/shop/compose.yaml:9:{column}: services.web.{place}: {name!r} resolves nowhere: processes are not "
-        f"reached by name. {said}",
-    )
-
-
-@pytest.mark.parametrize(
-    "line", ["MODE: redis", "POSTGRES_DB: db", "URL: http://redis.example/db", "REDIS_HOST: h"]
-)
-def test_a_value_that_only_looks_like_a_service_is_none(line: str) -> None:
-    assert compose(CALLS % line).warnings == ()
-
-
-def test_a_service_called_by_its_name_in_an_env_file_is_a_warning() -> None:
-    text = (CALLS % "A: b").replace("    environment:", "    env_file: web.env\n    environment:")
-    (warning,) = compose(text, files={"/srv/shop/web.env": "REDIS_HOST=redis\n"}).warnings
-    assert warning.startswith("/srv/shop/compose.yaml:8:5: services.web.env_file: 'redis' resolves nowhere")
-
-
 def test_a_variable_that_is_not_set_is_a_warning_and_blank() -> None:
     manifest = compose("services:\n  web:\n    command: serve $$P ${NOWHERE}\n")
     assert manifest.apps[0].cmd == "serve $P "
