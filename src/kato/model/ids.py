@@ -49,12 +49,12 @@ def env_name(app: str) -> str:
 def task_id(app: str, version: str, attempt: int, incarnation: int = 1) -> str:
     """The id of the `attempt`-th launch of an app, in Marathon's form; the same words give the same id.
 
-    incarnation: of the cell. A store that was put back counts attempts again that were made before, so from its
-    second incarnation on it is named: `web.instance-2f0c…-2._app.3`.
+    incarnation: of the cell. A store that was put back counts attempts again that were made before, so the uuid is
+    made from it too.
     """
-    token = uuid.uuid5(_NAMESPACE, f"{app} {version} {attempt}")
-    life = f"-{incarnation}" if incarnation > 1 else ""
-    return f"{safe(app)}.instance-{token}{life}._app.{attempt}"
+    life = f" {incarnation}" if incarnation > 1 else ""
+    token = uuid.uuid5(_NAMESPACE, f"{app} {version} {attempt}{life}")
+    return f"{safe(app)}.instance-{token}._app.{attempt}"
 
 
 def instance_id(task: str) -> str:
