@@ -38,6 +38,18 @@ def test_a_cell_that_was_killed_is_planned_for_and_left_as_it_is(machine: Machin
     assert machine.get("/ping") is None
 
 
+def test_a_free_port_is_the_same_one_whether_the_cell_runs_or_not(machine: Machine) -> None:
+    machine.kato("up", written(machine, portDefinitions=[]), "-d")
+    pid = machine.get("/v1/cell")["pid"]
+    asked = written(machine, portDefinitions=[{"port": 0}])
+    by_the_cell = json.loads(machine.kato("plan", asked, "-o", "json", code=1))["changes"]
+    assert "portDefinitions" in by_the_cell[0]["sentence"] and '"port":1' in by_the_cell[0]["sentence"]
+    os.kill(pid, signal.SIGKILL)
+    machine.until(lambda: machine.get("/ping") is None and not held(machine.data), 10)
+    said = machine.kato("plan", asked, "-o", "json", code=1)
+    assert json.loads(said[: said.index("kato: ")])["changes"] == by_the_cell
+
+
 def test_a_cell_that_answers_elsewhere_is_not_guessed_about(machine: Machine) -> None:
     machine.kato("up", written(machine), "-d")
     elsewhere = f"127.0.0.1:{free_ports(1)[0]}"

@@ -29,8 +29,13 @@ def wish_of(world: World, body: Json) -> Wish:
     raise Malformed([Fault("/", 'must be {"group": {…}} or {"apps": […]}')])
 
 
-def foreseen(world: World, wished: World, before: Plan, after: Plan) -> Json:
-    """What lies between two Worlds, with the leader's plan for each of them."""
+def foresee(world: World, body: Json, before: Plan, now: float, *, salt: str, own: Mapping[int, str]) -> Json:
+    """What a wish would change at `now` (epoch seconds), and what the leader would do that it would not do anyway.
+
+    before: its plan for the World as it is. salt, own: as for `draft`.
+    """
+    wished = draft(world, wish_of(world, body), now, id="new", force=True, salt=salt, own=own).overlay(world)
+    after = decide(wished, now, Recall())
     known = set(map(str, before.actions))
     return {
         "changes": [msgspec.structs.asdict(each) for each in differences(world, wished)],
@@ -39,12 +44,6 @@ def foreseen(world: World, wished: World, before: Plan, after: Plan) -> Json:
         "price_before": before.price_before,
         "price_after": after.price_after,
     }
-
-
-def foresee(world: World, body: Json, now: float, own: Mapping[int, str]) -> Json:
-    """The same where no cell runs that could be asked. now: epoch seconds; own: the cell's own ports."""
-    wished = draft(world, wish_of(world, body), now, id="new", force=True, own=own).overlay(world)
-    return foreseen(world, wished, decide(world, now, Recall()), decide(wished, now, Recall()))
 
 
 def wait_in_words(wait: Wait) -> Json:

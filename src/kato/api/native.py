@@ -1,5 +1,6 @@
 """What Marathon has no word for: `/v1/…`. JSON; times are epoch seconds."""
 
+from asyncio import to_thread
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.routing import Route
 
 from kato.api.answers import answer
 from kato.api.body import many, read_object
-from kato.api.foresee import foreseen, wait_in_words, wish_of
+from kato.api.foresee import foresee, wait_in_words
 from kato.api.logs import Logs
 from kato.api.parts import Parts, app_id
 from kato.api.problems import Problems
@@ -53,7 +54,7 @@ class Native:
         cell = parts.mirror.cell
         return answer(
             {
-                "id": cell.id if cell else "",
+                "id": parts.mirror.cell_id,
                 "incarnation": cell.incarnation if cell else 0,
                 "version": kato_version(),
                 "pid": parts.pid,
@@ -90,8 +91,10 @@ class Native:
         """What a wish would change, and what the leader would do first; nothing is done."""
         body = await read_object(request)
         world, parts = self._parts.world, self._parts
-        wished = (await parts.wishes.plan(world, lambda world: wish_of(world, body), force=True)).overlay(world)
-        return answer(foreseen(world, wished, await parts.planner.now(world), await parts.planner.instead(wished)))
+        salt, own = parts.mirror.cell_id, parts.config.own_ports
+        before = await parts.planner.now(world)
+        # Beside the event loop: thousands of apps in one wish must not hold up the leader's lease.
+        return answer(await to_thread(foresee, world, body, before, parts.clock(), salt=salt, own=own))
 
     async def why(self, request: Request) -> Response:
         """What an app is missing, and which refusal of which node it meets."""

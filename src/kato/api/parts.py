@@ -91,10 +91,6 @@ class Planner:
                 self._last = (world, now, plan)
             return self._last[2]
 
-    async def instead(self, world: World) -> Plan:
-        """The plan for a World that is not."""
-        return await asyncio.to_thread(decide, world, self._clock(), Recall())
-
 
 def app_id(request: Request) -> str:
     """The absolute id in a request's path."""

@@ -55,13 +55,16 @@ async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
             f"A cell runs in {config.data} and does not answer at {config.api}. Name its address: --api, KATO_API."
         )
     from kato.api.foresee import foresee
-    from kato.store.cellfile import read
+    from kato.plan import Recall, decide
     from kato.store.mirror import Mirror
+    from kato.store.opening import read_store
 
-    mirror = Mirror()
-    if cell.lives(config):
-        print(f"kato: The cell in {config.data} has ended; this is what its apps would become.", file=sys.stderr)
-        mirror.reset(read(config.store_file))
-    else:
+    mirror, now = Mirror(), time.time()
+    if (standing := await read_store(config.store_url)) is None:
         print(f"kato: No cell lives in {config.data} yet: all of it is new.", file=sys.stderr)
-    return foresee(mirror.world(), dict(body), time.time(), config.own_ports)
+    else:
+        print(f"kato: The cell in {config.data} has ended; this is what its apps would become.", file=sys.stderr)
+        mirror.reset(standing)
+    world = mirror.world()
+    before = decide(world, now, Recall())
+    return foresee(world, dict(body), before, now, salt=mirror.cell_id, own=config.own_ports)

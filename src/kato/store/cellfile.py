@@ -150,14 +150,23 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def read(path: Path) -> Range:
-    """What stands in the file of a cell that does not run; nothing is changed. StoreRefused as for `open`."""
+def read(path: Path) -> Range | None:
+    """What stands in the file of a cell that does not run, None where there is no file; nothing is changed.
+
+    Raises StoreRefused as for `open`.
+    """
     try:
+        path.stat()  # `exists` would hide why it cannot be told
         return _look_over(path).range("")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except sqlite3.Error as error:
         _translate(path, error)
     except OSError as error:
-        raise StoreRefused(f"The store {path} cannot be read: {error.strerror}.") from error
+        raise StoreRefused(
+            f"The store {path} cannot be read: {error.strerror}. Ask as the user whose cell it is, or name "
+            "another folder."
+        ) from error
 
 
 def _look_over(path: Path) -> Ledger:

@@ -117,6 +117,11 @@ class Mirror:
         cell: keys.Cell | None = self.get(keys.CELL)
         return cell
 
+    @property
+    def cell_id(self) -> str:
+        """Empty before the first load."""
+        return self.cell.id if self.cell else ""
+
     async def reached(self, revision: int) -> None:
         """Returns once the mirror is at least this new; `reached(1)` is its first load."""
         if self.revision < revision:

@@ -79,7 +79,6 @@ class Wishes:
         return await self._aside(partial(self._draft, world, asked, force, floor))
 
     def _draft(self, world: World, asked: Asked, force: bool, floor: str) -> Draft:
-        cell = self._mirror.cell
         return draft(
             world,
             asked(world),
@@ -87,7 +86,7 @@ class Wishes:
             id=self._uuid(),
             force=force,
             floor=floor,
-            salt=cell.id if cell else "",
+            salt=self._mirror.cell_id,
             own=self._own,
         )
 
