@@ -14,7 +14,7 @@ import pytest
 
 from builders import app
 from kato.drivers.runtime import Exit, Launch, Options, Runtime
-from kato.drivers.runtime.limits import hierarchies, room, sweep, unified_mount
+from kato.drivers.runtime.cgroups import hierarchies, room, sweep, unified_mount
 from kato.drivers.runtime.record import Record, Started
 
 PATIENCE = 20.0

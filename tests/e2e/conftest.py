@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.limits import Limits
+from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.process import Driver
 from machine import Machine
 from runtimes import ending_all, folders

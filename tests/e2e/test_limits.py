@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.limits import Limits, room
+from kato.drivers.runtime.cgroups import Limits, room
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.sandbox import identity
 from kato.model.errors import DriverError

@@ -26,9 +26,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from kato.drivers.runtime import Exit, Found, Launch, Options, keeper
+from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.leftovers import end_all
-from kato.drivers.runtime.limits import Limits
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of, surplus
 from kato.drivers.runtime.sandbox import (
     Identity,
