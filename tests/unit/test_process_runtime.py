@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from builders import app
 from kato.drivers.runtime.cgroups import Hierarchy, hierarchies, unified_mount
+from kato.drivers.runtime.kept import surplus
 from kato.drivers.runtime.limits import memory_limit, settings
-from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name, surplus
+from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name
 from kato.drivers.runtime.sandbox import Identity, Link, command, environment, identity, links, working_folder
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.app import AppVolume, Container, External, Persistent

@@ -8,11 +8,9 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
-from kato.model import patterns
+from kato.model import patterns, validate_ports
 from kato.model.app import App, AppVolume, HealthCheck, SecretRef
 from kato.model.errors import Fault
-from kato.model.frontend import host_name, is_path
-from kato.model.ingress import routes, service_ports
 
 MAX_ID = 180
 """Characters of an app id: with a task's own part it still is one file name."""
@@ -24,8 +22,6 @@ RESERVED = frozenset({"restart", "tasks", "versions"})
 
 _WORD = r"([a-z0-9]|[a-z0-9][a-z0-9-]*[a-z0-9])"
 _SEGMENT = re.compile(rf"({_WORD}\.)*{_WORD}")
-_INGRESS = re.compile(r"HAPROXY_\d+_(VHOST|PATH)")
-_PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 Faults = Iterator[Fault]
 
@@ -42,9 +38,9 @@ def validate(app: App) -> list[Fault]:
         _container,
         _volumes,
         _networks,
-        _ports,
-        _labels,
-        _twice,
+        validate_ports.ports,
+        validate_ports.labels,
+        validate_ports.twice,
         _health_checks,
         _readiness_checks,
         _dependencies,
@@ -235,69 +231,6 @@ def _networks(app: App) -> Faults:
         yield Fault("/portDefinitions", "only the host network takes portDefinitions; use container.portMappings")
 
 
-def _ports(app: App) -> Faults:
-    names = {network.name for network in app.networks}
-    definitions = app.port_definitions or ()
-    mappings = (app.container.port_mappings if app.container else None) or ()
-    seen: set[str] = set()
-    for path, name in (
-        *((f"/portDefinitions({n})", each.name) for n, each in enumerate(definitions)),
-        *((f"/container/portMappings({n})", each.name) for n, each in enumerate(mappings)),
-    ):
-        if name is None:
-            continue
-        if not _PORT_NAME.fullmatch(name):
-            yield Fault(f"{path}/name", f"{name!r} is no name: use lower-case letters, digits, and dashes inside")
-        if name in seen:
-            yield Fault(f"{path}/name", f"two ports are named {name!r}; give one another name")
-        seen.add(name)
-    for n, mapping in enumerate(mappings):
-        path = f"/container/portMappings({n})"
-        yield from _port(f"{path}/containerPort", mapping.container_port)
-        yield from _port(f"{path}/hostPort", mapping.host_port or 0)
-        yield from _port(f"{path}/servicePort", mapping.service_port)
-        for network in mapping.network_names or ():
-            if network not in names:
-                yield Fault(f"{path}/networkNames", f"there is no network {network!r} in /networks")
-    used: set[tuple[int, str]] = set()
-    for n, definition in enumerate(definitions):
-        yield from _port(f"/portDefinitions({n})/port", definition.port)
-        for protocol in definition.protocol.split(","):
-            if definition.port and (definition.port, protocol) in used:
-                yield Fault(f"/portDefinitions({n})/port", f"port {definition.port} stands twice; keep one")
-            used.add((definition.port, protocol))
-
-
-def _labels(app: App) -> Faults:
-    """marathon-lb's labels for the ingress; all others are the user's own."""
-    for name, value in app.labels.items():
-        match = _INGRESS.fullmatch(name)
-        if match and match[1] == "PATH" and not is_path(value):
-            yield Fault(f"/labels/{name}", f"{value[:60]!r} is no path; write one like /api")
-        for host in value.split(",") if match and match[1] == "VHOST" else ():
-            if host.strip() and host_name(host.strip()) is None:
-                yield Fault(f"/labels/{name}", f"{host[:60]!r} is no host name; write one like vote.localhost")
-
-
-def _twice(app: App) -> Faults:
-    """What one app asks of the balancer twice, and it can serve only once."""
-    ports: set[int] = set()
-    for path, port in service_ports(app):
-        if port in ports and path.startswith("/container"):  # port definitions have their own rule
-            yield Fault(path, f"service port {port} stands twice; keep one, or write 0 for any that is free")
-        ports.add(port)
-    names: dict[str, str] = {}
-    for path, route in routes(app):
-        first = names.setdefault(route, path)
-        if first != path:
-            yield Fault(path, f"{route} is at {first} already; give one of them another host or HAPROXY_n_PATH")
-
-
-def _port(path: str, port: int) -> Faults:
-    if not 0 <= port <= 65535:
-        yield Fault(path, f"{port} is no port; it must be between 0 and 65535")
-
-
 def _health_checks(app: App) -> Faults:
     for n, check in enumerate(app.health_checks):
         path = f"/healthChecks({n})"
@@ -327,7 +260,7 @@ def _port_check(app: App, check: HealthCheck, path: str) -> Faults:
     if check.port is not None and check.port_index is not None:
         yield Fault(path, "both port and portIndex are set; keep one")
     elif check.port is not None:
-        yield from _port(f"{path}/port", check.port)
+        yield from validate_ports.port(f"{path}/port", check.port)
     elif not 0 <= (check.port_index or 0) < len(app.ports):
         have = f"has {len(app.ports)}" if app.ports else "has none"
         yield Fault(f"{path}/portIndex", f"there is no port {check.port_index or 0} (from 0 on): the app {have}")

@@ -14,10 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import signal
-import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +25,9 @@ import msgspec
 from kato.drivers.runtime import Exit, Found, Launch, Options, keeper
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.insist import OVERDUE, Insistence
+from kato.drivers.runtime.kept import KeptTasks
 from kato.drivers.runtime.leftovers import end_all
-from kato.drivers.runtime.record import Record, Spec, Started, exit_of, surplus
+from kato.drivers.runtime.record import Record, Spec, Started, exit_of
 from kato.drivers.runtime.sandbox import (
     Identity,
     closed_folder,
@@ -51,8 +49,6 @@ FULL_FILES = 2
 """How many full output files are kept beside the current one."""
 LONGEST_GRACE = 1e9
 """Seconds: 30 years. The keeper reads a short line."""
-SPARE = 64 << 20
-"""Bytes free, or nothing of removed tasks is kept."""
 OUTLIVES = (
     "Without cgroups, a daemon of a task that clears its environment outlives a keeper that is killed by SIGKILL."
 )
@@ -77,6 +73,7 @@ class Driver:
         )
         self._options = options
         self._limits = limits
+        self._kept = KeptTasks(options.folder)
         self._lock = lock
         self._environ = options.environ
         self._rotate = rotate
@@ -85,7 +82,6 @@ class Driver:
         self._starting: dict[str, asyncio.Task[Found]] = {}
         self._endings: dict[str, asyncio.Task[Exit]] = {}
         self._changes: Changes | None = None
-        self._tidying = threading.Lock()
         self._insistence = Insistence(overdue)
 
     @classmethod
@@ -107,7 +103,7 @@ class Driver:
             raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
         mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
-            for folder in (options.folder, options.folder / ".kept", options.volumes):
+            for folder in (options.folder, KeptTasks(options.folder).folder, options.volumes):
                 folder.mkdir(parents=True, exist_ok=True)
                 folder.chmod(mode)
             lock = os.open(options.folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -244,7 +240,7 @@ class Driver:
     ) -> AsyncIterator[Output]:
         """Pieces of `stdout` or `stderr`, also of a task removed lately. NotFound where there is none of it."""
         record = self._record(task)
-        folder = record.folder if record.exists else self._options.folder / ".kept" / task
+        folder = record.folder if record.exists else self._kept.of(task)
         if stream not in ("stdout", "stderr") or not folder.is_dir():
             raise NotFound(f"There is no {stream} of task {task} on this node.")
         with _translated(f"The {stream} of task {task} cannot be read"), contextlib.ExitStack() as stack:
@@ -360,22 +356,13 @@ class Driver:
             delete(record.folder)
 
     def _list_kept(self) -> Sequence[Kept]:
-        return [Record(each).kept(self._boot) for each in (self._options.folder / ".kept").iterdir()]
+        return [Record(each).kept(self._boot) for each in self._kept.all()]
 
     def _remove(self, record: Record) -> None:
-        kept = self._options.folder / ".kept"
         self._limits.remove(record.task)
         for secret in (record.spec, record.control):
             secret.unlink(missing_ok=True)
-        os.utime(record.folder)
-        with self._tidying:  # one thread at a time deletes what is kept
-            if (kept / record.task).exists():  # the id was used before, which only a restored store does
-                delete(kept / record.task)
-            record.folder.rename(kept / record.task)
-            now, disk = time.time(), shutil.disk_usage(kept)
-            ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(kept)]
-            for task in surplus(ages, full=disk.free < max(disk.total // 10, SPARE)):
-                delete(kept / task)
+        self._kept.take(record.folder)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ keeper wrote of start and end comes out as structs.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from signal import Signals
 from typing import TypeVar
@@ -16,11 +16,6 @@ from kato.drivers.runtime import Exit
 from kato.model.link import Kept
 
 _T = TypeVar("_T")
-
-KEPT_SECONDS = 24 * 3600
-"""How long a removed task's output and sandbox are kept."""
-KEPT_PER_APP = 20
-"""How many removed tasks of one app are kept."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,16 +191,3 @@ def signal_name(number: int) -> str:
         return Signals(number).name
     except ValueError:
         return f"SIG{number}"
-
-
-def surplus(kept: Iterable[tuple[str, float]], *, full: bool) -> list[str]:
-    """Which removed tasks to delete, of (task id, age in seconds): all where the disk is `full`, otherwise those
-    older than a day and all but the youngest 20 of each app."""
-    count: dict[str, int] = {}
-    over = []
-    for task, age in sorted(kept, key=lambda entry: entry[1]):
-        app = task.partition(".instance-")[0]
-        count[app] = count.get(app, 0) + 1
-        if full or age > KEPT_SECONDS or count[app] > KEPT_PER_APP:
-            over.append(task)
-    return over
