@@ -306,7 +306,8 @@ def test_nothing_is_placed_on_a_dark_node_and_the_refusals_say_so() -> None:
     plan = decide(cell, NOW)
     assert plan.actions == ()
     assert str(plan.waits["/web"]) == (
-        "/web waits for 1 task: needs 4 cpus: 2 nodes; needs the process runtime: 1 node; does not answer: 1 node"
+        "/web waits for 1 task: needs 4 cpus: the largest of 2 nodes has 1, 1 free; "
+        "needs the process runtime: 1 node; does not answer: 1 node"
     )
 
 

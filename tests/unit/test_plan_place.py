@@ -39,30 +39,60 @@ def test_the_freest_node_comes_first() -> None:
 def test_a_node_is_filled_to_the_last_thousandth_and_not_beyond() -> None:
     plan = decide(world(apps=[app(instances=40, cpus=0.1)], nodes=[node(cpus=1.0)]), 0.0)
     assert placed(plan) == {"n1": 10}
-    assert str(plan.waits["/web"]) == "/web waits for 30 tasks: needs 0.1 cpus: 1 node"
+    assert str(plan.waits["/web"]) == "/web waits for 30 tasks: needs 0.1 cpus: n1 has 1 (0 free)"
 
 
 @pytest.mark.parametrize(
-    ("more", "phrase"),
+    ("more", "said"),
     [
-        ({"mem": 5000.0}, "needs 5000 MiB of memory"),
-        ({"disk": 20_000.0}, "needs 20000 MiB of disk"),
-        ({"gpus": 1}, "needs 1 gpu"),
-        ({"cpus": 4.5}, "needs 4.5 cpus"),
-        ({"port_definitions": (PortDefinition(port=80),), "require_ports": True}, "needs host port 80"),
-        ({"port_definitions": (PortDefinition(port=31005),), "require_ports": True}, "needs host port 31005"),
-        ({"port_definitions": (PortDefinition(port=31006),), "require_ports": True}, "needs host port 31006"),
-        ({"port_definitions": (PortDefinition(),) * 5}, "needs 5 free ports"),
-        ({"constraints": (("@region", "IS", "eu"),)}, "region=eu"),
+        ({"mem": 5000.0}, "needs 5000 MiB of memory: n1 has 4096 (4064 free)"),
+        ({"disk": 20_000.0}, "needs 20000 MiB of disk: n1 has 10000 (10000 free)"),
+        ({"gpus": 1}, "needs 1 gpu: n1 has none"),
+        ({"cpus": 4.5}, "needs 4.5 cpus: n1 has 4 (3.9 free)"),
+        ({"port_definitions": (PortDefinition(port=80),), "require_ports": True}, "needs host port 80: 1 node"),
+        (
+            {"port_definitions": (PortDefinition(port=31005),), "require_ports": True},
+            "needs host port 31005: 1 node",
+        ),
+        (
+            {"port_definitions": (PortDefinition(port=31006),), "require_ports": True},
+            "needs host port 31006: 1 node",
+        ),
+        ({"port_definitions": (PortDefinition(),) * 5}, "needs 5 free ports: 1 node"),
+        ({"constraints": (("@region", "IS", "eu"),)}, "region=eu: 1 node"),
     ],
 )
-def test_refusals(more: dict[str, Any], phrase: str) -> None:
+def test_refusals(more: dict[str, Any], said: str) -> None:
     other = app("/other", ports=1)
     machine = node(ports=((31002, 31006),), taken=(31005, 40000))
     cell = world(apps=[app(**more), other], nodes=[machine], tasks=[task(other, ports=(31006,))])
     plan = decide(cell, 0.0)
     assert not placed(plan)
-    assert [str(refusal) for refusal in plan.waits["/web"].refusals] == [f"{phrase}: 1 node"]
+    assert [str(refusal) for refusal in plan.waits["/web"].refusals] == [said]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"cpus": 64.0}, "needs 64 cpus: the largest of 3 nodes has 8, 3.25 free"),
+        ({"cpus": 5.0}, "needs 5 cpus: the emptiest of 3 nodes has 8, 3.25 free"),
+        ({"cpus": 4.0}, "needs 4 cpus: the emptiest of 3 nodes has 4, 3.5 free"),
+        ({"gpus": 1}, "needs 1 gpu: none of 3 nodes has any"),
+    ],
+)
+def test_a_refusal_says_what_the_nearest_node_has(more: dict[str, Any], said: str) -> None:
+    other = app("/other", instances=2, cpus=4.75)
+    small = app("/small", cpus=0.5)
+    nodes = [node("n1"), node("n2", cpus=8.0), node("n3", cpus=8.0)]
+    tasks = [task(other, 1, on="n2"), task(small, on="n1"), task(other, 2, on="n3")]
+    cell = world(apps=[app(**more), other, small], nodes=nodes, tasks=tasks)
+    assert [str(refusal) for refusal in decide(cell, 0.0).waits["/web"].refusals] == [said]
+
+
+def test_a_node_that_has_shrunk_below_what_its_tasks_use_has_nothing_free() -> None:
+    wide = app("/wide", cpus=3.0)
+    cell = world(apps=[app(), wide], nodes=[node(cpus=2.0)], tasks=[task(wide)])
+    assert str(decide(cell, 0.0).waits["/web"]).endswith(": needs 0.1 cpus: n1 has 2 (0 free)")
 
 
 def test_host_ports_asked_for_are_given_once_a_node() -> None:

@@ -184,7 +184,7 @@ def test_why_names_the_filter_the_task_and_the_last_failure() -> None:
     found = why(cell, decide(cell, 0.0), "/web", 0.0)
     assert (found.wished, found.healthy) == (3, 1)
     assert found.sentences == (
-        "/web waits for 1 task: needs 2 cpus: 1 node.",
+        "/web waits for 1 task: needs 2 cpus: n1 has 4 (0 free).",
         "ill on n1 is not healthy: its HTTP check says connection refused.",
     )
     with pytest.raises(NotFound, match="App '/x' does not exist"):
@@ -253,7 +253,7 @@ def test_queue_tells_delay_from_lack_of_room() -> None:
         ("/large", 2, 0.0, True),
         ("/late", 1, 1.0, False),
     ]
-    assert [str(refusal) for refusal in found[0].refusals] == ["needs 99 cpus: 1 node"]
+    assert [str(refusal) for refusal in found[0].refusals] == ["needs 99 cpus: n1 has 4 (3.9 free)"]
 
 
 def test_frontends_are_found_anew_only_for_what_shows_in_them() -> None:

@@ -102,14 +102,16 @@ Action = Place | Drain | Stop | Forget | Count | Advance | Finish | Clear
 
 
 class Refusal(msgspec.Struct, frozen=True, order=True):
-    """One filter's no. nodes: how many said it."""
+    """One filter's no. nodes: how many said it; nearest: what the best of them has, where that can be measured."""
 
     nodes: int
     filter: str
     phrase: str
+    nearest: str = ""
 
     def __str__(self) -> str:
-        return f"{self.phrase}: {self.nodes} node{'' if self.nodes == 1 else 's'}"
+        nodes = f"{self.nodes} node{'' if self.nodes == 1 else 's'}"
+        return f"{self.phrase}: {self.nearest or nodes}"
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):

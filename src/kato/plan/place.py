@@ -45,11 +45,12 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """One filter's answer: the nodes that pass, and what it asks for."""
+    """One filter's answer: the nodes that pass, and what it asks for. row: the resource that it measures."""
 
     kind: str
     phrase: str
     mask: Mask
+    row: int | None = None
 
 
 def place(request: Request, free: Free, alive: Mask, now: float) -> Placed:
@@ -185,11 +186,28 @@ class Candidates:
         left: Mask = np.ones(self.open.size, dtype=np.bool_)
         found: list[Refusal] = []
         for each in self._filters():
-            refused = int(np.count_nonzero(left & ~each.mask))
-            if refused:
-                found.append(Refusal(refused, each.kind, each.phrase))
+            refused = np.flatnonzero(left & ~each.mask)
+            if refused.size:
+                nearest = "" if each.row is None else self._nearest(each.row, refused)
+                found.append(Refusal(int(refused.size), each.kind, each.phrase, nearest))
             left &= each.mask
         return tuple(sorted(found, key=lambda refusal: -refusal.nodes))
+
+    def _nearest(self, row: int, nodes: Ints) -> str:
+        """What the best of the nodes that have too little has: the emptiest of those that are large enough, or,
+        where none is, the largest.
+        """
+        total, free = self.free.columns.total[row, nodes], np.maximum(self.free.amounts[row, nodes], 0)
+        enough = total >= self.amount[row]
+        first, then = (np.where(enough, free, -1), total) if enough.any() else (total, free)
+        best = np.where(first == first.max(), then, -1).argmax()
+        has, left = scalar(total[best] / 1000), scalar(free[best] / 1000)
+        if nodes.size == 1:
+            name = self.free.columns.nodes[int(nodes[0])].id
+            return f"{name} has {has} ({left} free)" if total[best] else f"{name} has none"
+        if not total[best]:
+            return f"none of {nodes.size} nodes has any"
+        return f"the {'emptiest' if enough.any() else 'largest'} of {nodes.size} nodes has {has}, {left} free"
 
     def _filters(self) -> Iterator[Filter]:
         yield from self.static
@@ -206,7 +224,7 @@ class Candidates:
         for row in np.flatnonzero(self.amount):
             kind = KINDS[row]
             phrase = f"needs {_amount(self.amount[row] / 1000, UNITS[kind])}"
-            yield Filter(kind, phrase, self.free.amounts[row] >= self.amount[row])
+            yield Filter(kind, phrase, self.free.amounts[row] >= self.amount[row], int(row))
         for port in self.fixed:
             mask = self.free.columns.has_port(port).copy()
             mask[self.free.holders(port)] = False
