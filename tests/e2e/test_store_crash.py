@@ -17,6 +17,8 @@ from kato.store.local import LocalStore
 ROUNDS = 15
 WRITERS = 8
 SEED = 20260117
+SMALL = 2**16
+"""Bytes of a ballast."""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -43,7 +45,7 @@ async def count(store: Store, writer: int, lease: int) -> None:
 
 
 async def main(path: str) -> None:
-    store = await LocalStore.open(path)
+    store = await LocalStore.open(path, SMALL)
     lease = await store.lease(60)
     await asyncio.gather(*(count(store, writer, lease.id) for writer in range(WRITERS)))
 
@@ -82,7 +84,7 @@ async def test_no_acknowledged_write_is_lost_and_none_is_torn(tmp_path: Path) ->
         async with cell(path) as child:
             for writer, number, revision in await acknowledged(child, chance.randrange(1, 600)):
                 last[writer], newest = number, max(newest, revision)
-        store = await LocalStore.open(str(path))
+        store = await LocalStore.open(str(path), SMALL)
         try:
             seen = await store.range("")
             values = {item.key: item.value.rstrip() for item in seen.items}
@@ -114,7 +116,7 @@ async def test_a_store_that_is_killed_while_it_is_made_opens_afterwards(tmp_path
             await asyncio.wait({wait}, timeout=chance.random() * 0.02)
             child.kill()
             assert await wait == -signal.SIGKILL
-        store = await LocalStore.open(str(path))
+        store = await LocalStore.open(str(path), SMALL)
         try:
             assert (await store.txn([], [Put("a", b"")])).done
         finally:
@@ -127,7 +129,7 @@ async def test_a_second_process_is_refused_and_told_the_first_ones_pid(tmp_path:
         assert child.stdout
         await child.stdout.readline()
         with pytest.raises(StoreRefused, match=rf"in use by process {child.pid}\..*a folder of its own"):
-            await LocalStore.open(str(path))
+            await LocalStore.open(str(path), SMALL)
         assert await child.stdout.readline(), "the first goes on"
 
 

@@ -20,13 +20,15 @@ from kato.store.local import LocalStore
 
 SEED = 7
 ITEMS = 300
+SMALL = 2**16
+"""Bytes of a ballast."""
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[LocalStore]:
-    store = await LocalStore.open(str(path))
+    store = await LocalStore.open(str(path), SMALL)
     try:
         yield store
     finally:
@@ -54,7 +56,7 @@ async def refused(path: Path, words: str) -> None:
     """Opening is refused with these words and the file's name, and leaves every byte as it was."""
     before = files(path.parent)
     with pytest.raises(StoreRefused, match=words) as error:
-        await LocalStore.open(str(path))
+        await LocalStore.open(str(path), SMALL)
     assert path.name in str(error.value)
     assert files(path.parent) == before
 
@@ -138,7 +140,7 @@ async def test_a_folder_in_its_place_is_refused(path: Path) -> None:
     path.unlink()
     path.mkdir()
     with pytest.raises(StoreRefused, match=r"cell\.sqlite"):
-        await LocalStore.open(str(path))
+        await LocalStore.open(str(path), SMALL)
 
 
 async def test_a_refused_store_can_be_opened_once_it_is_mended(path: Path) -> None:
@@ -155,7 +157,7 @@ async def test_what_it_makes_is_closed_to_others(tmp_path: Path) -> None:
     async with opened(path) as store:
         await store.txn([], [Put("a", b"")])
         assert {each.name: oct(each.stat().st_mode & 0o777) for each in path.parent.iterdir()} == dict.fromkeys(
-            ("cell.sqlite", "cell.sqlite-wal", "cell.sqlite.lock"), "0o600"
+            ("ballast", "cell.sqlite", "cell.sqlite-wal", "cell.sqlite.lock"), "0o600"
         )
     assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
 

@@ -24,25 +24,30 @@ log = structlog.get_logger()
 
 
 class Ballast:
-    """The file in one folder. One thread at a time."""
+    """The file in one folder. One thread at a time. size: bytes of a whole one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int = SIZE) -> None:
         self._path = folder / FILE
+        self._size = size
 
     @property
     def held(self) -> int:
         """Bytes of the disk that it holds."""
         try:
-            return min(self._path.stat().st_size, SIZE)
+            return min(self._path.stat().st_size, self._size)
         except OSError:
             return 0
 
+    @property
+    def short(self) -> bool:
+        """Whether the disk has no room beside a whole ballast."""
+        return self._free() - self._owed < LEAST
+
     def roomy(self) -> bool:
-        """Whether the disk has room beside a whole ballast; makes it whole then."""
-        owed = SIZE - self.held
-        if self._free() - owed < LEAST:
+        """Whether it has; makes the ballast whole then."""
+        if self.short:
             return False
-        return not owed or self._take()
+        return not self._owed or self._take()
 
     def give(self) -> bool:
         """Gives half of what is left back to the disk; False where nothing is left."""
@@ -61,7 +66,7 @@ class Ballast:
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(file, 0, SIZE)
+                os.posix_fallocate(file, 0, self._size)
             finally:
                 os.close(file)
         except OSError:  # somebody else was quicker to take the room
@@ -69,6 +74,10 @@ class Ballast:
                 self._path.unlink()
             return False
         return True
+
+    @property
+    def _owed(self) -> int:
+        return self._size - self.held
 
     def _free(self) -> int:
         disk = os.statvfs(self._path.parent)

@@ -14,7 +14,7 @@ from typing import Self
 
 from kato.model.errors import StoreRefused, StoreUnavailable
 from kato.store import Committed, Compare, Events, KeyValue, Op, Range
-from kato.store.ballast import Ballast
+from kato.store.ballast import SIZE, Ballast
 from kato.store.cellfile import CellFile
 from kato.store.engine import Engine, HeldLease, Watch
 from kato.store.ledger import Ledger
@@ -26,7 +26,7 @@ class LocalStore:
     exclusive = True
 
     def __init__(
-        self, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int, ballast: Ballast | None
+        self, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int, ballast: Ballast
     ) -> None:
         self._file = file
         self._ballast = ballast
@@ -37,24 +37,25 @@ class LocalStore:
         self._engine = Engine(ledger, self._persist)
 
     @classmethod
-    async def open(cls, address: str, ballast: Ballast | None = None) -> Self:
+    async def open(cls, address: str, ballast: int = SIZE) -> Self:
         """Opens the file at a path, or makes it, closed to other users; keys under a lease go at once.
 
-        ballast: what room is made with on a full disk. Raises StoreRefused where the file is damaged, newer, or
-        held by another process; it is left untouched then.
+        ballast: bytes of what room is made with on a full disk. Raises StoreRefused where the file is damaged,
+        newer, or held by another process; it is left untouched then.
         """
         path = Path(address).absolute()
+        room = Ballast(path.parent, ballast)
         async with AsyncExitStack() as undo:
             writer = ThreadPoolExecutor(1, thread_name_prefix="kato-store")
             undo.callback(writer.shutdown, wait=False)
             lock = _own(path)
             undo.callback(os.close, lock)
             loop = asyncio.get_running_loop()
-            if ballast and not await loop.run_in_executor(writer, ballast.roomy):
-                await loop.run_in_executor(writer, ballast.give)
+            if room.short:
+                room.give()
             file, ledger = await loop.run_in_executor(writer, CellFile.open, path)
             undo.callback(file.close)
-            store = cls(file, ledger, writer, lock, ballast)
+            store = cls(file, ledger, writer, lock, room)
             await store._engine.drop_leased()
             undo.pop_all()
         return store
@@ -99,11 +100,10 @@ class LocalStore:
 
     def _write(self, revisions: Sequence[Events], compacted: int) -> None:
         self._file.write(revisions, compacted)
-        if self._ballast:
-            self._ballast.roomy()
+        self._ballast.roomy()
 
     def _room(self, urgent: bool) -> bool:
-        if not self._ballast or self._ballast.roomy():
+        if self._ballast.roomy():
             return True
         if urgent:
             self._ballast.give()

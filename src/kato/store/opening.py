@@ -19,10 +19,9 @@ async def open_store(url: str) -> Store:
 
             return await MemoryStore.open(address)
         case "local" if address:
-            from kato.store.ballast import Ballast
             from kato.store.local import LocalStore
 
-            return await LocalStore.open(address, Ballast(Path(address).absolute().parent))
+            return await LocalStore.open(address)
     raise _unknown(url)
 
 
