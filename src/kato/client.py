@@ -102,9 +102,9 @@ class Client:
         """How every app in a group, and each of its tasks, stands; those that are going still, too."""
         return _items(await self._get("/v1/apps", [("group", group)]), "apps")
 
-    async def kept(self) -> list[Json]:
+    async def ended(self) -> list[Json]:
         """The tasks that have gone and whose output is kept, the newest end last."""
-        return _items(await self._get("/v1/kept"), "tasks")
+        return _items(await self._get("/v1/ended"), "tasks")
 
     async def versions(self, app: str) -> list[str]:
         """An app's versions, the newest first."""

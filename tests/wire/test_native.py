@@ -133,7 +133,7 @@ async def test_what_the_balancer_cannot_serve_is_told_everywhere(cell: Cell) -> 
 
 async def test_a_task_that_has_gone_is_told_while_its_output_is_kept(cell: Cell) -> None:
     kept = {"task": GONE, "short": "old.7", "started": 1.0, "ended": 2.0, "message": "It exited with code 3."}
-    assert (await cell.get("/v1/kept"))["tasks"] == [kept]
+    assert (await cell.get("/v1/ended"))["tasks"] == [kept]
     assert f"hello from {GONE}" in (await cell.call("GET", f"/v1/logs/{GONE}")).text
     assert (await cell.call("GET", "/v1/logs/old.instance-1f0c._app.8")).status == 404
 

@@ -44,7 +44,7 @@ class Native:
             Route("/v1/plan", self.plan, methods=["POST"]),
             Route("/v1/why/{id:path}", self.why, methods=["GET"]),
             Route("/v1/services", self.services, methods=["GET"]),
-            Route("/v1/kept", self.kept, methods=["GET"]),
+            Route("/v1/ended", self.ended, methods=["GET"]),
             Route("/v1/logs/{id:path}", self.logs, methods=["GET"]),
         ]
 
@@ -124,7 +124,7 @@ class Native:
             }
         )
 
-    async def kept(self, request: Request) -> Response:
+    async def ended(self, request: Request) -> Response:
         """The tasks that have gone and whose output is kept, the newest end last."""
         found = sorted(await self._parts.calls.kept(), key=lambda each: each.ended or 0.0)
         tasks = [{**msgspec.structs.asdict(each), "short": short_task(each.task)} for each in found]

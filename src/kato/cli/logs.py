@@ -57,7 +57,7 @@ async def logs(
 
 async def _ended(client: "Client", name: str) -> str | None:
     """The task of that name that has gone, if its output is kept; it is said how it ended."""
-    kept = {each["short"]: each for each in await client.kept()}  # of two that are called alike, the newer
+    kept = {each["short"]: each for each in await client.ended()}  # of two that are called alike, the newer
     try:
         found = find_task(name, [each["task"] for each in kept.values()], ())
     except NotFound:
