@@ -10,6 +10,7 @@ from typing import Any, Self
 import aiohttp
 import msgspec
 
+from kato.config import SERVER
 from kato.model.errors import (
     Conflict,
     Fault,
@@ -23,8 +24,6 @@ from kato.model.errors import (
 )
 
 Json = dict[str, Any]
-SERVER = "kato"
-"""What a cell calls itself in every answer (api/server.py)."""
 
 
 class LogPiece(msgspec.Struct, frozen=True):

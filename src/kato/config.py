@@ -12,6 +12,10 @@ from kato.model.errors import InvalidInput
 
 API = "127.0.0.1:8180"
 INGRESS = "127.0.0.1:8181"
+SERVER = "kato"
+"""What a cell calls itself in every answer: its port may be another program's."""
+LOCK = "node.lock"
+"""What a cell holds in its folder for as long as it runs."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,11 @@ from pathlib import Path
 import msgspec
 
 from kato.agent import durable, journal
+from kato.config import LOCK
 from kato.model.errors import Conflict, Refused
 
 _NOT_NAME = re.compile(r"[^a-z0-9-]+")
-_MARK = re.compile(r"node\.json|node\.lock|agent\.json|cell\.sqlite.*")
+_MARK = re.compile(rf"node\.json|{re.escape(LOCK)}|agent\.json|cell\.sqlite.*")
 """A file that only a cell makes: the folder that holds one is a cell's."""
 _PART = re.compile(r"cell\.log.*|tasks|volumes|balancer")
 """What else a cell keeps; a part may have been put back from a backup before there is a cell."""
@@ -89,7 +90,7 @@ def _close(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int:
-    lock = os.open(folder / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -9,12 +9,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from kato.api.peer import PeerProtocol
+from kato.config import SERVER
 from kato.model.errors import InvalidInput
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open."""
-SERVER = "kato"
-"""How a client knows a cell (client.py): a port may be another program's."""
 GRACE = 1
 """Seconds that open requests get when the api goes down."""
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kato.config import Config, apart
+from kato.config import LOCK, Config, apart
 from kato.model.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ PATIENCE = 10.0
 """Seconds that a cell may take to end."""
 POLL = 0.05
 LAST_LINES = 15
-LOCK = "node.lock"
-"""What a cell holds in its folder (agent/identity.py)."""
 
 
 async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | None:

@@ -10,6 +10,7 @@ from kato.cli.live import View
 from kato.cli.names import find_app
 from kato.cli.place import HERE, WAIT, AppName, Place, Waiting
 from kato.cli.usage import whole
+from kato.model.app import MAX_INSTANCES
 from kato.model.errors import NotFound
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Versions that are named to somebody who asks for another."""
-Instances = Annotated[int, Parameter(converter=whole("INSTANCES", "tasks"))]
+Instances = Annotated[int, Parameter(converter=whole("INSTANCES", "tasks", MAX_INSTANCES))]
 
 
 async def scale(app: AppName, instances: Instances, /, *, waiting: Waiting = WAIT, place: Place = HERE) -> None:

@@ -16,6 +16,8 @@ from kato.model.ids import short_task, timestamp
 if TYPE_CHECKING:
     from kato.client import Client, LogPiece
 
+MOST = 1_000_000
+"""Lines that anyone asks for."""
 COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Of terminals (ECMA-48), one a task in turn."""
 
@@ -25,7 +27,7 @@ async def logs(
     /,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
-    tail: Annotated[int | None, Parameter(converter=whole("--tail", "lines"))] = None,
+    tail: Annotated[int | None, Parameter(converter=whole("--tail", "lines", MOST))] = None,
     place: Place = HERE,
 ) -> None:
     """Print what an app's tasks, or one task, wrote.

@@ -27,8 +27,6 @@ EXAMPLES: Mapping[str, str] = {
     "rollback": "kato rollback vote",
 }
 """Of commands that need words behind them."""
-MOST = 1_000_000
-"""Tasks of one app (model/validate.py), and lines of a log that anyone asks for."""
 
 
 def wrong_usage(error: CycloptsError, words: Sequence[str], commands: Collection[str]) -> str:
@@ -86,14 +84,14 @@ def _choices(hint: Any) -> str:
     return f"; it takes {', '.join(words[:-1])} or {words[-1]}" if words else ""
 
 
-def whole(name: str, what: str) -> Callable[[Any, Sequence[Token]], int]:
-    """Reads a whole number for a parameter called `name`; `what` it counts."""
+def whole(name: str, what: str, most: int) -> Callable[[Any, Sequence[Token]], int]:
+    """Reads a whole number up to `most` for a parameter called `name`; `what` it counts."""
 
     def read(_type: Any, tokens: Sequence[Token]) -> int:
         text = tokens[0].value
-        if text.isascii() and text.isdecimal() and int(text[:20]) <= MOST:
+        if text.isascii() and text.isdecimal() and int(text[:20]) <= most:
             return int(text)
-        raise InvalidInput(f"{name} is {text[:40]!r}; it takes a number of {what}, from 0 to {MOST:,}.")
+        raise InvalidInput(f"{name} is {text[:40]!r}; it takes a number of {what}, from 0 to {most:,}.")
 
     return read
 

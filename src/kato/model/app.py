@@ -11,6 +11,7 @@ import msgspec
 
 SERVICE_PORTS = (10000, 20000)
 """Where a service port of 0 is given a free one (Marathon's `--local_port_min` and `--local_port_max`)."""
+MAX_INSTANCES = 1_000_000
 
 
 class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):

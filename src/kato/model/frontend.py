@@ -81,6 +81,11 @@ def host_name(text: str) -> str | None:
     return name if _HOST.fullmatch(name) and len(name) < 254 else None
 
 
+def front_of(path: str) -> str:
+    """What every path begins with that `path` answers: `/api/` for `/api`, and `/` for `/`."""
+    return path.rstrip("/") + "/"
+
+
 def is_path(text: str) -> bool:
     """Whether it can stand as the path of a URL (RFC 3986, 3.3)."""
     return bool(_PATH.fullmatch(text))

@@ -5,7 +5,7 @@ ports, and names on the ingress (marathon-lb's labels `HAPROXY_<n>_VHOST` and `H
 from collections.abc import Iterator
 
 from kato.model.app import App
-from kato.model.frontend import host_name
+from kato.model.frontend import front_of, host_name
 
 
 def service_ports(app: App) -> Iterator[tuple[str, int]]:
@@ -32,7 +32,7 @@ def path_of(app: App, index: int) -> str:
 def routes(app: App) -> Iterator[tuple[str, str]]:
     """Hosts with their paths, as `vote.localhost/` or `shop.localhost/api/`; not those that are no host."""
     for index, port in enumerate(app.ports):
-        path = path_of(app, index).rstrip("/") + "/"
+        path = front_of(path_of(app, index))
         for host in hosts_of(app, index) if port.balanced else ():
             if name := host_name(host):
                 yield f"/labels/{_host_label(index)}", name + path

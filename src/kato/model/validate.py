@@ -9,12 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 
 from kato.model import patterns, validate_ports
-from kato.model.app import App, AppVolume, HealthCheck, SecretRef
+from kato.model.app import MAX_INSTANCES, App, AppVolume, HealthCheck, SecretRef
 from kato.model.errors import Fault
 
 MAX_ID = 180
 """Characters of an app id: with a task's own part it still is one file name."""
-MAX_INSTANCES = 1_000_000
 LONGEST = 10 * 365 * 86_400
 """Seconds of any time that an app names."""
 RESERVED = frozenset({"restart", "tasks", "versions"})

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from kato.model.frontend import Frontends, Server, Service, host_name, is_path
+from kato.model.frontend import Frontends, Server, Service, front_of, host_name, is_path
 
 KEEP_ALIVE = 10
 """Seconds that a client's idle HTTP connection is kept, and so how long a worker of before a reload has some."""
@@ -139,7 +139,7 @@ def _hosts(service: Service, routes: dict[str, str], problems: list[str]) -> tup
     if not is_path(service.path):
         problems.append(f"path {service.path!r} of {service.app} is not served: it takes a path such as /api.")
         return (), "/"
-    path = service.path.rstrip("/") + "/"
+    path = front_of(service.path)
     hosts: list[str] = []
     for given in service.hosts:
         host = host_name(given)
