@@ -17,8 +17,7 @@ from kato.model.errors import NotFound
 from kato.model.frontend import BorderAck
 from kato.model.link import Kept, Output
 from kato.model.task import Health, Status, Task, TaskState
-from kato.store import Put, keys
-from kato.store.memory import MemoryStore
+from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
 
 DEADLINE = 10.0
@@ -50,7 +49,7 @@ class Machine:
     store, as the links' server end would.
     """
 
-    store: MemoryStore
+    store: Store
     mirror: Mirror
     sick: set[str] = field(default_factory=set)
     idle: set[str] = field(default_factory=set)
@@ -111,7 +110,7 @@ class Cell:
     """A running cell and a client of it."""
 
     base: str
-    store: MemoryStore
+    store: Store
     mirror: Mirror
     machine: Machine
     session: aiohttp.ClientSession

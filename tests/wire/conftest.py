@@ -14,7 +14,7 @@ from cells import Background, Cell, Machine, Start, answering, free_port
 from kato.api import Api
 from kato.config import Config
 from kato.master import Master, decide_inline
-from kato.store import Put, keys
+from kato.store import Put, Store, keys
 from kato.store.memory import Faults, MemoryStore
 from kato.store.mirror import Mirror, follow
 
@@ -25,12 +25,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def starting(
-            *, leads: bool = True, faults: Faults | None = None, store: MemoryStore | None = None
+            *, leads: bool = True, faults: Faults | None = None, store: Store | None = None
         ) -> Cell:
             store = store or MemoryStore()
             mirror = Mirror()
             await store.txn([], [Put(keys.CELL, keys.encode(keys.Cell(id="test-cell")))])
-            api_store = MemoryStore(store.engine, faults)
+            api_store = MemoryStore(store.engine, faults) if isinstance(store, MemoryStore) else store
             machine = Machine(store, mirror)
             config = Config(data=tmp_path, api=f"127.0.0.1:{free_port()}", ingress="127.0.0.1:8181")
             ids = (f"00000000-0000-4000-8000-{n:012}" for n in itertools.count(1))
