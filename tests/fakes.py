@@ -8,7 +8,7 @@ from typing import Self
 
 import msgspec
 
-from kato.drivers.runtime import Exit, Found, Launch, Options
+from kato.drivers.runtime import Executed, Exit, Found, Launch, Options
 from kato.model.errors import DriverError, NotFound
 from kato.model.link import AgentCalls, Assignments, Kept, Output
 from kato.model.node import Node
@@ -27,7 +27,7 @@ class FakeRuntime:
     """Tasks that live in memory, and outlive an agent. What it was asked is in `starts`, `stops`, `removed`.
 
     obey: whether a task ends when it is asked to, before its grace is over. broken: what every verb raises.
-    commands: the exit code of a COMMAND check, by its argv.
+    commands: what comes of a COMMAND check, by its argv.
     """
 
     name = "process"
@@ -41,7 +41,7 @@ class FakeRuntime:
         self.removed: list[str] = []
         self.env: dict[str, Mapping[str, str]] = {}
         self.outputs: dict[str, bytes] = {}
-        self.commands: dict[tuple[str, ...], int] = {}
+        self.commands: dict[tuple[str, ...], Executed] = {}
         self.obey = True
         self.broken: DriverError | None = None
         self.takes = 0.0
@@ -84,7 +84,7 @@ class FakeRuntime:
     async def kept(self) -> Sequence[Kept]:
         return [Kept(task, None, None, "It has gone.") for task in self.removed]
 
-    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
         self._check()
         if argv not in self.commands:
             await asyncio.sleep(timeout)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from kato.drivers.load import load
-from kato.drivers.runtime import Options, Runtime
+from kato.drivers.runtime import LAST, Executed, Options, Runtime
 from kato.model.errors import DriverError, NotFound
 from runtimes import ended, ending_all, folders, hears, launch, run, said
 
@@ -115,7 +115,21 @@ class RuntimeContract:
         await runtime.start(launch("echo here > mark; echo ready; sleep 1000", env={"ONE": "1"}))
         await hears(runtime, "ready")
         check = 'test "$ONE" = 1 && grep -q here mark && exit 7'
-        assert await runtime.execute(TASK, ("/bin/sh", "-c", check), 10) == 7
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", check), 10) == Executed(7)
+
+    async def test_a_command_s_last_output_is_told(self, runtime: Runtime) -> None:
+        await runtime.start(launch("sleep 1000"))
+        both = "printf out; echo ' err' >&2; exit 1"
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", both), 10) == Executed(1, b"out err\n")
+        much = "seq 100000; exit 1"
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", much), 10) == Executed(
+            1, "".join(f"{n}\n" for n in range(1, 100_001)).encode()[-LAST:]
+        )
+
+    async def test_a_command_has_ended_though_a_daemon_of_it_has_not(self, runtime: Runtime) -> None:
+        await runtime.start(launch("sleep 1000"))
+        leaves = "sleep 1000 & echo left; exit 1"
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", leaves), 10) == Executed(1, b"left\n")
 
     async def test_a_command_that_takes_too_long_is_ended(self, runtime: Runtime) -> None:
         await runtime.start(launch("sleep 1000"))

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kato.drivers.runtime import Options
+from kato.drivers.runtime import Executed, Options
 from kato.drivers.runtime.keeper import KEEPER
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.record import Record
@@ -334,7 +334,7 @@ async def test_the_keeper_has_no_memory_faults(options: Options, tmp_path: Path)
     async with ending_all(await Driver.open(options, rotate=1000, program=checked)) as driver:
         await driver.start(launch("trap 'exit 4' TERM; seq 2000; echo ready; while :; do sleep 0.02; done"))
         await hears(driver, "ready")
-        assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == 7
+        assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == Executed(7)
         await driver.stop(TASK, 10)
         assert (await ended(driver)).code == 4
         with pytest.raises(DriverError, match="cannot be run"):

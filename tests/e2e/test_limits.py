@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from kato.drivers.runtime import Options
+from kato.drivers.runtime import Executed, Options
 from kato.drivers.runtime.cgroups import Limits, room
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.sandbox import identity
@@ -62,7 +62,7 @@ async def test_without_descriptors_every_verb_says_so_and_works_again_with_them(
             with pytest.raises(DriverError, match="Too many open files"):
                 await verb()
     assert sorted(await driver.found()) == ["b.instance-1", TASK]
-    assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == 7
+    assert await driver.execute(TASK, ("/bin/sh", "-c", "exit 7"), 10) == Executed(7)
     await driver.stop(TASK, 10)
     assert (await ended(driver)).code == 4
     await driver.remove(TASK)
@@ -88,7 +88,7 @@ async def test_without_cgroups_it_says_what_outlives_a_killed_keeper(options: Op
 @as_root
 async def test_a_check_is_under_the_task_s_limits(driver: Driver, options: Options) -> None:
     await driver.start(launch("sleep 1000"))
-    assert await driver.execute(TASK, ("/bin/sh", "-c", "cat /proc/self/cgroup > check"), 10) == 0
+    assert await driver.execute(TASK, ("/bin/sh", "-c", "cat /proc/self/cgroup > check"), 10) == Executed(0)
     memberships = (options.folder / TASK / "sandbox" / "check").read_text().splitlines()
     assert sum(line.endswith(f"/kato/{room(options.folder)}/{TASK}") for line in memberships) >= 1
 

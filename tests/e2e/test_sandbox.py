@@ -126,6 +126,14 @@ async def test_a_check_with_a_nul_byte_is_refused(driver: Driver) -> None:
         await driver.execute(TASK, ("a\0b",), 10)
 
 
+async def test_a_check_of_a_program_that_is_not_there_says_so(driver: Driver) -> None:
+    await driver.start(launch("sleep 1000"))
+    with pytest.raises(
+        DriverError, match=r"no-such-check could not be run in task .*: No such file or directory\."
+    ):
+        await driver.execute(TASK, ("no-such-check", "-q"), 10)
+
+
 async def test_no_folder_is_made_through_a_link(driver: Driver, options: Options, tmp_path: Path) -> None:
     nested = Container(
         type="MESOS",

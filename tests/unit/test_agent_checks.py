@@ -11,7 +11,7 @@ from builders import app, task
 from fakes import FakeProbe, FakeRuntime, clock, run
 from kato.agent.checks import CheckedTask, Verdict, examine, hurried, is_ready, spread, watch_health
 from kato.agent.edge import Edge
-from kato.drivers.runtime import Launch
+from kato.drivers.runtime import Executed, Launch
 from kato.model.app import App, Command, HealthCheck, PortDefinition, ReadinessCheck
 from kato.model.errors import DriverError
 from kato.model.link import Assignment
@@ -72,9 +72,31 @@ def test_what_an_answer_means(
 )
 def test_what_a_command_says(command: Command, verdict: Verdict) -> None:
     runtime = FakeRuntime()
-    runtime.commands = {("/bin/sh", "-c", "true"): 0, ("pg_isready", "-q"): 2}
+    runtime.commands = {("/bin/sh", "-c", "true"): Executed(0, b"fine"), ("pg_isready", "-q"): Executed(2)}
 
     assert look(HealthCheck(protocol="COMMAND", command=command, timeout_seconds=4), {}, runtime) == verdict
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (
+            b"trying\n\ncurl: (7) Failed to connect to localhost port 8080\n \n",
+            ": curl: (7) Failed to connect to localhost port 8080",
+        ),
+        (b"  0  0\r100  1\r\x1b[31;1mno\x07 \xe2\x80\xaeroute\x1b[0m\n", ": no route"),
+        (b"caf\xc3\xa9 \xff", ": café \N{REPLACEMENT CHARACTER}"),
+        (b"x" * 201, f": {'x' * 199}…"),
+        (b"x" * 200, f": {'x' * 200}"),
+        (b" \n\x00\n", ""),
+    ],
+)
+def test_a_command_s_failure_says_the_last_line_that_it_wrote(output: bytes, said: str) -> None:
+    runtime = FakeRuntime()
+    runtime.commands = {("curl",): Executed(7, output)}
+    check = HealthCheck(protocol="COMMAND", command=Command(argv=("curl",)))
+
+    assert look(check, {}, runtime) == (False, f"the check's command exited with status 7{said}")
 
 
 @pytest.mark.parametrize("protocol", ["HTTP", "TCP", "COMMAND"])

@@ -10,12 +10,13 @@ checked together. And a task that was adopted is checked at once, since its heal
 import asyncio
 import errno
 import os
+import re
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
 from kato.agent.edge import Edge
-from kato.drivers.runtime import Runtime
+from kato.drivers.runtime import Executed, Runtime
 from kato.model.app import App, Command, HealthCheck, ReadinessCheck
 from kato.model.errors import DriverError
 from kato.model.health import count
@@ -26,6 +27,11 @@ SHORTEST_PAUSE = 0.1
 """Seconds between two checks of a task that has not been healthy yet, at least."""
 HURRY = 0.1
 """Of the time that such a task has had: the pause before it is asked again."""
+
+LONGEST_LINE = 200
+"""Characters of what a check's command wrote that are told."""
+_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+"""What a terminal takes for a colour and the like (ECMA-48, control sequences)."""
 
 
 class Probe(Protocol):
@@ -143,8 +149,18 @@ async def examine(task: CheckedTask, check: HealthCheck) -> Verdict:
 async def _execute(task: CheckedTask, check: HealthCheck) -> Verdict:
     command = check.command or Command()
     argv = command.argv or ("/bin/sh", "-c", command.value or "")
-    code = await task.runtime.execute(task.wish.task.id, argv, check.timeout_seconds)
-    return Verdict(True) if code == 0 else Verdict(False, f"the check's command exited with status {code}")
+    done = await task.runtime.execute(task.wish.task.id, argv, check.timeout_seconds)
+    return Verdict(True) if done.code == 0 else Verdict(False, _failed(done))
+
+
+def _failed(done: Executed) -> str:
+    """How a check's command failed, with the last line that it wrote."""
+    text = _ESCAPE.sub("", done.output.decode(errors="replace"))
+    lines = ["".join(filter(str.isprintable, line)).strip() for line in text.splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    if len(last) > LONGEST_LINE:
+        last = f"{last[: LONGEST_LINE - 1]}…"
+    return f"the check's command exited with status {done.code}{': ' if last else ''}{last}"
 
 
 async def _probe(task: CheckedTask, check: HealthCheck) -> Verdict:

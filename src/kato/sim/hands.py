@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
 from kato.drivers import balancer, runtime
-from kato.drivers.runtime import Exit, Found, Launch
+from kato.drivers.runtime import Executed, Exit, Found, Launch
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
 from kato.model.link import Kept, Output
@@ -81,10 +81,10 @@ class FakeRuntime:
     async def kept(self) -> Sequence[Kept]:
         return ()
 
-    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
         await self._works()
         process = self._machine.processes[task]
-        return 0 if self._machine.clock() - process.started >= process.behaviour.boots else 1
+        return Executed(0 if self._machine.clock() - process.started >= process.behaviour.boots else 1)
 
     async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
         await self._works()

@@ -12,6 +12,9 @@ import msgspec
 from kato.model.app import App
 from kato.model.link import Kept, Output
 
+LAST = 4096
+"""Bytes of a command's output that are kept."""
+
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a driver needs to start a task. env is whole: nothing is inherited but what is in it."""
@@ -33,6 +36,16 @@ class Exit(msgspec.Struct, frozen=True):
     message: str = ""
     rebooted: bool = False
     oom: bool = False
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """What came of a command that was run beside a task. code: its exit code, 128 + n where signal n ended it.
+
+    output: the last of what it wrote to stdout and stderr together, at most `LAST` bytes.
+    """
+
+    code: int
+    output: bytes = b""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +109,8 @@ class Runtime(Protocol):
         """The removed tasks whose output is still kept."""
         ...
 
-    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
-        """Runs a command in the task's surroundings (for COMMAND checks); its exit code. TimeoutError."""
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
+        """Runs a command in the task's surroundings (for COMMAND checks), until it has ended. TimeoutError."""
         ...
 
     def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:

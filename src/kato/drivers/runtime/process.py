@@ -14,7 +14,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kato.drivers.runtime import Exit, Found, Launch, Options, keeper
+from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
@@ -209,31 +208,21 @@ class Driver:
         with _translated("What is kept of tasks cannot be read"):
             return await self._in_thread(self._list_kept)
 
-    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> int:
-        """Runs a command with the task's user, environment, folder and limits; 128 + n where signal n ended it."""
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
+        """Runs a command with the task's user, environment, folder and limits."""
         record = self._record(task)
-        null = asyncio.subprocess.DEVNULL
         if any("\0" in word for word in argv):
             raise DriverError("process: a NUL byte in a command can be given to no process. Take it out.")
         with _translated(f"{argv[0]} cannot be run in task {task}"):
             if not record.locked():
                 raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
-            words = [str(self._keeper), "run", str(record.folder), *argv]
-            process = await asyncio.create_subprocess_exec(
-                *words, stdin=null, stdout=null, stderr=null, env={}, start_new_session=True
-            )
-        try:
-            async with asyncio.timeout(timeout):
-                code = await process.wait()
-        except TimeoutError:
-            raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        if code == keeper.NOT_ENTERED:
-            raise DriverError(f"process: {argv[0]} could not be run in task {task}.")
-        return code if code >= 0 else 128 - code
+            try:
+                return await beside.run([str(self._keeper), "run", str(record.folder), *argv], timeout)
+            except TimeoutError:
+                raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
+            except keeper.Fault as fault:
+                cause = fault.cause or f"exit status {keeper.NOT_ENTERED}"
+                raise DriverError(f"process: {argv[0]} could not be run in task {task}: {cause}.") from fault
 
     async def output(
         self, task: str, stream: str, *, tail: int | None = None, follow: bool = False
