@@ -53,7 +53,7 @@ async def test_what_grows_is_refused_with_507_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("method", "body", "instances"),
+    ("method", "body", "left"),
     [("PUT", {"instances": 1}, 1), ("DELETE", None, None)],
     ids=["smaller", "gone"],
 )
