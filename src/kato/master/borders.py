@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from kato.model.frontend import BorderAck, Frontends
+from kato.model.frontend import BorderAck, Frontends, Service
 from kato.model.world import World
 from kato.plan import Recall, frontends
 from kato.store import Put, Store, keys
@@ -22,10 +22,11 @@ class Borders:
         """
         recall = Recall()
         sent: Frontends | None = None
-        seen, services = _made_from(World()), frontends(World()).services
+        seen: tuple[object, ...] | None = None
+        services: tuple[Service, ...] = ()
         while True:
             world = self._mirror.world()
-            if any(was is not now for was, now in zip(seen, _made_from(world), strict=True)):
+            if seen is None or any(was is not now for was, now in zip(seen, _made_from(world), strict=True)):
                 seen, services = _made_from(world), frontends(world, recall).services
             view = Frontends(world.seq, services)
             if sent is None or view.services != sent.services or _drained_since(world, sent.seq):

@@ -34,7 +34,7 @@ def frontends(world: World, recall: Recall | None = None) -> Frontends:
 def _services(app: App, world: World, addresses: Mapping[str, str]) -> Iterator[Service]:
     """What an app wishes for, and what its older versions had besides, while a task of theirs has to drain."""
     tasks = [task for _, task in sorted(world.tasks.get(app.id, {}).items())]
-    ends = _Ends(world, addresses)
+    servers = partial(_servers, world, addresses)
     for index, port in enumerate(app.ports):
         if not port.balanced:
             continue
@@ -44,14 +44,14 @@ def _services(app: App, world: World, addresses: Mapping[str, str]) -> Iterator[
             port=port.service,
             hosts=hosts_of(app, index),
             path=path_of(app, index),
-            servers=tuple(ends.servers((task, _behind(task, index, app, world)) for task in tasks)),
+            servers=tuple(servers((task, _behind(task, index, app, world)) for task in tasks)),
         )
     served = {port.service for port in app.ports if port.balanced}
     older = [task for task in tasks if task.config != app.config_version]
     for number, index in sorted(_numbers(older, world).items()):
         if number not in served:
-            servers = tuple(ends.servers((task, _numbered(task, number, world)) for task in older))
-            yield from _left([Service(app.id, index, number, servers=servers)])
+            left = tuple(servers((task, _numbered(task, number, world)) for task in older))
+            yield from _left([Service(app.id, index, number, servers=left)])
 
 
 def _leaving(id: str, world: World, addresses: Mapping[str, str]) -> Iterator[Service]:
@@ -72,24 +72,22 @@ def _left(services: Iterable[Service]) -> Iterator[Service]:
             yield msgspec.structs.replace(service, servers=servers, leaving=True)
 
 
-class _Ends:
-    """Where tasks are reached: those that serve, and those that drain until they have ended."""
+def _servers(
+    world: World, addresses: Mapping[str, str], ports: Iterable[tuple[Task, int | None]]
+) -> Iterator[Server]:
+    """Where tasks are reached: those that serve, and those that drain until they have ended.
 
-    def __init__(self, world: World, addresses: Mapping[str, str]) -> None:
-        self._world = world
-        self._addresses = addresses
-
-    def servers(self, ports: Iterable[tuple[Task, int | None]]) -> Iterator[Server]:
-        """ports: tasks, and which of its ports each is to serve on; None for none."""
-        for task, at in ports:
-            status = self._world.statuses.get(task.app, {}).get(task.id)
-            address = self._addresses.get(task.node)
-            if status is None or address is None or at is None or at >= len(task.ports):
-                continue
-            if task.serves(status):
-                yield Server(task.id, address, task.ports[at])
-            elif task.goal == "drain" and not status.state.ended:
-                yield Server(task.id, address, task.ports[at], "drain")
+    ports: tasks, and which of its ports each is to serve on; None for none.
+    """
+    for task, at in ports:
+        status = world.statuses.get(task.app, {}).get(task.id)
+        address = addresses.get(task.node)
+        if status is None or address is None or at is None or at >= len(task.ports):
+            continue
+        if task.serves(status):
+            yield Server(task.id, address, task.ports[at])
+        elif task.goal == "drain" and not status.state.ended:
+            yield Server(task.id, address, task.ports[at], "drain")
 
 
 def _behind(task: Task, index: int, app: App, world: World) -> int | None:
