@@ -198,6 +198,18 @@ def test_a_plan_needs_no_cell(tmp_path: Path, nowhere: Mapping[str, str]) -> Non
     assert not Path(data).exists()
 
 
+def test_a_plan_warns_of_a_dependency_that_does_not_exist(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
+    app = tmp_path / "app.json"
+    front = {"id": "front", "cmd": "sleep 9", "dependencies": ["store"]}
+    app.write_text(json.dumps({"id": "/mnotes", "apps": [front, {"id": "store", "cmd": "sleep 9"}]}))
+    done = kato("plan", str(app), environ=nowhere)
+    assert done.returncode == 1
+    assert (
+        "kato: /mnotes/front depends on /mnotes/front/store, which does not exist: it is not waited for, and "
+        "STORE_HOST is not set. Did you mean '../store'?\n"
+    ) in done.stderr
+
+
 def test_a_start_that_fails_quotes_its_own_lines_only(tmp_path: Path, nowhere: Mapping[str, str]) -> None:
     app = tmp_path / "app.json"
     app.write_text('{"id": "/a", "cmd": "sleep 9", "cpus": 0.1, "mem": 32}')

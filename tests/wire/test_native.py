@@ -91,6 +91,18 @@ async def test_a_plan_says_what_would_change_and_does_nothing(cell: Cell) -> Non
     assert "cpus" in wait["sentence"]
 
 
+async def test_a_dependency_that_does_not_exist_is_taken_and_told(cell: Cell) -> None:
+    front = {**SLEEP, "id": "/g/front", "dependencies": ["store"]}
+    await cell.deploy({**SLEEP, "id": "/g/store"}, front)
+    unmet = "/g/front depends on /g/front/store, which does not exist"
+    said = f"{unmet}: it is not waited for, and STORE_HOST is not set."
+    plan = await cell.call("POST", "/v1/plan", {"apps": [front]})
+    assert plan.json["changes"] == [] and plan.json["warnings"] == [f"{said} Did you mean '../store'?"]
+    assert said in (await cell.get("/v1/why/g/front"))["sentences"]
+    mended = await cell.call("POST", "/v1/plan", {"apps": [{**front, "dependencies": ["../store"]}]})
+    assert mended.json["warnings"] == []
+
+
 async def test_why_names_what_is_missing(cell: Cell) -> None:
     await cell.deploy({**SLEEP, "id": "/web"})
     assert (await cell.get("/v1/why/web"))["healthy"] == 1

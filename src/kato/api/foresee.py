@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 
 from kato.api import asked
+from kato.api.unmet import unmet
 from kato.api.wish import Wish, draft
 from kato.api.wish.difference import differences
 from kato.language.shape import Malformed
@@ -34,12 +35,14 @@ def foresee(world: World, body: Json, before: Plan, now: float, *, salt: str, ow
 
     before: its plan for the World as it is. salt, own: as for `draft`.
     """
-    wished = draft(world, wish_of(world, body), now, id="new", force=True, salt=salt, own=own).overlay(world)
+    wish = wish_of(world, body)
+    wished = draft(world, wish, now, id="new", force=True, salt=salt, own=own).overlay(world)
     after = decide(wished, now, Recall())
     known = set(map(str, before.actions))
     return {
         "changes": [msgspec.structs.asdict(each) for each in differences(world, wished)],
         "actions": [sentence for sentence in map(str, after.actions) if sentence not in known],
+        "warnings": unmet(wished, wish),
         "waits": [wait_in_words(wait) for wait in after.waits.values()],
         "price_before": before.price_before,
         "price_after": after.price_after,

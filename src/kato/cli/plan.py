@@ -24,8 +24,9 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     from kato.cli.source import load, warn
 
     manifest = load(file)
-    warn(manifest)
+    warn(manifest.warnings)
     found = await foreseen(manifest.plan_body, place)
+    warn(found.get("warnings") or ())
     changes = found.get("changes") or []
     if output != "table":
         document(found, output)

@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +35,9 @@ def load(where: str) -> "Manifest":
     return read(_text(path), path=str(path), environ=variables(), files=_reader(path.parent))
 
 
-def warn(manifest: "Manifest") -> None:
+def warn(warnings: Iterable[str]) -> None:
     """Says what a file has that is not as it seems."""
-    for warning in manifest.warnings:
+    for warning in warnings:
         print(f"kato: {warning}", file=sys.stderr)
 
 

@@ -46,7 +46,7 @@ async def up(
         Seconds until what is not healthy is a failure.
     """
     manifest = load(file)
-    warn(manifest)
+    warn(manifest.warnings)
     async with place.client() as client:
         session = _Session(client, place, manifest)
         if detach:
@@ -85,7 +85,9 @@ class _Session:
         before = {str(app["id"]) for app in present}
         known = {task["id"] for app in present for task in app["tasks"]}
         known |= {app["failure"]["task"] for app in present if app["failure"]}
-        changes = (await self.client.plan(self.manifest.plan_body)).get("changes") or []
+        foreseen = await self.client.plan(self.manifest.plan_body)
+        warn(foreseen.get("warnings") or ())
+        changes = foreseen.get("changes") or []
         self.deployed = True
         await self._put(force)
         removed = {

@@ -5,7 +5,7 @@ on what lies within the one that carries it. So `/g/a` may depend on `/g`, and m
 does not exist is waited for by nobody.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cached_property
 
 from kato.model.app import App
@@ -21,13 +21,18 @@ class Dependencies:
 
     def __init__(self, apps: Mapping[str, App], groups: Mapping[str, GroupRecord] | None = None) -> None:
         self._apps = apps
-        self._groups = {id: group for id, group in (groups or {}).items() if group.dependencies}
+        self._records = groups or {}
+        self._groups = {id: group for id, group in self._records.items() if group.dependencies}
         self._depths: dict[str, int] = {}
 
     def named(self, app: App) -> set[str]:
         """The apps that an app's own `dependencies` mean."""
         points = {point for word in app.dependencies for point in self._meant(app.id, word)}
         return {id for point in points for id in ((point,) if point in self._apps else self._members[point])}
+
+    def missing(self, words: Iterable[str]) -> list[str]:
+        """Those of the dependencies of an app or a group that name no app and no group."""
+        return [word for word in words if word not in self.names]
 
     def depth(self, id: str) -> int:
         """The length of the longest path of dependencies from an app (a circle is cut where it closes)."""
@@ -96,6 +101,11 @@ class Dependencies:
                 yield from (id for id in self._members[word] if not within(id, carrier))
             else:
                 yield word
+
+    @cached_property
+    def names(self) -> Set[str]:
+        """All that can be depended on: apps, and groups, with and without a record."""
+        return self._apps.keys() | self._records.keys() | self._members.keys() | {"/"}
 
     @cached_property
     def _members(self) -> dict[str, list[str]]:

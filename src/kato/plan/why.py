@@ -8,8 +8,9 @@ import msgspec
 
 from kato.model.action import Plan, Refusal, Wait
 from kato.model.app import App, HealthCheck
+from kato.model.dependencies import Dependencies
 from kato.model.errors import NotFound
-from kato.model.ids import short_task, timestamp
+from kato.model.ids import env_name, short_task, timestamp, within
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import view
@@ -93,6 +94,7 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[A
     if wait is not None:
         yield _sentence(str(wait))
     yield from (_sentence(str(each)) for each in ailing)
+    yield from _unmet(world, app)
     yield from _former(world, app)
     for deployment in world.deployments.values():
         if app.id in deployment.target and not deployment.cancelled:
@@ -104,6 +106,27 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[A
         yield _sentence(f"the last failure, {timestamp(last.time)} on {last.host}: {last.message}")
     if healthy >= app.instances:
         yield f"{healthy} of {app.instances} tasks are healthy."
+
+
+def missing(app: App, dependencies: Dependencies) -> Iterator[tuple[str, str]]:
+    """Each dependency of an app that names nothing there is, and what comes of that, in words."""
+    given = {f"{env_name(id)}_HOST" for id in dependencies.named(app)} | app.env.keys()
+    for word in dependencies.missing(app.dependencies):
+        host = f"{env_name(word)}_HOST"
+        unset = "" if host in given else f", and {host} is not set"
+        yield word, f"{app.id} depends on {word}, which does not exist: it is not waited for{unset}"
+
+
+def _unmet(world: World, app: App) -> Iterator[str]:
+    groups = [group for group in world.groups.values() if group.dependencies and within(app.id, group.id)]
+    if not app.dependencies and not groups:
+        return
+    dependencies = Dependencies(world.apps, world.groups)
+    for _, words in missing(app, dependencies):
+        yield f"{words}."
+    for group in groups:
+        for word in dependencies.missing(group.dependencies):
+            yield f"The group {group.id} depends on {word}, which does not exist: it is not waited for."
 
 
 def _sentence(words: str) -> str:
