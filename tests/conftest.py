@@ -1,13 +1,30 @@
 """What every test may use, and the check that each promise of docs/promises.md names a test that ran."""
 
+import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from engine import Dockerd
+
+
 ROOT = Path(__file__).resolve().parent.parent
-PROMISED = re.compile(r"`(tests/[\w/]+\.py::\w+)`")
+PROMISED = re.compile(r"`(tests/[\w/]+\.py(?:::\w+)+)`")
+
+
+@pytest.fixture(scope="session")
+def engine() -> "Iterator[Dockerd]":
+    """The Docker engine of this run, started by the first test that asks for it; those are one group of tests."""
+    from engine import dockerd
+
+    if os.geteuid() != 0 and not os.environ.get("CI"):
+        pytest.skip("an engine of our own needs root: run the tests as root to see containers")
+    with dockerd() as engine:
+        yield engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

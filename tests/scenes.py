@@ -26,6 +26,7 @@ class Scene:
     def __init__(self, folder: Path | None = None) -> None:
         self.link = FakeLink()
         self.runtime = FakeRuntime()
+        self.runtimes = {"process": self.runtime}
         self.probe = FakeProbe()
         self.node = node()
         self.folder = folder
@@ -35,7 +36,7 @@ class Scene:
         return Agent(
             node=self.node,
             link=self.link,
-            runtimes={"process": self.runtime},
+            runtimes=self.runtimes,
             facts=lambda: self.node,
             probe=self.probe,
             clock=clock,

@@ -24,6 +24,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     data: a folder, closed to others. api, ingress: host:port. store: a URL; None means `local:` in `data`.
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
     environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
+    engine: DOCKER_HOST, for the docker runtime. privileged: whether a container may be.
+    logins: the file that `docker login` writes.
     """
 
     data: Path
@@ -33,6 +35,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ("master", "agent", "border", "api")
     user: str | None = None
     environ: Mapping[str, str] = {}
+    engine: str | None = None
+    privileged: bool = False
+    logins: Path | None = None
     region: str | None = None
     zone: str | None = None
     latitude: float | None = None
@@ -73,8 +78,16 @@ def configure(
         api=address(api or env.get("KATO_API") or API, "--api", "KATO_API"),
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
         environ={name: env[name] for name in ("HOME", "LANG") if name in env} | {"PATH": search_path(env)},
+        engine=env.get("DOCKER_HOST"),
+        privileged=env.get("KATO_PRIVILEGED") == "1",
+        logins=_logins(env),
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
+
+
+def _logins(env: Mapping[str, str]) -> Path | None:
+    where = env.get("DOCKER_CONFIG") or (f"{env['HOME']}/.docker" if env.get("HOME") else None)
+    return Path(where, "config.json").absolute() if where else None
 
 
 def folder(text: str, env: Mapping[str, str]) -> Path:

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 
-RUNTIMES = ("process",)
+RUNTIMES = ("process", "docker")
 BALANCER = "haproxy"
 
 
@@ -246,9 +246,9 @@ async def serve(config: Config) -> None:
         log_to(config.data / "cell.log")
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
-        runtimes = await _open_runtimes(config, stack, descriptors)
+        runtimes = await _open_runtimes(config, identity.id, stack, descriptors)
         balancer = await _open_balancer(config, identity.id)
-        facts = Survey(config, identity, runtimes)
+        facts = Survey(config, identity)
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts)
         node = Node(config, store, drivers, memory=config.data, listener=listener)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -262,20 +262,24 @@ async def serve(config: Config) -> None:
 
 
 async def _open_runtimes(
-    config: Config, stack: contextlib.AsyncExitStack, descriptors: int
+    config: Config, node: str, stack: contextlib.AsyncExitStack, descriptors: int
 ) -> Mapping[str, Runtime]:
     """The runtime drivers of this machine; tasks go on when they are let go. descriptors: what a task may open."""
     from kato.drivers.runtime import Options
 
-    options = Options(
-        folder=config.data / "tasks",
-        volumes=config.data / "volumes",
-        user=config.user,
-        environ=config.environ,
-        descriptors=descriptors,
-    )
     opened: dict[str, Runtime] = {}
     for name in RUNTIMES:
+        options = Options(
+            node=node,
+            folder=config.data / ("tasks" if name == "process" else name),
+            volumes=config.data / "volumes",
+            user=config.user,
+            environ=config.environ,
+            descriptors=descriptors,
+            engine=config.engine,
+            privileged=config.privileged,
+            logins=config.logins,
+        )
         opened[name] = await load("runtime", name).open(options)
         stack.push_async_callback(opened[name].close)
     return opened

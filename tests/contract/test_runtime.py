@@ -1,7 +1,28 @@
-"""The runtime contract over every driver; each is one line that names it."""
+"""The runtime contract over every driver; each is a few lines that name it."""
 
+import uuid
+from collections.abc import Iterator
+
+import msgspec
+import pytest
 from runtime_suite import RuntimeContract
+
+from engine import IMAGE, Dockerd
+from kato.drivers.runtime import Options
+from kato.model.app import Container, Docker
+from runtimes import folders
 
 
 class TestProcess(RuntimeContract):
     driver = "process"
+
+
+@pytest.mark.xdist_group("docker")
+class TestDocker(RuntimeContract):
+    driver = "docker"
+    container = Container(docker=Docker(image=IMAGE))
+
+    @pytest.fixture
+    def options(self, engine: Dockerd) -> Iterator[Options]:
+        with folders() as options:
+            yield msgspec.structs.replace(options, engine=engine.url, node=uuid.uuid4().hex)

@@ -88,7 +88,7 @@ async def test_a_process_becomes_healthy_and_its_kill_is_known_within_200_ms(opt
     async with at_work(options, link, end_tasks=True) as agent:
         link.send(listing(1, (web, of)))
         await link.until(lambda: healthy(link, of))
-        (driver,) = agent._runtimes.values()
+        (driver,) = agent._runtimes.all
         pid = (await driver.found())[of.id].pid
         assert pid is not None
 
@@ -109,7 +109,7 @@ async def test_the_next_agent_adopts_what_runs_and_learns_what_ended(options: Op
     async with at_work(options, first, end_tasks=False) as agent:
         first.send(listing(1, (web, runs), (bye, ends)))
         await first.until(lambda: healthy(first, runs) and healthy(first, ends))
-        (driver,) = agent._runtimes.values()
+        (driver,) = agent._runtimes.all
         before = await driver.found()
     pid = before[ends.id].pid
     assert pid is not None
@@ -118,7 +118,7 @@ async def test_the_next_agent_adopts_what_runs_and_learns_what_ended(options: Op
     async with at_work(options, second, end_tasks=True) as agent:
         second.send(listing(2, (web, runs), (bye, ends)))
         await second.until(lambda: healthy(second, runs) and second.states(ends.id)[-1:] == [TaskState.FAILED])
-        (driver,) = agent._runtimes.values()
+        (driver,) = agent._runtimes.all
         after = await driver.found()
 
     assert after[runs.id].pid == before[runs.id].pid, "it was not restarted"

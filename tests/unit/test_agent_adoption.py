@@ -260,11 +260,14 @@ def test_a_runtime_that_does_not_answer_is_asked_until_it_does() -> None:
         async with scene.running():
             scene.send((web, of))
             await passes(30)
-            assert scene.link.dials == []
+            assert scene.link.states(of.id) == []
+            (dialled,) = scene.link.dials
+            assert (dialled.runtimes, dialled.notes) == ((), ("process: the engine is starting",))
             scene.runtime.broken = None
             await passes(10)
 
         assert scene.link.states(of.id) == [RUNNING]
+        assert [(node.runtimes, node.notes) for node in scene.link.updates] == [(("process",), ())]
         assert scene.runtime.starts == [of.id]
 
     run(scenario())

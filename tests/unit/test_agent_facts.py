@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from fakes import FakeRuntime
 from kato.agent import facts, identity
 from kato.agent.facts import Facts, listening
 from kato.agent.identity import Identity
@@ -18,11 +17,9 @@ from kato.model.errors import Conflict, Refused
 
 
 def test_facts_of_this_machine(tmp_path: Path) -> None:
-    runtime = FakeRuntime()
-    runtime.notes = ("no memory limit: no cgroup",)
     who = Identity.claim(tmp_path / "data")
     config = Config(data=tmp_path / "data", region="eu", attributes={"disk": "ssd"}, price=0.5)
-    node = Facts(config, who, {"process": runtime})()
+    node = Facts(config, who)()
     who.close()
 
     meminfo = Path("/proc/meminfo").read_text().splitlines()[0].split()
@@ -31,7 +28,6 @@ def test_facts_of_this_machine(tmp_path: Path) -> None:
     assert node.resources.disk > 0
     assert node.hostname == socket.gethostname()
     assert node.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert (node.runtimes, node.powers, node.notes) == (("process",), ("exec",), runtime.notes)
     assert (node.region, node.attributes, node.price) == ("eu", {"disk": "ssd"}, 0.5)
 
 

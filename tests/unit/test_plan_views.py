@@ -1,13 +1,24 @@
 """What tasks find in their environment, what balancers serve, and why something is missing."""
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 
 from builders import V1, V2, app, node, status, task, world
 from kato.model.action import Plan
-from kato.model.app import Container, Docker, HealthCheck, PortDefinition, PortMapping, SecretRef, SecretSource
+from kato.model.app import (
+    App,
+    Container,
+    Docker,
+    HealthCheck,
+    Network,
+    PortDefinition,
+    PortMapping,
+    SecretRef,
+    SecretSource,
+)
 from kato.model.deployment import Launches
 from kato.model.errors import NotFound
 from kato.model.frontend import BorderAck, Server, Service
@@ -77,6 +88,25 @@ def test_environment_says_where_dependencies_are_reached() -> None:
     assert (found["CACHE_HOST"], found["CACHE_PORT"]) == ("own", "10000")
     assert not [name for name in found if name.startswith("QUIET")]
     assert environment(wish, task(wish), node("n9"), cell)["MY_DB_HOST"] == "10.0.0.9"
+
+
+def test_environment_names_what_is_on_one_network_by_its_own_name_and_port() -> None:
+    shared, bridge = (Network(mode="container", name="default"),), (Network(mode="container/bridge"),)
+
+    def contained(id: str, networks: tuple[Network, ...], **more: Any) -> App:
+        mappings = (PortMapping(container_port=6379, service_port=10007),)
+        return app(id, networks=networks, container=Container(port_mappings=mappings), **more)
+
+    redis, silent = contained("/shop/redis", shared), app("/shop/silent", networks=shared)
+    wish = contained("/shop/web", shared, dependencies=("/shop/redis", "/shop/silent"))
+    apart = contained("/shop/apart", bridge, dependencies=("/shop/redis",))
+    other = contained("/other/web", shared, dependencies=("/shop/redis",))
+    cell = world(apps=[redis, silent, wish, apart, other])
+    found = {each.id: environment(each, task(each), node(), cell) for each in (wish, apart, other)}
+    assert (found["/shop/web"]["REDIS_HOST"], found["/shop/web"]["REDIS_PORT"]) == ("redis", "6379")
+    assert found["/shop/web"]["SILENT_HOST"] == "silent" and "SILENT_PORT" not in found["/shop/web"]
+    for id in ("/shop/apart", "/other/web"):
+        assert (found[id]["REDIS_HOST"], found[id]["REDIS_PORT"]) == ("127.0.0.1", "10007")
 
 
 def test_frontends_show_what_serves_and_what_drains() -> None:

@@ -5,6 +5,7 @@ the store. Tasks outlive it: when it ends they go on, and the next agent adopts 
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import msgspec
 import structlog
 
 from kato.agent.checks import Probe
-from kato.agent.edge import Edge
+from kato.agent.images import Images
 from kato.agent.journal import Journal
 from kato.agent.report import Reporter
+from kato.agent.runtimes import Runtimes
 from kato.agent.worker import Context, Worker
 from kato.drivers.runtime import Found, Runtime
-from kato.model.errors import DriverError, NotFound, Unavailable
+from kato.model.errors import NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
 
@@ -50,23 +52,25 @@ class Agent:
     ) -> None:
         self._node = node
         self._link = link
-        self._runtimes = runtimes
+        self._runtimes = Runtimes(runtimes)
+        self._news = asyncio.Event()
+        self._images = Images(self._runtimes, self._news.set)
         self._facts = facts
         self._journal = Journal(folder, clock())
         self._reporter = Reporter(link)
         self._context = Context(self._reporter.say, self._journal, probe, clock, node.address)
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, tuple[Runtime, Found]] = {}
+        self._wishes: Mapping[str, Assignment] | None = None
         self._ours: set[int] = set()
         self._group: asyncio.TaskGroup
 
     async def run(self) -> None:
         """Runs until cancelled; its tasks go on. An error of its own that nobody expected ends it, loudly."""
-        for runtime in self._runtimes.values():
-            for task, found in (await self._find(runtime)).items():
-                self._adopted[task] = (runtime, found)
         async with asyncio.TaskGroup() as group:
             self._group = group
+            await self._runtimes.meet(group, self._adopt)
+            self._node = self._runtimes.facts(self._node)
             group.create_task(self._reporter.run())
             group.create_task(self._survey())
             await self._follow()
@@ -84,27 +88,21 @@ class Agent:
 
     async def kept(self) -> Sequence[Kept]:
         """The tasks that have gone and whose output is kept (AgentCalls)."""
-        return [each for runtime in self._runtimes.values() for each in await runtime.kept()]
+        return [each for runtime in self._runtimes.all for each in await runtime.kept()]
 
     def _knowing(self, task: str) -> tuple[Runtime, ...]:
         worker = self._workers.get(task)
         if worker is not None and worker.runtime is not None:
             return (worker.runtime,)
-        return tuple(self._runtimes.values())
+        return self._runtimes.all
 
     # -- adoption -------------------------------------------------------------------------------------------
 
-    async def _find(self, runtime: Runtime) -> Mapping[str, Found]:
-        """What a runtime knows. There is no going on without: what is not known would be started again."""
-        pause, edge = SHORTEST_PAUSE, Edge(runtime.name)
-        while True:
-            try:
-                with edge.guard():
-                    return await runtime.found()
-            except DriverError as error:
-                log.warning("a runtime does not answer; trying again", runtime=runtime.name, why=str(error))
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+    def _adopt(self, runtime: Runtime, found: Mapping[str, Found]) -> None:
+        """Takes over what a runtime runs; what was wished before it was met is looked at again."""
+        self._adopted |= {task: (runtime, each) for task, each in found.items()}
+        if self._wishes is not None:
+            self._distribute(self._wishes)
 
     # -- assignments ----------------------------------------------------------------------------------------
 
@@ -140,7 +138,12 @@ class Agent:
         known = self._workers.keys() | self._adopted.keys()
         await self._journal.accept(cell, age, wishes.keys(), changed=wishes.keys() != known)
         self._ours |= _ports(wishes)
-        for task in known - wishes.keys():
+        self._wishes = wishes
+        self._distribute(wishes)
+        self._images.want(assignments.upgrades, self._group)
+
+    def _distribute(self, wishes: Mapping[str, Assignment]) -> None:
+        for task in (self._workers.keys() | self._adopted.keys()) - wishes.keys():
             self._assign(task, None)
         for task, wish in wishes.items():
             self._assign(task, wish)
@@ -151,7 +154,9 @@ class Agent:
             return
         runtime, found = self._adopted.pop(task, (None, None))
         if runtime is None and wish is not None:
-            runtime = self._runtimes.get(wish.app.runtime)
+            if self._runtimes.waits_for(wish.app.runtime):
+                return
+            runtime = self._runtimes[wish.app.runtime]
         worker = Worker(task, runtime=runtime, context=self._context, wish=wish, found=found)
         self._workers[task] = worker
         self._group.create_task(self._run_worker(worker))
@@ -163,13 +168,16 @@ class Agent:
     # -- facts ----------------------------------------------------------------------------------------------
 
     async def _survey(self) -> None:
-        """Sends the node's facts when they have changed; what could not be looked up or sent is so with the next
-        look."""
+        """Sends the node's facts when they have changed: with news of an image, else every 5 s. What could not be
+        looked up or sent is so with the next look."""
         sent = self._node
         while True:
-            await asyncio.sleep(SURVEY_EVERY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SURVEY_EVERY):
+                    await self._news.wait()
+            self._news.clear()
             try:
-                self._node = self._without_ours(self._facts())
+                self._node = self._facts_now()
             except OSError as error:
                 log.warning("facts of the node stay as they were: they cannot be looked up", why=str(error))
             if self._node == sent:
@@ -179,6 +187,10 @@ class Agent:
                 sent = self._node
             except (Unavailable, OSError) as error:
                 log.warning("facts of the node are kept until a master takes them", why=str(error))
+
+    def _facts_now(self) -> Node:
+        node = self._runtimes.facts(self._without_ours(self._facts()))
+        return msgspec.structs.replace(node, images=self._images.known)
 
     def _without_ours(self, node: Node) -> Node:
         """`node` without the ports of our tasks and of their apps' services among `taken`. A port that was ours

@@ -6,14 +6,13 @@ service ports, on which anything listens. The agent leaves out those of its own 
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from kato.agent.identity import Identity
 from kato.config import Config
-from kato.drivers.runtime import Runtime
 from kato.model.app import SERVICE_PORTS
 from kato.model.node import Node, Resources
 
@@ -24,7 +23,7 @@ _LISTEN = "0A"
 class Facts:
     """Calling it gives the node as it is now. The fixed facts are gathered once."""
 
-    def __init__(self, config: Config, identity: Identity, runtimes: Mapping[str, Runtime]) -> None:
+    def __init__(self, config: Config, identity: Identity) -> None:
         self._node = Node(
             id=identity.id,
             hostname=socket.gethostname(),
@@ -37,9 +36,6 @@ class Facts:
             latitude=config.latitude,
             longitude=config.longitude,
             price=config.price,
-            runtimes=tuple(runtimes),
-            powers=tuple(sorted({power for runtime in runtimes.values() for power in runtime.powers})),
-            notes=tuple(note for runtime in runtimes.values() for note in runtime.notes),
         )
         self._ranges = (*self._node.ports, SERVICE_PORTS)
 

@@ -131,7 +131,7 @@ class Worker:
         try:
             if self.runtime is None:
                 raise DriverMissing(f"This node has no runtime {self.wish.app.runtime!r}.")
-            launch = Launch(task=self.task, app=self.wish.app, env=self.wish.env)
+            launch = Launch(task=self.task, app=self.wish.app, env=self.wish.env, ports=self.wish.task.ports)
             with self._edge.guard():
                 self._found = await self.runtime.start(launch)
         except DriverError as error:

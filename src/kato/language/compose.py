@@ -4,6 +4,7 @@ The project is the group `/<name>`, each service an app in it. Everything wrong 
 file, line and column; what is ignored is a warning.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
@@ -13,6 +14,7 @@ from kato.language.interpolation import Lookup
 from kato.language.reading import Findings, Part, interpolated
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
+from kato.language.service_container import read_networks
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
 from kato.model.dependencies import Dependencies
@@ -43,7 +45,7 @@ def read_compose(
         top.warn("version", "is ignored; Compose files have had no version since 2020")
     name = _project_name(top, folder, lookup)
     around = Surroundings(folder, environ.get("HOME"), read_named_volumes(top, name))
-    apps = _services(top, name, Project({}, frozenset(), around, lookup, files))
+    apps = _services(top, name, Project({}, frozenset(), read_networks(top, name), around, lookup, files))
     top.close(REFUSED_PROJECT)
     findings.settle()
     return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings))
@@ -94,7 +96,7 @@ def _services(top: Part, name: str, project: Project) -> dict[str, App]:
         elif id.rsplit("/", 1)[1] != service:
             findings.warn(("services", service), f"is called {id}: ids have lower-case letters, digits and dashes")
         ids[service] = id
-    project = Project(ids, _with_checks(section), project.around, project.lookup, project.file)
+    project = dataclasses.replace(project, ids=ids, healthy=_with_checks(section))
     apps = {
         service: read_service(Part(section.data[service], ("services", service), findings), id, project)
         for service, id in ids.items()

@@ -1,7 +1,7 @@
 """Compose's words that Káto knows and does not keep: which are ignored, which are refused, and why."""
 
 _ENGINE = (
-    "is a container's, and a process on the host cannot have it; leave it out (the docker runtime comes next)"
+    "is a container's, and a process on the host cannot have it; leave it out, or use x-kato: {runtime: docker}"
 )
 _LIMITS = "is an old word; use deploy.resources"
 _LATER = "is not taken yet; leave it out"
@@ -13,6 +13,30 @@ WARNED = {
     "pull_policy": "a process has no image",
 }
 """Keys of a service that lose nothing by being ignored, and why."""
+
+_OLD_LIMITS = dict.fromkeys(
+    (
+        "cpu_count",
+        "cpu_percent",
+        "cpu_period",
+        "cpu_quota",
+        "cpu_shares",
+        "cpus",
+        "cpuset",
+        "mem_limit",
+        "mem_reservation",
+        "mem_swappiness",
+        "memswap_limit",
+        "pids_limit",
+    ),
+    _LIMITS,
+)
+_NOT_YET = {
+    **dict.fromkeys(("develop", "extends", "label_file", "models", "post_start", "pre_stop", "provider"), _LATER),
+    "links": "is an old word; use depends_on, and the variables <NAME>_HOST and <NAME>_PORT",
+    "logging": "cannot be chosen: Káto keeps a task's output, see kato logs; leave it out",
+    "profiles": "is not taken yet: every service of the file runs; leave it out, or set scale: 0",
+}
 
 REFUSED = {
     **dict.fromkeys(
@@ -60,36 +84,46 @@ REFUSED = {
         ),
         _ENGINE,
     ),
-    **dict.fromkeys(
-        (
-            "cpu_count",
-            "cpu_percent",
-            "cpu_period",
-            "cpu_quota",
-            "cpu_shares",
-            "cpus",
-            "cpuset",
-            "mem_limit",
-            "mem_reservation",
-            "mem_swappiness",
-            "memswap_limit",
-            "pids_limit",
-        ),
-        _LIMITS,
-    ),
-    **dict.fromkeys(("develop", "extends", "label_file", "models", "post_start", "pre_stop", "provider"), _LATER),
-    "links": "is an old word; use depends_on, and the variables <NAME>_HOST and <NAME>_PORT",
-    "logging": "cannot be chosen: Káto keeps a task's output, see kato logs; leave it out",
-    "profiles": "is not taken yet: every service of the file runs; leave it out, or set scale: 0",
+    **_OLD_LIMITS,
+    **_NOT_YET,
     "stop_signal": "cannot be chosen: a task is stopped by SIGTERM; leave it out",
 }
-"""Keys of a service that are known and refused, and why."""
+"""Keys of a process that are known and refused, and why."""
+
+REFUSED_CONTAINER = {
+    **_OLD_LIMITS,
+    **_NOT_YET,
+    **dict.fromkeys(("secrets", "configs"), "is not taken yet; mount the file as a volume"),
+    **dict.fromkeys(
+        (
+            "cgroup",
+            "cgroup_parent",
+            "credential_spec",
+            "device_cgroup_rules",
+            "external_links",
+            "gpus",
+            "isolation",
+            "mac_address",
+            "oom_kill_disable",
+            "oom_score_adj",
+            "platform",
+            "runtime",
+            "stdin_open",
+            "storage_opt",
+            "userns_mode",
+            "uts",
+            "volumes_from",
+        ),
+        _LATER,
+    ),
+    "container_name": "cannot be kept: tasks have names of their own, and there may be several; leave it out",
+}
+"""Keys of a service in a container that are known and refused, and why."""
 
 REFUSED_PROJECT = {
     "configs": _ENGINE,
     "include": _LATER,
     "models": _LATER,
-    "networks": "has no use for processes, which reach each other by <NAME>_HOST and <NAME>_PORT; leave it out",
     "secrets": _ENGINE,
     "x-kato": "belongs into a service; move it there",
 }

@@ -1,29 +1,28 @@
 """One service of a Compose project comes in; the app that it wishes for comes out.
 
-What a process on the host cannot have is refused by name, and so is every key that is not known. `docs/compose.md`
-says which keys are taken, which are warned about and which are refused.
+What its runtime cannot give it is refused by name, and so is every key that is not known. `docs/compose.md` says
+which keys are taken, which are warned about and which are refused.
 """
 
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kato.language.dotenv import read_env
 from kato.language.interpolation import Lookup
 from kato.language.reading import Part, text_of
-from kato.language.refusals import REFUSED, WARNED
+from kato.language.service_container import read_container
 from kato.language.service_deploy import read_deploy
 from kato.language.service_health import read_health, read_healthcheck
 from kato.language.service_names import warn_of_names
 from kato.language.service_ports import read_ports
+from kato.language.service_process import read_process
 from kato.language.service_volumes import Surroundings, read_volumes
 from kato.language.shape import closest
-from kato.model.app import App, Container, UpgradeStrategy
+from kato.model.app import App, UpgradeStrategy
 from kato.model.errors import InvalidInput
 
-WORKDIR = "KATO_WORKDIR"
-"""The label that tells the process runtime where to run: an absolute folder. Without it, in the sandbox."""
+RUNTIMES = ("process", "docker", "oci")
 
 _STOP_GRACE = 10.0
 """Seconds, Compose's default."""
@@ -34,10 +33,14 @@ _HOST = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_]([a-z0
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What a service may refer to. ids: service → app id. health: services that have a health check."""
+    """What a service may refer to. ids: service → app id. healthy: services that have a health check.
+
+    networks: name in the file → name in the cell.
+    """
 
     ids: Mapping[str, str]
     healthy: frozenset[str]
+    networks: Mapping[str, str]
     around: Surroundings
     lookup: Lookup
     file: Lookup
@@ -47,22 +50,25 @@ class Project:
 def read_service(service: Part, id: str, project: Project) -> App:
     """The app of one service. What is wrong is written into the service's findings."""
     kato = service.part("x-kato") or Part(None, (*service.path, "x-kato"), service.findings)
-    engine = _runtime(service, kato)
-    cmd, args = _command(service, required=not engine)
+    runtime = _runtime(service, kato)
     deploy = read_deploy(service)
     ports = read_ports(service)
-    volumes = read_volumes(service, project.around)
+    volumes = read_volumes(service, project.around, nested=runtime != "process")
+    env = _environment(service, project)
+    if runtime == "process":
+        body = read_process(service, ports, volumes, project.around)
+        warn_of_names(service, env, project.ids)
+    else:
+        body = read_container(service, runtime, ports, volumes, project.networks)
     checked = read_healthcheck(service)
     health = read_health(kato, len(ports)) or checked
-    labels = {WORKDIR: project.around.resolve(service.text("working_dir") or "."), **_hosts(kato, bool(ports))}
+    labels = {**body.labels, **_hosts(kato, bool(ports))}
     labels |= {**deploy.labels, **{key: value or "" for key, value in service.pairs("labels").items()}}
     grace = service.seconds("stop_grace_period")
-    env = _environment(service, project)
-    warn_of_names(service, env, project.ids)
     app = App(
         id=id,
-        cmd=cmd,
-        args=args,
+        cmd=body.cmd,
+        args=body.args,
         user=service.text("user") or None,
         env=env,
         instances=deploy.instances,
@@ -70,67 +76,30 @@ def read_service(service: Part, id: str, project: Project) -> App:
         mem=deploy.mem,
         resource_limits=deploy.limits,
         constraints=(*deploy.constraints, *_constraints(kato)),
-        container=Container(type="MESOS", volumes=volumes) if volumes else None,
-        port_definitions=ports,
+        container=body.container,
+        networks=body.networks,
+        port_definitions=body.port_definitions,
         health_checks=(health,) if health else (),
         dependencies=_dependencies(service, project),
         upgrade_strategy=deploy.upgrade or (_CAREFUL if any(v.external for v in volumes) else UpgradeStrategy()),
         labels=labels,
         task_kill_grace_period_seconds=_STOP_GRACE if grace is None else grace,
+        tty=service.flag("tty") if runtime != "process" else None,
     )
     _restart(service)
     kato.close()
-    service.close(REFUSED)
+    service.close(body.refused)
     return app
 
 
-def _runtime(service: Part, kato: Part) -> bool:
-    """Whether the service needs a container engine, which is a fault for now."""
+def _runtime(service: Part, kato: Part) -> str:
+    """What `x-kato.runtime` says, else what the service's shape says: with an image it is a container."""
     runtime = kato.text("runtime")
-    wanted = [key for key in ("image", "build") if service.raw(key) is not None]
-    for key, why in WARNED.items():
-        if service.raw(key) is not None:
-            service.warn(key, f"is ignored: {why}")
-    if runtime == "process":
-        for key in wanted:
-            service.warn(key, "is ignored: x-kato.runtime is process, so the command runs on the host")
-        return False
-    if runtime is not None:
-        kato.fault(
-            "runtime",
-            f"{runtime[:40]!r} is no runtime of this Káto; process is, and docker is the next step",
-        )
-        return True
-    for key in wanted:
-        service.fault(
-            key,
-            "the service needs a container engine, and Káto's docker runtime is the next step. To run it on the "
-            "host now, give it `x-kato: {runtime: process}` and a command that the host has",
-        )
-    return bool(wanted)
-
-
-def _command(service: Part, *, required: bool) -> tuple[str | None, tuple[str, ...] | None]:
-    """Docker's entrypoint and command as Marathon's cmd (a shell line) or args (words that no shell reads).
-
-    A list stays a list. A string is a line for /bin/sh, so that `$$PORT` is expanded; where one of the two is a
-    string, the other joins the line, its words quoted.
-    """
-    lines: list[str | tuple[str, ...]] = []
-    for key in ("entrypoint", "command"):
-        raw = service.raw(key)
-        if isinstance(raw, list):
-            lines.append(service.words(key) or ())
-        elif text := service.text(key):
-            lines.append(text)
-    lines = [line for line in lines if line]
-    if not lines:
-        if required:
-            service.findings.fault(service.path, "there is nothing to run; add a `command`")
-        return None, None
-    if all(isinstance(line, tuple) for line in lines):
-        return None, tuple(word for line in lines for word in line)
-    return " ".join(line if isinstance(line, str) else shlex.join(line) for line in lines), None
+    if runtime is not None and runtime not in RUNTIMES:
+        kato.fault("runtime", f"{runtime[:40]!r} is no runtime of Káto; use {', '.join(RUNTIMES)}")
+    elif runtime is not None:
+        return runtime
+    return "docker" if {"image", "build"} & service.data.keys() else "process"
 
 
 def _environment(service: Part, project: Project) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""A Compose service's `ports` and `expose` come in; the app's port definitions come out.
+"""A Compose service's `ports` and `expose` come in; its ports come out, in the order of the file.
 
-The published port is the service port, where the balancer listens; without one the cell chooses. The container's
-port only tells ports apart: a process listens on `$PORT0`, `$PORT1` …, in the order of the file.
+The published port is the service port, where the balancer listens; without one the cell chooses. The target is a
+container's own port; for a process it only tells ports apart, since that listens on `$PORT0`, `$PORT1` ….
 """
 
 import re
@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 from kato.language.document import Path
 from kato.language.reading import Findings, Part, text_of
-from kato.model.app import PortDefinition
 
 MAX_RANGE = 100
 """Ports of one range."""
@@ -25,17 +24,19 @@ _OURS = ("0.0.0.0", "127.", "localhost", "::", "::1", "")
 Protocol = Literal["tcp", "udp"]
 
 
-class _Port(NamedTuple):
+class Port(NamedTuple):
+    """A port of a service. target: the container's own; published: the service port, 0 for any."""
+
     target: int
     published: int
     protocol: Protocol
     name: str | None = None
 
 
-def read_ports(service: Part) -> tuple[PortDefinition, ...]:
+def read_ports(service: Part) -> tuple[Port, ...]:
     """Every port of the service, published ones first; none where the file names none."""
     findings = service.findings
-    found: list[_Port] = []
+    found: list[Port] = []
     for _, item, path in service.items("ports"):
         for port in _long(item, path, findings) if isinstance(item, dict) else _short(item, path, findings):
             if port.published and any(port[1:3] == other[1:3] for other in found):
@@ -47,11 +48,11 @@ def read_ports(service: Part) -> tuple[PortDefinition, ...]:
         protocol = _protocol(word, path, findings)
         for target in _range(number, path, findings):
             if protocol and not any((target, protocol) == (port.target, port.protocol) for port in found):
-                found.append(_Port(target, 0, protocol))
-    return tuple(PortDefinition(port=port.published, protocol=port.protocol, name=port.name) for port in found)
+                found.append(Port(target, 0, protocol))
+    return tuple(found)
 
 
-def _short(item: object, path: Path, findings: Findings) -> Iterator[_Port]:
+def _short(item: object, path: Path, findings: Findings) -> Iterator[Port]:
     match = _SHORT.fullmatch(text_of(item) or "")
     if match is None:
         findings.fault(path, 'must be like "8080:80", "127.0.0.1:8080:80/tcp" or "80" (in quotes)')
@@ -62,7 +63,7 @@ def _short(item: object, path: Path, findings: Findings) -> Iterator[_Port]:
     yield from _pairs(match["published"] or "", match["target"], protocol, None, path, findings)
 
 
-def _long(item: object, path: Path, findings: Findings) -> Iterator[_Port]:
+def _long(item: object, path: Path, findings: Findings) -> Iterator[Port]:
     port = Part(item, path, findings)
     target, published = port.text("target"), port.text("published") or ""
     address, name, mode = port.text("host_ip") or "", port.text("name"), port.text("mode") or "ingress"
@@ -80,7 +81,7 @@ def _long(item: object, path: Path, findings: Findings) -> Iterator[_Port]:
 
 def _pairs(
     published: str, target: str, protocol: Protocol | None, name: str | None, path: Path, findings: Findings
-) -> Iterator[_Port]:
+) -> Iterator[Port]:
     """One port for each of a range; a range of published ports needs a range of targets as long."""
     targets = _range(target, path, findings)
     hosts = _range(published, path, findings, least=0) if published else [0] * len(targets)
@@ -95,7 +96,7 @@ def _pairs(
         findings.fault(path, "a range of ports cannot have one name; write the ports one by one")
         return
     for host, inside in zip(hosts, targets, strict=True):
-        yield _Port(inside, host, protocol, name)
+        yield Port(inside, host, protocol, name)
 
 
 def _range(text: str, path: Path, findings: Findings, least: int = 1) -> list[int]:

@@ -57,28 +57,28 @@ def read_named_volumes(project: Part, name: str) -> dict[str, str]:
     return found
 
 
-def read_volumes(service: Part, around: Surroundings) -> tuple[AppVolume, ...]:
-    """The volumes of one service."""
+def read_volumes(service: Part, around: Surroundings, *, nested: bool) -> tuple[AppVolume, ...]:
+    """The volumes of one service. nested: whether one may lie within another, as in a container."""
     found: list[AppVolume] = []
     for _, item, path in service.items("volumes"):
         volume = (_long if isinstance(item, dict) else _short)(item, path, service.findings, around)
         if volume is None:
             continue
-        if fault := _clash(volume, found):
+        if fault := _clash(volume, found, nested=nested):
             service.findings.fault(path, fault)
         else:
             found.append(volume)
     return tuple(found)
 
 
-def _clash(volume: AppVolume, others: Iterable[AppVolume]) -> str | None:
+def _clash(volume: AppVolume, others: Iterable[AppVolume], *, nested: bool) -> str | None:
     """Why a volume cannot stand beside the others: for a process they are links, which nothing can lie within."""
     place = PurePosixPath(volume.container_path)
     for other in others:
         taken = PurePosixPath(other.container_path)
         if place == taken:
             return f"two volumes have the target {volume.container_path!r}; keep one"
-        if place.is_relative_to(taken) or taken.is_relative_to(place):
+        if not nested and (place.is_relative_to(taken) or taken.is_relative_to(place)):
             return (
                 f"the targets '{place}' and '{taken}' lie one within the other; volumes are links in the sandbox, "
                 "which cannot nest as a container engine's do: give each a target of its own"

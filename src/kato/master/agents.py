@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import structlog
 
+from kato.model.app import App
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
 from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
 from kato.model.task import Status, Task
-from kato.plan import environment
+from kato.plan import environment, upgrades
 from kato.store import MAX_TXN_OPERATIONS, Compare, Put, Store, keys
 from kato.store.changes import Changes
 from kato.store.mirror import Mirror
@@ -71,7 +72,7 @@ class Agents:
     async def assignments(self, node: Node, calls: AgentCalls) -> AsyncIterator[Assignments]:
         """Registers the node, then yields its complete list whenever that changes."""
         stream = self._streams[node.id] = Stream(node, calls)
-        sent: tuple[int, tuple[Assignment, ...]] | None = None
+        sent: tuple[int, tuple[Assignment, ...], tuple[App, ...]] | None = None
         link = Put(keys.link(node.id), keys.encode(self._master))
         answer = await self._store.txn([], [link, Put(keys.node(node.id), keys.encode(node))])
         await self._mirror.reached(answer.revision)
@@ -79,9 +80,13 @@ class Agents:
             while True:
                 stream.changed.clear()
                 epoch = self._mirror.created(keys.LEADER)
-                if epoch and (epoch, items := self._items(stream)) != sent:
-                    sent = (epoch, items)
-                    yield Assignments(self._cell.incarnation, epoch, self._mirror.revision, items, self._cell.id)
+                tasks = self._tasks.get(stream.node.id, {}).values()
+                now = (epoch, self._items(stream), upgrades(self._mirror.world().apps, tasks))
+                if epoch and now != sent:
+                    sent = now
+                    yield Assignments(
+                        self._cell.incarnation, epoch, self._mirror.revision, now[1], self._cell.id, now[2]
+                    )
                 await stream.changed.wait()
         finally:
             if self._streams.get(node.id) is stream:
@@ -138,7 +143,7 @@ class Agents:
             elif room == "status" and now is not None and now.state.ended:
                 self._tasks[now.node].pop(now.task, None)
                 touched.add(now.node)
-            elif room == "leader":
+            elif room in ("leader", "apps", "deployments"):
                 touched.update(self._streams)
         self._wake(touched)
 

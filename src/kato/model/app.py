@@ -9,9 +9,15 @@ from typing import Literal
 
 import msgspec
 
+from kato.model.ids import parent
+
 SERVICE_PORTS = (10000, 20000)
 """Where a service port of 0 is given a free one (Marathon's `--local_port_min` and `--local_port_max`)."""
 MAX_INSTANCES = 1_000_000
+
+
+DEFAULT = "default"
+"""The network that the apps of a group share, as the services of a Compose project do."""
 
 
 class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -243,11 +249,22 @@ class App(Wire, frozen=True, kw_only=True):
         return self.version_info.last_config_change_at if self.version_info else self.version
 
     @property
+    def image(self) -> str | None:
+        """The image of its container; None for a process."""
+        return self.container.docker.image if self.container and self.container.docker else None
+
+    @property
     def runtime(self) -> str:
         """The name of the runtime driver that its tasks need: process, docker or oci."""
-        if self.container is None or self.container.docker is None or not self.container.docker.image:
+        if self.container is None or not self.image:
             return "process"
         return "docker" if self.container.type == "DOCKER" else "oci"
+
+    @property
+    def own_networks(self) -> frozenset[str]:
+        """The networks on which its containers have names. `default` is another one in each group."""
+        named = (network.name for network in self.networks if network.mode != "host" and network.name)
+        return frozenset(f"{parent(self.id)} default" if name == DEFAULT else name for name in named)
 
     @property
     def resident(self) -> bool:

@@ -46,6 +46,11 @@ def env_name(app: str) -> str:
     return _NOT_ENV.sub("_", app.rsplit("/", 1)[-1].upper()).strip("_")
 
 
+def alias(app: str) -> str:
+    """The name by which an app is found on a network of its own: the last word of its id."""
+    return app.rsplit("/", 1)[-1]
+
+
 def task_id(app: str, version: str, attempt: int, incarnation: int = 1) -> str:
     """The id of the `attempt`-th launch of an app, in Marathon's form; the same words give the same id.
 

@@ -30,7 +30,8 @@ class Assignment(msgspec.Struct, frozen=True):
 class Assignments(msgspec.Struct, frozen=True):
     """The complete list for one node. Older ones, by (incarnation, epoch, revision), are refused; a task
     that is absent is stopped only by a newer complete list. cell: the id of the cell that says so; ages of
-    different cells are not compared.
+    different cells are not compared. upgrades: newer versions of apps of which older tasks run there; their images
+    are wanted before any of those is stopped.
     """
 
     incarnation: int
@@ -38,6 +39,7 @@ class Assignments(msgspec.Struct, frozen=True):
     revision: int
     items: tuple[Assignment, ...]
     cell: str = ""
+    upgrades: tuple[App, ...] = ()
 
     @property
     def age(self) -> tuple[int, int, int]:

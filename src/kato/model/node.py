@@ -22,6 +22,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     ports: inclusive ranges of host ports that tasks may be given.
     taken: ports in those ranges that something outside Káto listens on.
     runtimes: names of the runtime drivers that work here; powers: optional powers they have.
+    images: those that were asked for (`Assignments.upgrades`): '' where it is here, else why it cannot be had.
     latitude, longitude: degrees; price: dollars an hour, None where no price is known.
     """
 
@@ -41,4 +42,5 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     price: float | None = None
     runtimes: tuple[str, ...] = ()
     powers: tuple[str, ...] = ()
+    images: Mapping[str, str] = {}
     notes: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from kato.model.app import App, SecretRef
 from kato.model.dependencies import Dependencies
-from kato.model.ids import env_name
+from kato.model.ids import alias, env_name
 from kato.model.node import Node
 from kato.model.task import Task
 from kato.model.world import World
@@ -71,16 +71,21 @@ def _ports(app: App, task: Task, node: Node) -> dict[str, str]:
 
 
 def _callees(app: App, node: Node, world: World) -> dict[str, str]:
-    """Where each app is reached that this one depends on: the balancer's address and its service ports."""
+    """Where each app is reached that this one depends on: by its name and its own ports on a network that both are
+    on, otherwise at the balancer's address and by its service ports.
+    """
     found: dict[str, str] = {}
-    address = _balancer(node, world)
     for id in sorted(Dependencies(world.apps).named(app)):
-        services = [port.service for port in world.apps[id].ports if port.service]
         name = env_name(id)
-        if services and f"{name}_HOST" not in found:
-            found[f"{name}_HOST"] = address
-            found[f"{name}_PORT"] = str(services[0])
-            found |= {f"{name}_PORT_{n}": str(port) for n, port in enumerate(services) if n}
+        if f"{name}_HOST" in found:
+            continue
+        callee = world.apps[id]
+        shared = bool(app.own_networks & callee.own_networks)
+        ports = [port.container if shared else port.service for port in callee.ports]
+        reached = [port for port in ports if port]
+        if reached or shared:
+            found[f"{name}_HOST"] = alias(id) if shared else _balancer(node, world)
+            found |= {f"{name}_PORT" + (f"_{n}" if n else ""): str(port) for n, port in enumerate(reached)}
     return found
 
 

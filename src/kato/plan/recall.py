@@ -147,6 +147,7 @@ def _stands(known: Known, now_is: Subject, now: float) -> bool:
         and was.dark == now_is.dark
         and was.kills == now_is.kills
         and (not found.drains or was.borders is now_is.borders)
+        and (not found.held or was.nodes is now_is.nodes)
         and known.at <= now
         and (found.wake_at is None or now < found.wake_at)
     )

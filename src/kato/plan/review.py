@@ -42,7 +42,8 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
     place: how many tasks to launch; missing: how many are wished for and not there; settled: exactly the goal
     is there and serves. until: epoch seconds before which nothing is launched. wake_at: epoch seconds at which
-    the answer changes by itself. drains: whether it hangs on what the borders say.
+    the answer changes by itself. drains: whether it hangs on what the borders say; held: and on which images nodes
+    have.
     """
 
     actions: tuple[Action, ...] = ()
@@ -55,6 +56,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
     wake_at: float | None = None
     drains: bool = False
+    held: bool = False
 
     @property
     def attempts(self) -> int:
@@ -102,6 +104,7 @@ class _Reviewer:
             until=until if move.place else None,
             wake_at=min(self.wakes, default=None),
             drains=bool(self.draining),
+            held=bool(move.held),
         )
 
     def _nudged(self) -> list[Action]:

@@ -32,11 +32,15 @@ class Runner(msgspec.Struct, frozen=True):
 
 
 class Move(msgspec.Struct, frozen=True):
-    """What to do next. place: tasks to launch; missing: those wished for and not there; victims: in order."""
+    """What to do next. place: tasks to launch; missing: those wished for and not there; victims: in order.
+
+    held: tasks that go once the image of their successors is on their node.
+    """
 
     place: int
     missing: int
     victims: tuple[Task, ...] = ()
+    held: tuple[Task, ...] = ()
 
 
 def restart_strategy(app: App, running: int) -> Strategy:
@@ -86,7 +90,24 @@ def roll_out(app: App, runners: Sequence[Runner], leaving: int, nodes: Mapping[s
     kept = max(there, wished) - strategy.kill_now
     ready = min(wished, sum(runner.serves for runner in current))
     retired = victims(app, old, len(old) - max(0, kept - ready), nodes)
-    return Move(max(0, min(missing, strategy.capacity - there)), missing, (*surplus, *retired))
+    held = tuple(task for task in retired if awaits_image(app, nodes.get(task.node)))
+    gone = tuple(task for task in retired if task not in held)
+    return Move(max(0, min(missing, strategy.capacity - there)), missing, (*surplus, *gone), held)
+
+
+def awaits_image(app: App, node: Node | None) -> bool:
+    """Whether an older task there is not to be stopped yet: nobody knows whether the app's image can be had."""
+    return app.image is not None and node is not None and node.images.get(app.image) != ""
+
+
+def upgrades(apps: Mapping[str, App], tasks: Iterable[Task]) -> tuple[App, ...]:
+    """The apps with an image of which older tasks are among `tasks`, those of one node."""
+    found: dict[str, App] = {}
+    for task in tasks:
+        app = apps.get(task.app)
+        if app is not None and app.image is not None and app.config_version != task.config:
+            found[app.id] = app
+    return tuple(found[id] for id in sorted(found))
 
 
 def victims(app: App, among: Iterable[Runner], count: int, nodes: Mapping[str, Node]) -> tuple[Task, ...]:

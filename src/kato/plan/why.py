@@ -14,6 +14,7 @@ from kato.model.ids import env_name, short_task, timestamp, within
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import view
+from kato.plan.rollout import awaits_image
 
 
 class Ailing(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,9 +94,11 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[A
     wait = plan.waits.get(app.id)
     if wait is not None:
         yield _sentence(str(wait))
+        yield from _runtimes(world, app)
     yield from (_sentence(str(each)) for each in ailing)
     yield from _unmet(world, app)
     yield from _former(world, app)
+    yield from _images(world, app)
     for deployment in world.deployments.values():
         if app.id in deployment.target and not deployment.cancelled:
             seen = view(deployment, world)
@@ -168,6 +171,24 @@ def _unwell(check: HealthCheck, health: Health, started: float, now: float) -> s
     if left > 0:
         return f"is checked first {check.delay_seconds:g} s after its start ({check.protocol}): in {left} s"
     return f"waits for its first {check.protocol} check, which may take {check.timeout_seconds:g} s"
+
+
+def _runtimes(world: World, app: App) -> Iterator[str]:
+    """Why nodes have not the runtime that it needs, in their own words; the same words once."""
+    lacking = (node for node in world.nodes.values() if app.runtime not in node.runtimes)
+    notes = (note for node in lacking for note in node.notes if note.startswith(f"{app.runtime}: "))
+    yield from (_sentence(note.removeprefix(f"{app.runtime}: ")) for note in dict.fromkeys(notes))
+
+
+def _images(world: World, app: App) -> Iterator[str]:
+    """What keeps older tasks from being exchanged, node by node."""
+    older = {task.node for task in world.tasks.get(app.id, {}).values() if task.config != app.config_version}
+    for id in sorted(older):
+        if awaits_image(app, world.nodes.get(id)):
+            reason = world.nodes[id].images.get(app.image or "")
+            yield _sentence(reason or f"its image {app.image} is awaited on {id}") + (
+                " Older tasks there are not stopped before it is there."
+            )
 
 
 def _former(world: World, app: App) -> Iterator[str]:

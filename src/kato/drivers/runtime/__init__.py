@@ -5,7 +5,7 @@ A driver owns a folder (`sandboxes`) and everything in it. What it started outli
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -17,11 +17,15 @@ LAST = 4096
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a driver needs to start a task. env is whole: nothing is inherited but what is in it."""
+    """Everything that a driver needs to start a task. env is whole: nothing is inherited but what is in it.
+
+    ports: the host ports given to it, in the order of `App.ports`.
+    """
 
     task: str
     app: App
     env: Mapping[str, str]
+    ports: tuple[int, ...] = ()
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -60,6 +64,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
 
+    node: whose tasks these are, and address: where their ports are published, for those that engines hold.
+    engine: where its API is (DOCKER_HOST); None for the usual place. privileged: whether a container may be.
+    logins: the file in which `docker login` keeps what registries ask for.
     user: whom tasks run as where the app names no one; None for whoever runs the cell.
     environ: what a task has for PATH, HOME and LANG where its app does not say. descriptors: a task's soft limit
     of open files; None for the cell's own, which a cell that has raised its own does not want.
@@ -67,9 +74,23 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: Path
     volumes: Path
+    node: str = "node"
+    address: str = "127.0.0.1"
+    engine: str | None = None
+    privileged: bool = False
+    logins: Path | None = None
     user: str | None = None
     environ: Mapping[str, str] = {}
     descriptors: int | None = None
+
+
+@runtime_checkable
+class Images(Protocol):
+    """The power `images` of a runtime whose tasks need one."""
+
+    async def fetch(self, app: App) -> None:
+        """Has the image of an app here, pulled where it is missing. DriverError says why it cannot be had."""
+        ...
 
 
 class Runtime(Protocol):

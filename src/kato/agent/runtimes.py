@@ -1,0 +1,81 @@
+"""The runtimes of one node: drivers flow in; those that have told which tasks they run flow out, one by one, and
+what keeps the others. An engine that is not there yet, or not now, holds up no other.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
+import structlog
+
+from kato.agent.edge import Edge
+from kato.drivers.runtime import Found, Runtime
+from kato.model.errors import DriverError, DriverMissing
+from kato.model.node import Node
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+PATIENCE = 1.0
+"""Seconds that a node's first words wait for its runtimes."""
+
+Hear = Callable[[Runtime, Mapping[str, Found]], None]
+
+log = structlog.get_logger()
+
+
+class Runtimes:
+    """Meets each runtime once. There is no starting a task before: what is not known would be started again."""
+
+    def __init__(self, known: Mapping[str, Runtime]) -> None:
+        self._known = known
+        self._met: dict[str, Runtime] = {}
+        self._missing: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> Runtime | None:
+        """The runtime of that name once it is met."""
+        return self._met.get(name)
+
+    @property
+    def all(self) -> tuple[Runtime, ...]:
+        """Every one, met or not: what a task once wrote can be read all the same."""
+        return tuple(self._known.values())
+
+    def waits_for(self, name: str) -> bool:
+        """Whether a task of runtime `name` has to wait until it is met."""
+        return name in self._known and name not in self._met
+
+    def facts(self, node: Node) -> Node:
+        """`node` with what the runtimes that work can do and cannot, and why the others do not work."""
+        met = self._met.values()
+        return msgspec.structs.replace(
+            node,
+            runtimes=tuple(self._met),
+            powers=tuple(sorted({power for runtime in met for power in runtime.powers})),
+            notes=(
+                *(note for runtime in met for note in runtime.notes),
+                *(f"{name}: {why}" for name, why in self._missing.items()),
+            ),
+        )
+
+    async def meet(self, group: asyncio.TaskGroup, hear: Hear) -> None:
+        """Begins to meet them all, each in its own time; returns when all are met or patience is over."""
+        meetings = [group.create_task(self._meet(name, hear)) for name in self._known]
+        if meetings:
+            await asyncio.wait(meetings, timeout=PATIENCE)
+
+    async def _meet(self, name: str, hear: Hear) -> None:
+        runtime, pause, edge = self._known[name], SHORTEST_PAUSE, Edge(name)
+        while name not in self._met:
+            try:
+                with edge.guard():
+                    found = await runtime.found()
+                self._missing.pop(name, None)
+                self._met[name] = runtime
+                hear(runtime, found)
+            except DriverError as error:
+                if self._missing.get(name) != str(error):
+                    level = log.info if isinstance(error, DriverMissing) else log.warning
+                    level("a runtime cannot be used yet; asking again", runtime=name, why=str(error))
+                self._missing[name] = str(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)

@@ -1,0 +1,280 @@
+"""Tasks as containers of the Docker engine: a Launch flows in, a container with Káto's labels comes out; what the
+engine says of it flows back as Found, Exit and Output, also when an earlier life of the cell made it.
+
+A container is called `kato-<node>-<task>`. A container without this node's label is never touched.
+
+    FOLDER/<task>/sandbox/    its own folder             FOLDER/.kept/<task>/   removed tasks, for a day
+"""
+
+import asyncio
+import contextlib
+import math
+import os
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kato.drivers.runtime import LAST, Executed, Exit, Found, Launch, Options
+from kato.drivers.runtime.docker.archive import Archive
+from kato.drivers.runtime.docker.ends import Ends
+from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, about, filters, unless
+from kato.drivers.runtime.docker.images import Images
+from kato.drivers.runtime.docker.payload import Site, body, endpoint, named_networks
+from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
+from kato.drivers.runtime.docker.supplies import Supplies
+from kato.drivers.runtime.sandbox import delete
+from kato.model.app import App
+from kato.model.errors import DriverError, NotFound
+from kato.model.link import Kept, Output
+
+STREAMS = ("stdout", "stderr")
+log = structlog.get_logger()
+
+
+class Driver:
+    """The runtime driver `docker`, for Docker Engine 20.10 and later."""
+
+    name = "docker"
+    powers: tuple[str, ...] = ("logs", "execute", "images")
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, options: Options, engine: Engine) -> None:
+        self._options = options
+        self._engine = engine
+        self._mine = f"kato.node={options.node}"
+        self._prefix = f"kato-{options.node}-"
+        self._archive = Archive(options.folder)
+        self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._starting: dict[str, asyncio.Task[Found]] = {}
+        self._removing: dict[str, asyncio.Task[None]] = {}
+        self._stopping: dict[str, set[asyncio.Task[None]]] = {}
+        ends = filters(type="container", event="die", label=self._mine)
+        self._images = Images(engine, options.folder / ".images", options.logins)
+        self._supplies = Supplies(engine, options.node, options.volumes)
+        self._ends = Ends(engine, ends, lambda seen: exit_of(seen, self._boot))
+
+    @classmethod
+    async def open(cls, options: Options) -> "Driver":
+        """Opens it, whether or not the engine is there: it may come later."""
+        for folder in (options.folder, options.folder / ".kept", options.volumes):
+            folder.mkdir(parents=True, exist_ok=True)
+        return cls(options, Engine(options.engine))
+
+    async def close(self) -> None:
+        """Lets go. Containers go on; those that are being removed are waited for."""
+        await asyncio.gather(*self._removing.values(), return_exceptions=True)
+        background = [*self._starting.values(), *(each for some in self._stopping.values() for each in some)]
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self._ends.close()
+        await self._engine.close()
+
+    # -- what there is ----------------------------------------------------------------------------------------
+
+    async def found(self) -> Mapping[str, Found]:
+        """Every container of this node. One that never started is removed."""
+        with about("The containers on this node cannot be told"):
+            listed = await self._engine.ask("GET", "/containers/json", all=1, filters=filters(label=self._mine))
+        looked = await asyncio.gather(*(self._find(each["Labels"]["kato.task"]) for each in listed))
+        return {each.task: each for each in looked if each is not None}
+
+    async def _find(self, task: str) -> Found | None:
+        if (starting := self._starting.get(task)) is not None:
+            with contextlib.suppress(DriverError):  # whoever starts it hears that
+                return await asyncio.shield(starting)
+            return None
+        with about(f"Task {task} cannot be told"):
+            seen = await self._look(self._name(task))
+            if seen is None or seen["State"]["Status"] != "created":
+                return None if seen is None else found_of(seen, self._boot)
+            await self._delete(self._name(task))
+            return None
+
+    def _name(self, task: str) -> str:
+        return self._prefix + task
+
+    def _folder(self, task: str) -> Path:
+        return self._options.folder / task
+
+    async def _look(self, name: str) -> dict[str, Any] | None:
+        with unless(NOT_FOUND):
+            seen: dict[str, Any] = await self._engine.ask("GET", f"/containers/{name}/json")
+            return seen
+        return None
+
+    async def _delete(self, name: str) -> None:
+        with unless(NOT_FOUND, CONFLICT):  # conflict: its removal is under way
+            await self._engine.ask("DELETE", f"/containers/{name}", force=1, v=1)
+
+    # -- start and end ----------------------------------------------------------------------------------------
+
+    async def fetch(self, app: App) -> None:
+        """Has the image of an app here, pulled where it is missing (the power `images`)."""
+        if app.container is not None and app.container.docker is not None:
+            await self._images.have(app.container.docker)
+
+    async def start(self, launch: Launch) -> Found:
+        """Starts the task, or finds it started before."""
+        starting = self._starting.get(launch.task)
+        if starting is None:
+            starting = self._starting[launch.task] = asyncio.create_task(self._begin(launch))
+            starting.add_done_callback(lambda _: self._starting.pop(launch.task))
+        return await asyncio.shield(starting)
+
+    async def _begin(self, launch: Launch) -> Found:
+        name = self._name(launch.task)
+        with about(f"Task {launch.task} cannot be started"):
+            seen = await self._look(name)
+            if seen is not None and seen["State"]["Status"] != "created":
+                return found_of(seen, self._boot)
+            if seen is not None:
+                await self._delete(name)
+            try:
+                await self._create(name, launch)
+                await self._engine.ask("POST", f"/containers/{name}/start")
+            except DriverError:
+                await self._delete(name)
+                if self._folder(launch.task).exists():
+                    await asyncio.to_thread(delete, self._folder(launch.task))
+                raise
+            return found_of(await self._engine.ask("GET", f"/containers/{name}/json"), self._boot)
+
+    async def _create(self, name: str, launch: Launch) -> None:
+        app, sandbox = launch.app, self._folder(launch.task) / "sandbox"
+        await self.fetch(app)
+        site = Site(
+            node=self._options.node,
+            boot=self._boot,
+            address=self._options.address,
+            sandbox=str(sandbox),
+            privileged=self._options.privileged,
+            networks=await self._supplies.networks(app),
+            volumes=await self._supplies.volumes(app),
+        )
+        asked = body(launch, site)
+        sandbox.mkdir(parents=True, exist_ok=True)
+        sandbox.chmod(0o777)
+        await self._engine.ask("POST", "/containers/create", asked, name=name)
+        for network in named_networks(app, site)[1:]:
+            join = {"Container": name, "EndpointConfig": endpoint(app)}
+            await self._engine.ask("POST", f"/networks/{network}/connect", join)
+
+    async def wait(self, task: str) -> Exit:
+        """Returns once it has ended, by the engine's word."""
+        with about(f"The end of task {task} cannot be watched"):
+            return await self._ends.of(self._name(task))
+
+    async def stop(self, task: str, grace: float) -> None:
+        """Asks the engine, which goes on though the cell dies. It counts whole seconds; the exact one is ours."""
+        path = f"/containers/{self._name(task)}"
+        self._in_background(task, self._engine.ask("POST", f"{path}/stop", t=math.ceil(grace)))
+        self._in_background(task, _later(grace, lambda: self._engine.ask("POST", f"{path}/kill")))
+
+    def _in_background(self, task: str, act: Awaitable[Any]) -> None:
+        async def perform() -> None:
+            try:
+                with unless(NOT_FOUND, CONFLICT):  # it has ended, or nobody knows it
+                    await act
+            except DriverError as error:
+                log.warning("a container was not stopped", task=task, why=str(error))
+
+        running = asyncio.create_task(perform())
+        group = self._stopping.setdefault(task, set())
+        group.add(running)
+        running.add_done_callback(group.discard)
+
+    async def remove(self, task: str) -> None:
+        """Forgets an ended task. Its output is kept for a day, but no more than 20 of one app."""
+        removing = self._removing.get(task)
+        if removing is None:
+            removing = self._removing[task] = asyncio.create_task(self._remove(task))
+            removing.add_done_callback(lambda _: self._removing.pop(task))
+        await asyncio.shield(removing)
+
+    async def _remove(self, task: str) -> None:
+        name = self._name(task)
+        with about(f"Task {task} cannot be removed"):
+            seen = await self._look(name)
+            if seen is None:
+                return
+            if seen["State"]["Running"]:
+                raise DriverError(f"docker: task {task} still runs. Stop it before it is removed.")
+            for stopping in self._stopping.pop(task, set()):
+                stopping.cancel()
+            self._ends.forget(name)
+            output = {stream: await self._whole(seen, stream) for stream in STREAMS}
+            folder = self._folder(task)
+            await asyncio.to_thread(folder.mkdir, exist_ok=True)
+            await asyncio.to_thread(self._archive.add, folder, kept_of(seen, self._boot), output)
+            await self._delete(name)
+            await self._supplies.tidy()
+            await self._images.tidy()
+
+    async def _whole(self, seen: Mapping[str, Any], stream: str) -> bytes:
+        async with contextlib.aclosing(self._logs(seen, stream, tail=None, follow=False)) as pieces:
+            return b"".join([data async for data in pieces])
+
+    async def kept(self) -> Sequence[Kept]:
+        """The removed tasks whose output is still kept."""
+        return await asyncio.to_thread(self._archive.all)
+
+    # -- beside a task ----------------------------------------------------------------------------------------
+
+    async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
+        """Runs a command in the container. TimeoutError."""
+        asked = {"Cmd": argv, "AttachStdout": True, "AttachStderr": True}
+        last = bytearray()
+        with about(f"{argv[0]} cannot be run in task {task}"):
+            made = await self._engine.ask("POST", f"/containers/{self._name(task)}/exec", asked)
+            path = f"/exec/{made['Id']}"
+            try:
+                async with asyncio.timeout(timeout):
+                    async for data in self._engine.output("POST", f"{path}/start", body={}, tty=False):
+                        last = (last + data)[-LAST:]
+            except TimeoutError:
+                await self._end_command(path)
+                raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
+            code = (await self._engine.ask("GET", f"{path}/json"))["ExitCode"]
+        return Executed(code, bytes(last))
+
+    async def _end_command(self, path: str) -> None:
+        """The engine ends no command of its own accord; its process is ours to kill, where we may."""
+        seen = await self._engine.ask("GET", f"{path}/json")
+        if seen["Running"] and seen["Pid"]:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(seen["Pid"], signal.SIGKILL)
+
+    async def output(
+        self, task: str, stream: str, *, tail: int | None = None, follow: bool = False
+    ) -> AsyncIterator[Output]:
+        """Pieces of `stdout` or `stderr`, also of a task removed lately. NotFound where there is none of it."""
+        with about(f"The {stream} of task {task} cannot be read"):
+            seen = await self._look(self._name(task))
+            kept = None if seen else await asyncio.to_thread(self._archive.output, task, stream, tail)
+            for piece in kept or ():
+                yield piece
+            if kept is None and (seen is None or stream not in STREAMS):
+                raise NotFound(f"There is no {stream} of task {task} on this node.")
+            if seen is None:
+                return
+            offset = 0
+            async with contextlib.aclosing(self._logs(seen, stream, tail=tail, follow=follow)) as pieces:
+                async for data in pieces:
+                    yield Output(task, stream, offset, data)
+                    offset += len(data)
+
+    def _logs(
+        self, seen: Mapping[str, Any], stream: str, *, tail: int | None, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
+        lines = "all" if tail is None else str(tail)
+        path, tty = f"/containers/{seen['Id']}/logs", seen["Config"]["Tty"]
+        return self._engine.output("GET", path, tty=tty, **{stream: 1}, tail=lines, follow=int(follow))
+
+
+async def _later(delay: float, act: Any) -> None:
+    await asyncio.sleep(delay)
+    await act()

@@ -1,0 +1,92 @@
+"""The ends of containers: the engine's events flow in, the Exit of each one that somebody waits for flows out.
+
+One connection serves all tasks. When it breaks, every container that is waited for is looked at again, so that no
+end is missed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from kato.drivers.runtime import Exit
+from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected
+from kato.model.errors import DriverError
+
+PAUSE = 0.5
+"""Seconds before an engine that does not answer is asked again."""
+
+OVERLAP = 5
+"""Seconds of events that are heard again with a new connection: an engine answers before it begins to listen."""
+
+log = structlog.get_logger()
+
+
+class Ends:
+    """Watches the containers that `filters` lets through; the first who waits begins it."""
+
+    def __init__(self, engine: Engine, filters: str, exit: Callable[[Mapping[str, Any]], Exit]) -> None:
+        """exit: from the description of an ended container to how it ended."""
+        self._engine = engine
+        self._filters = filters
+        self._exit = exit
+        self._clock = time.time
+        self._awaited: dict[str, asyncio.Future[Exit]] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    async def of(self, name: str) -> Exit:
+        """How the container `name` ended, once it has. DriverError where there is none."""
+        end = self._awaited.get(name)
+        if end is None:
+            end = self._awaited[name] = asyncio.get_running_loop().create_future()
+            if self._watch is None:
+                self._watch = asyncio.create_task(self._run())
+            await self._look(name)
+        return await asyncio.shield(end)
+
+    def forget(self, name: str) -> None:
+        """After a container's removal."""
+        if (end := self._awaited.pop(name, None)) is not None:
+            end.cancel()
+
+    async def close(self) -> None:
+        """Those who wait are cancelled."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for name in [*self._awaited]:
+            self.forget(name)
+
+    async def _look(self, name: str) -> None:
+        """Asks how a container is that someone waits for, and tells them where it has ended."""
+        try:
+            about = await self._engine.ask("GET", f"/containers/{name}/json")
+        except Rejected as error:
+            if error.status != NOT_FOUND:
+                raise
+            about = None
+        end = self._awaited.get(name)
+        if end is None or end.done():
+            return
+        if about is None:
+            self._awaited.pop(name)
+            end.set_exception(DriverError(f"docker: there is no container {name} here."))
+        elif about["State"]["Status"] in ("exited", "dead"):
+            end.set_result(self._exit(about))
+
+    async def _run(self) -> None:
+        """Looks at an event's container; with every new connection at all, and events begin a little before."""
+        while True:
+            try:
+                query: dict[str, str | int] = {"filters": self._filters, "since": int(self._clock()) - OVERLAP}
+                async with self._engine.open("GET", "/events", query=query) as events:
+                    for name in [name for name, end in self._awaited.items() if not end.done()]:
+                        await self._look(name)
+                    async for line in events.content:
+                        await self._look(msgspec.json.decode(line)["Actor"]["Attributes"]["name"])
+            except DriverError as error:
+                log.warning("the ends of containers are not heard", why=str(error), again_in=PAUSE)
+            await asyncio.sleep(PAUSE)

@@ -1,0 +1,151 @@
+"""The engine's API over its socket: requests flow in, answers and streams flow out; its refusals become Rejected,
+and its silence a DriverError, in words.
+
+It speaks HTTP by aiohttp itself: aiodocker 0.27 makes text of output, tells no stream from the other, and does not
+let go of its connection when a reader is cancelled.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from kato.model.errors import DriverError, DriverMissing
+
+SOCKET = Path("/var/run/docker.sock")
+INSTALL = "Install Docker (apt-get install docker.io) and start it, or name its socket with DOCKER_HOST."
+NOT_FOUND, CONFLICT = 404, 409
+LONGEST_LINE = 1 << 20
+"""Bytes of one line of a stream: an event has all labels of its container."""
+_CONNECT = 5.0
+
+
+class Rejected(DriverError):
+    """The engine answered, and refused. status: its HTTP status code."""
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Engine:
+    """One engine. host: as DOCKER_HOST has it; None for the usual socket.
+
+    Every verb raises DriverMissing where there is none, DriverError where it does not answer, Rejected where it
+    refuses.
+    """
+
+    def __init__(self, host: str | None) -> None:
+        self._host = host or f"unix://{SOCKET}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str | int] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer, whose content is still to be read."""
+        session = self._connected()
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        try:
+            async with session.request(method, path, data=data, headers=headers, params=query) as answer:
+                if answer.status >= 400:
+                    raise Rejected(_words(await answer.read()), answer.status)
+                yield answer
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise DriverError(f"the engine at {self._host} does not answer ({error}). Look at its log.") from error
+
+    def _connected(self) -> aiohttp.ClientSession:
+        """DriverMissing where there is no engine on this machine that we may use."""
+        path = self._host.removeprefix("unix://")
+        if path == self._host:
+            raise DriverMissing(f"DOCKER_HOST is {path}: only an engine of this machine is used. {INSTALL}")
+        if not os.access(path, os.R_OK | os.W_OK):
+            what = "may not be used by this user" if os.path.exists(path) else "is not there"
+            raise DriverMissing(f"The Docker engine at {path} {what}. {INSTALL}")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                "http://docker",
+                connector=aiohttp.UnixConnector(path, limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
+                read_bufsize=LONGEST_LINE,
+            )
+        return self._session
+
+    async def ask(self, method: str, path: str, body: Any = None, **query: str | int) -> Any:
+        """The whole answer, decoded; None where it is empty."""
+        async with self.open(method, path, body=body, query=query) as answer:
+            content = await answer.read()
+        return msgspec.json.decode(content) if content else None
+
+    async def told(
+        self, method: str, path: str, headers: Mapping[str, str], **query: str | int
+    ) -> AsyncGenerator[Any, None]:
+        """Each line of a stream of JSON (the progress of a pull), as it comes."""
+        async with self.open(method, path, headers=headers, query=query) as answer:
+            async for line in answer.content:
+                yield msgspec.json.decode(line)
+
+    async def output(
+        self, method: str, path: str, *, tty: bool, body: Any = None, **query: str | int
+    ) -> AsyncGenerator[bytes, None]:
+        """Pieces of output. Frames of eight bytes say which stream and how long; a terminal has none."""
+        async with self.open(method, path, body=body, query=query) as answer:
+            if tty:
+                async for data in answer.content.iter_any():
+                    yield data
+                return
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while True:
+                    head = await answer.content.readexactly(8)
+                    yield await answer.content.readexactly(int.from_bytes(head[4:], "big"))
+
+
+def filters(**words: str) -> str:
+    """What a listing is narrowed by, as the engine wants it."""
+    return msgspec.json.encode({name: [value] for name, value in words.items()}).decode()
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Puts what was attempted before an error of the engine."""
+    try:
+        yield
+    except Rejected as error:
+        raise Rejected(f"{what}: {error}", error.status) from error
+    except DriverError as error:
+        raise type(error)(f"{what}: {error}") from error
+
+
+@contextlib.contextmanager
+def unless(*statuses: int) -> Iterator[None]:
+    """An answer with one of these statuses is no error."""
+    try:
+        yield
+    except Rejected as error:
+        if error.status not in statuses:
+            raise
+
+
+def _words(content: bytes) -> str:
+    try:
+        answer: Mapping[str, Any] = msgspec.json.decode(content)
+        words = str(answer["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        words = content.decode(errors="replace")
+    return words.removeprefix("OCI runtime create failed: ").strip()

@@ -1,0 +1,285 @@
+"""What the engine is asked for: a Launch and a Site go in, the body of `containers/create` comes out, as data.
+
+Marathon's `docker` parameters are flags of `docker run`; those that are known here are taken, others are refused.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from kato.drivers.runtime import Launch
+from kato.drivers.runtime.limits import MAX_PIDS, MIB, PERIOD, memory_limit
+from kato.model.app import App, AppVolume, Parameter
+from kato.model.errors import DriverError
+from kato.model.ids import alias
+
+SANDBOX = "/mnt/mesos/sandbox"
+"""Where a container finds its sandbox (Mesos' place)."""
+LOGS: Mapping[str, Any] = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+Body = dict[str, Any]
+
+
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a container is made. node: whose it is; boot: the machine's life, which tells a reboot.
+
+    address: where its ports are published. sandbox: its folder on the host. privileged: whether it may be.
+    networks: the engine's name for each that the app names; volumes: and for those of the cell, by their place.
+    """
+
+    node: str
+    boot: str
+    address: str
+    sandbox: str
+    privileged: bool = False
+    networks: Mapping[str, str] = {}
+    volumes: Mapping[str, str] = {}
+
+
+def body(launch: Launch, site: Site) -> Body:
+    """The whole body. DriverError for what the engine cannot be asked for, or the cell does not allow."""
+    app = launch.app
+    assert app.container is not None and app.container.docker is not None
+    docker = app.container.docker
+    asked: Body = {
+        "Image": docker.image,
+        "Env": [f"{name}={value}" for name, value in sorted(environment(launch).items())],
+        "Labels": labels(launch, site),
+        "Tty": bool(app.tty),
+        "HostConfig": {
+            "Binds": [_bind(volume, site) for volume in app.container.volumes] + [f"{site.sandbox}:{SANDBOX}"],
+            "LogConfig": LOGS,
+            "PidsLimit": MAX_PIDS,
+            **_resources(app),
+        },
+    }
+    asked |= _command(app)
+    if app.user is not None:
+        asked["User"] = app.user
+    if "KATO_WORKDIR" in app.labels:
+        asked["WorkingDir"] = app.labels["KATO_WORKDIR"]
+    _join(asked, launch, site)
+    if docker.privileged:
+        _privileged(asked, "true")
+    for parameter in docker.parameters:
+        _apply(asked, parameter)
+    if asked["HostConfig"].get("Privileged") and not site.privileged:
+        raise DriverError(
+            "It wants to be privileged, and could do anything to this machine. Leave that out, or start the cell "
+            "with KATO_PRIVILEGED=1."
+        )
+    return asked
+
+
+def environment(launch: Launch) -> Mapping[str, str]:
+    """What it was given, and where its sandbox is."""
+    return dict(launch.env) | {"MESOS_SANDBOX": SANDBOX, "MESOS_DIRECTORY": SANDBOX}
+
+
+def labels(launch: Launch, site: Site) -> Mapping[str, str]:
+    """The app's labels, and those by which the driver knows a container again."""
+    return dict(launch.app.labels) | {
+        "kato.node": site.node,
+        "kato.task": launch.task,
+        "kato.app": launch.app.id,
+        "kato.boot": site.boot,
+    }
+
+
+def _command(app: App) -> Body:
+    """`cmd` by the image's shell in place of its entrypoint, as in Mesos; `args` after its entrypoint."""
+    if app.cmd is not None:
+        return {"Entrypoint": ["/bin/sh"], "Cmd": ["-c", app.cmd]}
+    return {"Cmd": list(app.args)} if app.args else {}
+
+
+def _resources(app: App) -> Body:
+    """A hard limit of memory, swap included; cpus as a share, and as a quota only where the app limits them."""
+    found: Body = {"CpuShares": max(2, round(1024 * app.cpus))}
+    if (limit := memory_limit(app)) is not None:
+        found |= {"Memory": round(limit * MIB), "MemorySwap": round(limit * MIB)}
+    cpus = (app.resource_limits or {}).get("cpus")
+    if isinstance(cpus, int | float):
+        found |= {"CpuPeriod": PERIOD, "CpuQuota": round(cpus * PERIOD)}
+    return found
+
+
+def _bind(volume: AppVolume, site: Site) -> str:
+    source = volume.host_path or site.volumes[volume.container_path]
+    return f"{source}:{volume.container_path}:{volume.mode.lower()}"
+
+
+def _join(asked: Body, launch: Launch, site: Site) -> None:
+    """The first network, and ports published where the planner gave them."""
+    networks = launch.app.networks
+    if networks and networks[0].mode == "host":
+        asked["HostConfig"]["NetworkMode"] = "host"
+        return
+    names = named_networks(launch.app, site)
+    asked["HostConfig"]["NetworkMode"] = names[0] if names else "bridge"
+    if names:
+        asked["NetworkingConfig"] = {"EndpointsConfig": {names[0]: endpoint(launch.app)}}
+    published: Body = {}
+    for port, given in zip(launch.app.ports, launch.ports, strict=False):
+        for protocol in port.protocol.split(","):
+            inside = f"{port.container or given}/{protocol}"
+            published.setdefault(inside, []).append({"HostIp": site.address, "HostPort": str(given)})
+    asked["ExposedPorts"] = {inside: {} for inside in published}
+    asked["HostConfig"]["PortBindings"] = published
+
+
+def named_networks(app: App, site: Site) -> list[str]:
+    """The engine's names of the networks to join: a container is made on the first, and then joins the others."""
+    return [site.networks[network.name] for network in app.networks if network.name is not None]
+
+
+def endpoint(app: App) -> Body:
+    """By which names it is found on a network."""
+    assert app.container is not None and app.container.docker is not None
+    asked = (each.value for each in app.container.docker.parameters if each.key == "network-alias")
+    return {"Aliases": list(dict.fromkeys((alias(app.id), *asked)))}
+
+
+# -- parameters ---------------------------------------------------------------------------------------------------
+
+
+def known_parameters() -> Iterable[str]:
+    """The flags of `docker run` that are taken."""
+    return _FLAGS.keys()
+
+
+def _apply(asked: Body, parameter: Parameter) -> None:
+    flag = _FLAGS.get(parameter.key)
+    if flag is None:
+        raise DriverError(
+            f"The docker parameter {parameter.key!r} is not taken. These are: {', '.join(sorted(_FLAGS))}."
+        )
+    try:
+        flag(asked, parameter.value)
+    except ValueError as error:
+        raise DriverError(
+            f"The docker parameter {parameter.key!r} has the value {parameter.value!r}: {error}."
+        ) from error
+
+
+def _list(field: str) -> Callable[[Body, str], None]:
+    def add(asked: Body, value: str) -> None:
+        asked["HostConfig"].setdefault(field, []).append(value)
+
+    return add
+
+
+def _word(field: str, *, host: bool = True) -> Callable[[Body, str], None]:
+    def put(asked: Body, value: str) -> None:
+        (asked["HostConfig"] if host else asked)[field] = value
+
+    return put
+
+
+def _flag(field: str) -> Callable[[Body, str], None]:
+    def put(asked: Body, value: str) -> None:
+        asked["HostConfig"][field] = _truth(value)
+
+    return put
+
+
+def _pair(field: str, *, host: bool = True) -> Callable[[Body, str], None]:
+    def put(asked: Body, value: str) -> None:
+        name, _, rest = value.partition("=")
+        (asked["HostConfig"] if host else asked).setdefault(field, {})[name] = rest
+
+    return put
+
+
+def _size(field: str) -> Callable[[Body, str], None]:
+    def put(asked: Body, value: str) -> None:
+        asked["HostConfig"][field] = size(value)
+
+    return put
+
+
+def size(text: str) -> int:
+    """Bytes of `64m`, `1g`, `512`. ValueError for what is no size."""
+    units = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    number, unit = (text[:-1], text[-1].lower()) if text and text[-1].isalpha() else (text, "b")
+    if unit not in units or not number.isdecimal():
+        raise ValueError("write a number with b, k, m or g, as 64m")
+    return int(number) * units[unit]
+
+
+def _truth(value: str) -> bool:
+    if value.lower() not in ("", "true", "false", "1", "0"):
+        raise ValueError("write true or false")
+    return value.lower() in ("", "true", "1")
+
+
+def _environment(asked: Body, value: str) -> None:
+    asked["Env"].append(value)
+
+
+def _entrypoint(asked: Body, value: str) -> None:
+    asked["Entrypoint"] = shlex.split(value)
+    asked.setdefault("Cmd", [])
+
+
+def _alias(asked: Body, value: str) -> None:
+    """Every network's endpoint has it already."""
+
+
+def _ulimit(asked: Body, value: str) -> None:
+    name, _, limits = value.partition("=")
+    soft, _, hard = limits.partition(":")
+    if not name or not soft.lstrip("-").isdecimal() or not (hard or soft).lstrip("-").isdecimal():
+        raise ValueError("write NAME=SOFT[:HARD], as nofile=1024:4096")
+    limit = {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
+    asked["HostConfig"].setdefault("Ulimits", []).append(limit)
+
+
+def _device(asked: Body, value: str) -> None:
+    host, _, rest = value.partition(":")
+    inside, _, rights = rest.partition(":")
+    device = {"PathOnHost": host, "PathInContainer": inside or host, "CgroupPermissions": rights or "rwm"}
+    asked["HostConfig"].setdefault("Devices", []).append(device)
+
+
+def _tmpfs(asked: Body, value: str) -> None:
+    place, _, options = value.partition(":")
+    asked["HostConfig"].setdefault("Tmpfs", {})[place] = options
+
+
+def _privileged(asked: Body, value: str) -> None:
+    asked["HostConfig"]["Privileged"] = _truth(value)
+
+
+_FLAGS: Mapping[str, Callable[[Body, str], None]] = {
+    "add-host": _list("ExtraHosts"),
+    "cap-add": _list("CapAdd"),
+    "cap-drop": _list("CapDrop"),
+    "device": _device,
+    "dns": _list("Dns"),
+    "dns-option": _list("DnsOptions"),
+    "dns-search": _list("DnsSearch"),
+    "domainname": _word("Domainname", host=False),
+    "entrypoint": _entrypoint,
+    "env": _environment,
+    "group-add": _list("GroupAdd"),
+    "hostname": _word("Hostname", host=False),
+    "init": _flag("Init"),
+    "ipc": _word("IpcMode"),
+    "label": _pair("Labels", host=False),
+    "memory-swap": _size("MemorySwap"),
+    "network-alias": _alias,
+    "pid": _word("PidMode"),
+    "privileged": _privileged,
+    "read-only": _flag("ReadonlyRootfs"),
+    "security-opt": _list("SecurityOpt"),
+    "shm-size": _size("ShmSize"),
+    "stop-signal": _word("StopSignal", host=False),
+    "sysctl": _pair("Sysctls"),
+    "tmpfs": _tmpfs,
+    "ulimit": _ulimit,
+    "user": _word("User", host=False),
+    "volume": _list("Binds"),
+    "workdir": _word("WorkingDir", host=False),
+}

@@ -1,0 +1,214 @@
+"""What only the docker runtime promises: images, networks, volumes, privileges, and whose containers are whose."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import IMAGE, Dockerd, dockerd, registry
+from kato.drivers.runtime import Launch, Options
+from kato.drivers.runtime.docker import Driver
+from kato.drivers.runtime.docker.engine import Engine
+from kato.drivers.runtime.docker.images import Images
+from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter, PortMapping
+from kato.model.errors import DriverError, DriverMissing
+from runtimes import ended, ending_all, folders, hears, launch, said
+
+pytestmark = pytest.mark.xdist_group("docker")
+
+BRIDGE = (Network(mode="container/bridge"),)
+SHARED = (Network(mode="container", name="default"),)
+TASK = "web.instance-1"
+
+
+@contextlib.asynccontextmanager
+async def runtime(engine: Dockerd, **more: Any) -> AsyncIterator[Driver]:
+    with folders() as options:
+        driver = await Driver.open(asked(options, engine, **more))
+        async with ending_all(driver):
+            yield driver
+
+
+def asked(options: Options, engine: Dockerd, **more: Any) -> Options:
+    return msgspec.structs.replace(options, **({"engine": engine.url, "node": uuid.uuid4().hex} | more))
+
+
+def contained(cmd: str, *, task: str = TASK, ports: tuple[int, ...] = (), **more: Any) -> Launch:
+    """A launch of a shell line in a container; what `more` says of its image, its container and its app."""
+    image: dict[str, Any] = {
+        name: more.pop(name) for name in ("image", "parameters", "privileged") if name in more
+    }
+    parts = {name: more.pop(name) for name in ("volumes", "port_mappings") if name in more}
+    container = Container(docker=Docker(**({"image": IMAGE} | image)), **parts)
+    return msgspec.structs.replace(launch(cmd, task=task, container=container, **more), ports=ports)
+
+
+async def test_without_an_engine_it_says_what_to_install(tmp_path: Path) -> None:
+    options = Options(
+        folder=tmp_path / "docker", volumes=tmp_path / "volumes", engine="unix:///nowhere/docker.sock"
+    )
+    driver = await Driver.open(options)
+    with pytest.raises(DriverMissing, match=r"/nowhere/docker\.sock is not there\. Install Docker"):
+        await driver.found()
+    await driver.close()
+
+
+async def test_an_image_that_cannot_be_had_is_named(engine: Dockerd) -> None:
+    async with runtime(engine) as driver:
+        with pytest.raises(DriverError, match=r"Its image localhost:1/nobody/has:1 cannot be pulled: "):
+            await driver.start(contained("true", image="localhost:1/nobody/has:1"))
+        assert await driver.found() == {}
+        assert [each.name for each in driver._options.folder.iterdir()] == [".kept"]
+
+
+async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_is_long_unused(
+    engine: Dockerd, tmp_path: Path
+) -> None:
+    with registry(engine, tmp_path) as address:
+        image = f"{address}/test:1"
+        async with runtime(engine) as stranger:
+            with pytest.raises(DriverError, match=rf"Its image {image} cannot be pulled: .*no basic auth"):
+                await stranger.start(contained("true", image=image))
+        async with runtime(engine, logins=tmp_path / "config.json") as driver:
+            digest = engine.ask("inspect", "--format={{.Id}}", IMAGE)
+            await driver.start(contained("true", image=image))
+            assert (await ended(driver)).code == 0
+            assert engine.ask("inspect", "--format={{.Id}}", image) == digest
+            await driver.remove(TASK)
+            assert engine.ask("images", "--quiet", image)
+            pulled, now = driver._options.folder / ".images", time.time()
+            later = Images(Engine(engine.url), pulled, None, clock=lambda: now + 7.1 * 86_400)
+            await later.tidy()
+            await later._engine.close()
+            assert not engine.ask("images", "--quiet", image)
+    assert engine.ask("images", "--quiet", IMAGE), "what somebody else brought stays"
+
+
+async def test_ports_are_published_where_the_planner_gave_them(engine: Dockerd) -> None:
+    async with runtime(engine) as driver:
+        ports = (PortMapping(container_port=80), PortMapping(container_port=0))
+        page = (
+            "mkdir /w; echo hello > /w/index.html; httpd -p 80 -h /w; httpd -p 31502 -h /w; echo ready; sleep 1000"
+        )
+        await driver.start(contained(page, networks=BRIDGE, port_mappings=ports, ports=(31501, 31502)))
+        await hears(driver, "ready")
+        for port in (31501, 31502):
+            words = engine.inside("curl", "--silent", "--max-time", "5", f"http://127.0.0.1:{port}/")
+            assert await asyncio.to_thread(subprocess.check_output, words) == b"hello\n"
+
+
+async def test_tasks_of_a_group_find_each_other_by_name(engine: Dockerd) -> None:
+    async with runtime(engine) as driver:
+        serve = "mkdir /w; echo found > /w/index.html; httpd -p 80 -h /w; echo ready; sleep 1000"
+        await driver.start(contained(serve, id="/shop/web", task="shop_web.instance-1", networks=SHARED))
+        await hears(driver, "ready", "shop_web.instance-1")
+        ask = contained("nslookup web; exit 0", id="/shop/ask", task="shop_ask.instance-1", networks=SHARED)
+        await driver.start(ask)
+        await ended(driver, "shop_ask.instance-1")
+        assert "Name:\tweb" in await said(driver, "shop_ask.instance-1")
+        stranger = contained("nslookup web", id="/other/ask", task="other_ask.instance-1", networks=SHARED)
+        await driver.start(stranger)
+        assert (await ended(driver, "other_ask.instance-1")).code != 0
+    networks = engine.ask("network", "ls", "--filter=label=kato.node", "--format={{.Name}}")
+    assert networks == "", "they go with the last that uses them"
+
+
+async def test_volumes_outlive_their_containers(engine: Dockerd) -> None:
+    async with runtime(engine) as driver:
+        volume = AppVolume(container_path="/data", external=External(name="votes", provider="kato"))
+        await driver.start(contained("echo 1 > /data/count", volumes=(volume,)))
+        assert (await ended(driver)).code == 0
+        await driver.remove(TASK)
+        await driver.start(contained("cat /data/count", task="web.instance-2", volumes=(volume,)))
+        await ended(driver, "web.instance-2")
+        assert await said(driver, "web.instance-2") == "1\n"
+
+
+async def test_a_folder_of_the_host_may_be_read_only(engine: Dockerd, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("hello")
+    async with runtime(engine) as driver:
+        volume = AppVolume(container_path="/in", host_path=str(tmp_path), mode="RO")
+        await driver.start(contained("cat /in/page && ! touch /in/other", volumes=(volume,)))
+        assert (await ended(driver)).code == 0
+        assert await said(driver) == "hello"
+
+
+async def test_privileged_only_where_the_cell_allows_it(engine: Dockerd) -> None:
+    flag = (Parameter(key="privileged", value="true"),)
+    for more in ({"privileged": True}, {"parameters": flag}):
+        async with runtime(engine) as driver:
+            with pytest.raises(DriverError, match=r"KATO_PRIVILEGED=1"):
+                await driver.start(contained("true", **more))
+
+
+async def test_parameters_are_flags_of_docker_run(engine: Dockerd) -> None:
+    given = {
+        "hostname": "here",
+        "ulimit": "nofile=77",
+        "env": "WORD=said",
+        "cap-drop": "CHOWN",
+        "tmpfs": "/scratch",
+    }
+    async with runtime(engine) as driver:
+        parameters = tuple(Parameter(key=key, value=value) for key, value in given.items())
+        script = (
+            "hostname; ulimit -n; echo $WORD; chown 1:1 /bin/busybox || echo denied; touch /scratch/x && echo ok"
+        )
+        await driver.start(contained(script, parameters=parameters))
+        await ended(driver)
+        assert await said(driver) == "here\n77\nsaid\ndenied\nok\n"
+        with pytest.raises(DriverError, match=r"'publish-all' is not taken"):
+            await driver.start(contained("true", task="b.1", parameters=(Parameter(key="publish-all", value=""),)))
+
+
+async def test_memory_beyond_its_limit_is_told_apart(engine: Dockerd) -> None:
+    async with runtime(engine) as driver:
+        await driver.start(contained("tail /dev/zero", mem=16.0))
+        exit = await ended(driver)
+        assert (exit.oom, exit.code) == (True, 137)
+
+
+async def test_containers_of_others_are_neither_seen_nor_touched(engine: Dockerd) -> None:
+    stranger = engine.ask(
+        "run", "--detach", "--network=none", "--label=kato.task=web.instance-1", IMAGE, "sleep", "999"
+    )
+    async with runtime(engine) as one, runtime(engine) as other:
+        await one.start(contained("sleep 1000"))
+        assert await other.found() == {}
+        await other.stop(TASK, 0)
+        await other.remove(TASK)
+        assert (await one.found())[TASK].exit is None
+    assert engine.ask("ps", "--quiet", "--no-trunc") == stranger
+    engine.ask("rm", "--force", stranger)
+
+
+async def test_a_restart_of_the_engine_ends_no_task_and_loses_no_end() -> None:
+    with dockerd() as engine, folders() as options:
+        driver = await Driver.open(asked(options, engine))
+        async with ending_all(driver):
+            await driver.start(
+                contained("trap 'exit 7' USR1; echo ready; while :; do sleep 0.05; done", task="a.1")
+            )
+            await driver.start(contained("sleep 1000", task="b.1"))
+            await hears(driver, "ready", "a.1")
+            pids = {task: found.pid for task, found in (await driver.found()).items()}
+            waiting = asyncio.create_task(driver.wait("a.1"))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(engine.stop)
+            with pytest.raises(DriverError, match=r"docker\.sock"):
+                await driver.found()
+            assert pids["a.1"] is not None
+            os.kill(pids["a.1"], signal.SIGUSR1)
+            await asyncio.to_thread(engine.start)
+            async with asyncio.timeout(20):
+                assert (await waiting).code == 7
+            assert (await driver.found())["b.1"].pid == pids["b.1"]

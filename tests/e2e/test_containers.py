@@ -1,0 +1,150 @@
+"""A Compose project of containers behind the real balancer, in a network of its own: what breaks it, it bears."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from engine import IMAGE, Dockerd, dockerd
+from load import Tally, pressing
+from machine import SLOW, Machine
+from runtimes import alive
+
+pytestmark = pytest.mark.xdist_group("docker")
+
+PROJECT = """
+name: shop
+x-ends-soon: &ends-soon
+  image: {image}
+  stop_grace_period: 0.5s
+  ports: ["80"]
+services:
+  web:
+    <<: *ends-soon
+    command: sh -c "mkdir /w; echo {word} > /w/index.html; exec httpd -f -p 80 -h /w"
+    depends_on: {{api: {{condition: service_healthy}}}}
+    deploy: {{replicas: 2, update_config: {{order: start-first}}}}
+    x-kato: {{host: shop.localhost, health: {{http: /, interval: 1s}}}}
+  front:
+    <<: *ends-soon
+    command: sh -c "mkdir /w; httpd -p 80 -h /w; while :; do wget -qO /w/index.html http://api/; sleep 0.1; done"
+    depends_on: [api]
+    x-kato: {{host: front.localhost, health: {{http: /index.html, interval: 1s}}}}
+  api:
+    <<: *ends-soon
+    command: sh -c "mkdir /w; echo $$MESOS_TASK_ID > /w/index.html; exec httpd -f -p 80 -h /w"
+    healthcheck: {{test: [CMD, wget, -qO-, "http://127.0.0.1/"], interval: 1s}}
+"""
+APPS = {"/shop/web": 2, "/shop/front": 1, "/shop/api": 1}
+
+
+@pytest.fixture(scope="module")
+def machine(engine: Dockerd) -> Iterator[Machine]:
+    with engine.network():
+        machine = Machine()
+        machine.env["DOCKER_HOST"] = engine.url
+        try:
+            up(machine)
+            yield machine
+        finally:
+            machine.close()
+
+
+def up(machine: Machine, *, word: str = "one", image: str = IMAGE, code: int = 0, timeout: float = 60) -> str:
+    (machine.root / "compose.yaml").write_text(PROJECT.format(word=word, image=image))
+    return machine.kato("up", "-d", "--timeout", str(timeout), str(machine.root / "compose.yaml"), code=code)
+
+
+def containers(engine: Dockerd) -> set[str]:
+    return set(engine.ask("ps", "--all", "--quiet", "--no-trunc").split())
+
+
+def all_healthy(machine: Machine) -> bool:
+    return all(machine.healthy(app) == count for app, count in APPS.items())
+
+
+def test_services_are_balanced_and_find_each_other_by_name(machine: Machine) -> None:
+    assert machine.site("shop.localhost") == (200, "one\n")
+    (api,) = machine.tasks("/shop/api")
+    machine.until(lambda: machine.site("front.localhost")[1].strip() == api["id"], 5)
+
+
+def test_again_changes_nothing(machine: Machine, engine: Dockerd) -> None:
+    before = containers(engine)
+    up(machine)
+    assert containers(engine) == before
+
+
+def test_a_killed_container_is_replaced_and_serves(machine: Machine, engine: Dockerd) -> None:
+    (victim,) = machine.tasks("/shop/api")
+    (pid,) = (task["pid"] for task in json.loads(machine.kato("ps", "-o", "json")) if task["id"] == victim["id"])
+    os.kill(pid, signal.SIGKILL)
+    machine.until(
+        lambda: [task["id"] for task in machine.tasks("/shop/api")] not in ([], [victim["id"]]), 5 * SLOW
+    )
+    machine.until(lambda: all_healthy(machine), 5 * SLOW)
+    (heir,) = machine.tasks("/shop/api")
+    machine.until(lambda: machine.site("front.localhost")[1].strip() == heir["id"], 5 * SLOW)
+
+
+def test_a_killed_cell_adopts_every_container(machine: Machine, engine: Dockerd) -> None:
+    machine.until(lambda: all_healthy(machine), 10)
+    before = containers(engine)
+    cell = machine.get("/v1/cell")["pid"]
+    os.kill(cell, signal.SIGKILL)
+    machine.until(lambda: not alive(cell), 5)
+    machine.start()
+    machine.until(lambda: all_healthy(machine), 10)
+    assert containers(engine) == before
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_an_upgrade_under_load_fails_no_request(machine: Machine, keep_alive: bool) -> None:
+    async def press() -> Tally:
+        port = int(machine.ingress.rpartition(":")[2])
+        async with pressing(port, "shop.localhost", keep_alive=keep_alive) as tally:
+            await asyncio.to_thread(up, machine, word=word)
+            machine.until(lambda: machine.site("shop.localhost") == (200, f"{word}\n"), 5)
+        return tally
+
+    word = "kept" if keep_alive else "closed"
+    tally = asyncio.run(press())
+    assert tally.failures == [] and tally.answers[f"{word}\n"] > 0
+
+
+def test_an_image_that_cannot_be_had_stops_nothing(machine: Machine, engine: Dockerd) -> None:
+    before = containers(engine)
+    file = machine.root / "compose.yaml"
+    file.write_text(PROJECT.format(word="three", image="localhost:1/shop:3").replace("start-first", "stop-first"))
+    said = machine.kato("up", "-d", "--timeout", "5", str(file), code=1)
+    assert "Its image localhost:1/shop:3 cannot be pulled" in said
+    assert containers(engine) == before
+    assert "Older tasks there are not stopped before it is there" in machine.kato("why", "/shop/web")
+    engine.ask("tag", IMAGE, "localhost:1/shop:3")
+    machine.until(lambda: machine.site("shop.localhost") == (200, "three\n"), 15 * SLOW)
+    machine.until(lambda: all_healthy(machine), 15 * SLOW)
+
+
+def test_an_engine_that_comes_later_is_met_later(machine: Machine) -> None:
+    with dockerd(begun=False) as engine, engine.network():
+        late = Machine()
+        late.env["DOCKER_HOST"] = engine.url
+        try:
+            up(late, code=1, timeout=3)
+            assert "docker.sock is not there. Install Docker (apt-get install docker.io)" in late.kato(
+                "why", "/shop/api"
+            )
+            engine.start()
+            engine.import_busybox()
+            late.until(lambda: all_healthy(late), 20 * SLOW)
+        finally:
+            late.close()
+
+
+def test_down_leaves_no_container_and_no_network(machine: Machine, engine: Dockerd) -> None:
+    machine.kato("down", "--all")
+    assert containers(engine) == set()
+    assert engine.ask("network", "ls", "--filter=label=kato.node", "--quiet") == ""

@@ -1,0 +1,163 @@
+"""A Docker engine of our own for tests: a network and a mount namespace that end with it, one image of busybox.
+
+Nothing of the machine's own engine, networks or rules is touched. It needs root, docker.io and busybox-static.
+"""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+IMAGE = "kato-test:1"
+PATIENCE = 30.0
+CLONE_NEWNET = 0x40000000
+
+
+class Dockerd:
+    """An engine in its own namespaces. url: as DOCKER_HOST."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"unix://{folder}/docker.sock"
+        words = [
+            "unshare",
+            "--net",
+            "--mount",
+            "sh",
+            "-c",
+            "ip link set lo up && echo ready && exec sleep infinity",
+        ]
+        self._room = subprocess.Popen(_with_us(words), stdout=subprocess.PIPE)
+        assert self._room.stdout is not None
+        with self._room.stdout as said:
+            assert said.readline() == b"ready\n"
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def inside(self, *words: str) -> list[str]:
+        """A command line that runs in the engine's namespaces."""
+        return ["nsenter", f"--target={self._room.pid}", "--net", "--mount", "--", *words]
+
+    @contextlib.contextmanager
+    def network(self) -> Iterator[None]:
+        """What this thread does meanwhile, and what it starts, is in the engine's network, its loopback too."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        here, there = (os.open(f"/proc/{who}/ns/net", os.O_RDONLY) for who in ("thread-self", self._room.pid))
+        try:
+            assert libc.setns(there, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+            yield
+        finally:
+            assert libc.setns(here, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+            os.close(here)
+            os.close(there)
+
+    def start(self) -> None:
+        """Starts the daemon, again too, and waits until it answers."""
+        log = open(self.folder / "dockerd.log", "ab")  # noqa: SIM115
+        words = ["dockerd", f"--host={self.url}", "--live-restore"]
+        words += [f"--{name}={self.folder}/{name}" for name in ("data-root", "exec-root", "pidfile")]
+        self._daemon = subprocess.Popen(_with_us(self.inside(*words)), stdout=log, stderr=log)
+        log.close()
+        deadline = time.monotonic() + PATIENCE
+        while subprocess.run(self.docker("version"), capture_output=True).returncode:
+            if self._daemon.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((self.folder / "dockerd.log").read_text()[-2000:])
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Ends the daemon; with live-restore its containers go on."""
+        assert self._daemon is not None
+        self._daemon.terminate()
+        self._daemon.wait(PATIENCE)
+
+    def docker(self, *words: str) -> list[str]:
+        """A command line of Docker's own client."""
+        return ["docker", f"--host={self.url}", *words]
+
+    def ask(self, *words: str) -> str:
+        """What Docker's own client says."""
+        return subprocess.run(self.docker(*words), capture_output=True, text=True, check=True).stdout.strip()
+
+    def import_busybox(self) -> None:
+        """Makes IMAGE: busybox and the names of its commands."""
+        with tempfile.TemporaryDirectory() as root:
+            (bin := Path(root, "bin")).mkdir()
+            for name in ("tmp", "etc", "proc"):
+                Path(root, name).mkdir()
+            shutil.copy("/bin/busybox", bin)
+            for name in subprocess.check_output([bin / "busybox", "--list"], text=True).split():
+                if name != "busybox":
+                    (bin / name).symlink_to("busybox")
+            tar = subprocess.run(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE, check=True)
+            subprocess.run(
+                self.docker("import", "-", IMAGE), input=tar.stdout, check=True, stdout=subprocess.DEVNULL
+            )
+
+    def end(self) -> None:
+        """Ends its containers, the daemon and the namespaces."""
+        if self._daemon is not None:
+            if containers := self.ask("ps", "--all", "--quiet").split():
+                self.ask("rm", "--force", *containers)
+            self.stop()
+        self._room.kill()
+        self._room.wait()
+
+
+@contextlib.contextmanager
+def dockerd(*, begun: bool = True) -> Iterator[Dockerd]:
+    """An engine with IMAGE, ended afterwards. begun: whether it is started here, or later by the test."""
+    missing = [name for name in ("dockerd", "docker", "/bin/busybox") if shutil.which(name) is None]
+    assert not missing, f"{missing} are missing: apt-get install docker.io busybox-static"
+    assert os.geteuid() == 0, "an engine of our own needs root"
+    with tempfile.TemporaryDirectory(prefix="kato-engine-") as folder:
+        engine = Dockerd(Path(folder))
+        try:
+            if begun:
+                engine.start()
+                engine.import_busybox()
+            yield engine
+        finally:
+            engine.end()
+
+
+def _with_us(words: Sequence[str]) -> list[str]:
+    """It ends when we do, however that may be."""
+    return ["setpriv", "--pdeathsig=TERM", *words]
+
+
+REGISTRY = """
+version: 0.1
+log: {{level: error}}
+storage: {{filesystem: {{rootdirectory: {folder}/images}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+auth: {{htpasswd: {{realm: kato, path: {folder}/htpasswd}}}}
+"""
+SECRET = "kato:$2b$04$uBXG9zVCmST7FOYvwumHuuvpKkE1uKw7hSHONzgzm8O83OPpotrmO"
+"""The user `kato` with the password `secret`."""
+
+
+@contextlib.contextmanager
+def registry(engine: Dockerd, folder: Path, port: int = 5000) -> Iterator[str]:
+    """A private registry on the engine's loopback, with IMAGE as `<address>/test:1`; its address."""
+    (folder / "htpasswd").write_text(SECRET + "\n")
+    (folder / "registry.yml").write_text(REGISTRY.format(folder=folder, port=port))
+    words = _with_us(engine.inside("docker-registry", "serve", str(folder / "registry.yml")))
+    server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    address = f"127.0.0.1:{port}"
+    try:
+        login = engine.docker(f"--config={folder}", "login", "--username=kato", "--password=secret", address)
+        deadline = time.monotonic() + PATIENCE
+        while subprocess.run(login, capture_output=True).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        engine.ask("tag", IMAGE, f"{address}/test:1")
+        engine.ask(f"--config={folder}", "push", f"{address}/test:1")
+        engine.ask("rmi", f"{address}/test:1")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(PATIENCE)

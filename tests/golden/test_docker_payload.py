@@ -1,0 +1,75 @@
+"""What the engine is asked for, held against files that a person has read; KATO_GOLDEN=write writes them anew."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import app
+from kato.drivers.runtime import Launch
+from kato.drivers.runtime.docker.payload import Site, body
+from kato.model.app import App, AppVolume, Container, Docker, External, Network, Parameter, PortMapping
+
+GOLDEN = Path(__file__).parent / "docker"
+SITE = Site(
+    node="n1",
+    boot="b00t",
+    address="127.0.0.1",
+    sandbox="/data/docker/web.1",
+    privileged=True,
+    networks={"default": "kato-n1-shop", "back": "back"},
+    volumes={"/var/lib/data": "kato-n1-shop_data"},
+)
+
+
+def contained(*, docker: Docker, **more: Any) -> App:
+    parts = {name: more.pop(name) for name in ("volumes", "port_mappings") if name in more}
+    given: dict[str, Any] = {"id": "/shop/web", "cmd": None, "container": Container(docker=docker, **parts)}
+    return app(**(given | more))
+
+
+APPS = {
+    "least": contained(docker=Docker(image="web:1"), networks=(Network(mode="container/bridge"),)),
+    "line": contained(docker=Docker(image="web:1"), cmd="exec serve $PORT0", user="1000:1000", ports=1),
+    "shop": contained(
+        docker=Docker(
+            image="web@sha256:00",
+            parameters=(
+                Parameter(key="network-alias", value="my_web"),
+                Parameter(key="entrypoint", value="/bin/run -v"),
+                Parameter(key="ulimit", value="nofile=1024:4096"),
+                Parameter(key="shm-size", value="64m"),
+                Parameter(key="cap-add", value="NET_ADMIN"),
+                Parameter(key="device", value="/dev/fuse"),
+                Parameter(key="init", value="true"),
+            ),
+        ),
+        args=("serve", "a b"),
+        networks=(Network(mode="container", name="default"), Network(mode="container", name="back")),
+        port_mappings=(
+            PortMapping(container_port=80, service_port=8080),
+            PortMapping(container_port=53, protocol="udp,tcp"),
+        ),
+        volumes=(
+            AppVolume(container_path="/var/lib/data", external=External(name="shop_data", provider="kato")),
+            AppVolume(container_path="/etc/conf", host_path="/srv/conf", mode="RO"),
+        ),
+        resource_limits={"cpus": 0.5, "mem": 64.0},
+        labels={"team": "red"},
+        tty=True,
+    ),
+    "privileged": contained(docker=Docker(image="web:1", privileged=True)),
+}
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_the_engine_is_asked_for(name: str) -> None:
+    launch = Launch(task="web.1", app=APPS[name], env={"ONE": "1", "TWO": "a=b"}, ports=(31000, 31001))
+    asked = json.dumps(body(launch, SITE), indent=2, sort_keys=True) + "\n"
+    file = GOLDEN / f"{name}.json"
+    if os.environ.get("KATO_GOLDEN") == "write":
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(asked)
+    assert asked == file.read_text()

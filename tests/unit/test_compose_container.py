@@ -1,0 +1,118 @@
+"""Services with an image become containers; what the engine is to be asked for comes from Compose's own keys."""
+
+import pytest
+from test_compose import compose, faults
+
+from kato.model.app import External, Network, Parameter
+
+
+def container(lines: str, *, top: str = ""):  # type: ignore[no-untyped-def]
+    """The app of one service `web` of the project shop, with an image and these further lines."""
+    body = "\n".join(f"    {line}" for line in lines.strip("\n").splitlines())
+    return compose(f"name: shop\nservices:\n  web:\n    image: shop/web:1\n{body}\n{top}").apps[0]
+
+
+def parameters(lines: str) -> set[tuple[str, str]]:
+    docker = container(lines).container.docker
+    return {(each.key, each.value) for each in docker.parameters} - {("network-alias", "web")}
+
+
+def test_the_shape_chooses_the_runtime() -> None:
+    assert container("").runtime == "docker"
+    assert container("x-kato: {runtime: oci}").runtime == "oci"
+    assert container("command: x\nx-kato: {runtime: process}").runtime == "process"
+
+
+def test_ports_are_the_containers_own_and_the_balancers() -> None:
+    app = container("ports: ['8080:80', '443']\nexpose: [9000]")
+    found = [(each.container_port, each.service_port) for each in app.container.port_mappings]
+    assert found == [(80, 8080), (443, 0), (9000, 0)]
+    assert app.port_definitions is None
+
+
+def test_services_of_a_project_share_a_network_with_their_names() -> None:
+    app = container("")
+    assert app.networks == (Network(mode="container", name="default"),)
+    assert Parameter(key="network-alias", value="web") in app.container.docker.parameters
+
+
+def test_networks_of_the_project() -> None:
+    app = container("networks: [front, back]", top="networks: {front: , back: {name: shared, external: true}}\n")
+    assert [network.name for network in app.networks] == ["shop_front", "shared"]
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("host", "host"), ("bridge", "container/bridge")])
+def test_network_modes(mode: str, expected: str) -> None:
+    app = container(f"network_mode: {mode}\nports: ['8080:80']")
+    assert [network.mode for network in app.networks] == [expected]
+    assert (app.container.port_mappings is None) == (mode == "host")
+
+
+def test_a_command_is_words() -> None:
+    assert container("command: serve --name 'a b' $$HOME").args == ("serve", "--name", "a b", "$HOME")
+    assert container("command: [serve, x]").args == ("serve", "x")
+    assert parameters("entrypoint: /bin/run -v") == {("entrypoint", "/bin/run -v")}
+
+
+def test_volumes_are_where_the_file_says() -> None:
+    app = container(
+        "volumes: ['data:/var/lib/data', './conf:/etc/conf:ro', 'data:/var/lib']", top="volumes: {data: }\n"
+    )
+    found = [(each.container_path, each.host_path, each.mode) for each in app.container.volumes]
+    assert found == [
+        ("/var/lib/data", None, "RW"),
+        ("/etc/conf", "/srv/shop/conf", "RO"),
+        ("/var/lib", None, "RW"),
+    ]
+    assert app.container.volumes[0].external == External(name="shop_data", provider="kato")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("cap_add: [NET_ADMIN]", {("cap-add", "NET_ADMIN")}),
+        ("hostname: here", {("hostname", "here")}),
+        ("init: true\nread_only: true", {("init", "true"), ("read-only", "true")}),
+        ("privileged: false", set()),
+        ("tmpfs: /run", {("tmpfs", "/run")}),
+        ("shm_size: 64m", {("shm-size", "64m")}),
+        ("extra_hosts: ['a:10.0.0.1']", {("add-host", "a:10.0.0.1")}),
+        ("extra_hosts: {a: 10.0.0.1}", {("add-host", "a:10.0.0.1")}),
+        ("sysctls: {net.core.somaxconn: 1024}", {("sysctl", "net.core.somaxconn=1024")}),
+        (
+            "ulimits: {nproc: 65535, nofile: {soft: 1, hard: 2}}",
+            {("ulimit", "nproc=65535"), ("ulimit", "nofile=1:2")},
+        ),
+        ("working_dir: /srv", {("workdir", "/srv")}),
+        ("stop_signal: SIGQUIT", {("stop-signal", "SIGQUIT")}),
+    ],
+)
+def test_what_marathon_has_no_field_for_is_a_flag_of_docker_run(
+    lines: str, expected: set[tuple[str, str]]
+) -> None:
+    assert parameters(lines) == expected
+
+
+def test_pull_policy() -> None:
+    assert container("pull_policy: always").container.docker.force_pull_image
+    assert not container("pull_policy: missing").container.docker.force_pull_image
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ("networks: [front]", "no network 'front' is named under the top-level `networks`"),
+        ("network_mode: none", "'none' is not taken; use host or bridge"),
+        ("network_mode: host\n    networks: [default]", "cannot stand beside network_mode"),
+        ("pull_policy: never", "'never' is not taken; use missing or always"),
+        ("container_name: x", "tasks have names of their own"),
+        ("secrets: [a]", "is not taken yet; mount the file as a volume"),
+        ('command: "it\'s"', "cannot be split into words"),
+    ],
+)
+def test_what_a_container_cannot_be_is_refused(lines: str, fault: str) -> None:
+    assert any(fault in each for each in faults(f"services:\n  web:\n    image: x\n    {lines}\n"))
+
+
+def test_a_service_that_is_to_be_built_says_how() -> None:
+    assert any("docker compose build" in each for each in faults("services:\n  web:\n    build: .\n"))
