@@ -24,6 +24,22 @@ from kato.model.errors import (
 )
 
 Json = dict[str, Any]
+_DOING = {
+    "StopApplication": "removing",
+    "StartApplication": "starting",
+    "ScaleApplication": "scaling",
+    "RestartApplication": "exchanging the tasks of",
+}
+_MOST = 4
+"""Apps that one sentence names."""
+_DOING = {
+    "StopApplication": "removing",
+    "StartApplication": "starting",
+    "ScaleApplication": "scaling",
+    "RestartApplication": "exchanging the tasks of",
+}
+_MOST = 4
+"""Apps that one sentence names."""
 
 
 class LogPiece(msgspec.Struct, frozen=True):
@@ -105,10 +121,13 @@ class Client:
         """The tasks that have gone and whose output is kept, the newest end last."""
         return _items(await self._get("/v1/ended"), "tasks")
 
-    async def versions(self, app: str) -> list[str]:
-        """An app's versions, the newest first."""
-        found: list[str] = (await self._get(f"/v2/apps{app}/versions"))["versions"]
-        return sorted(found, reverse=True)
+    async def versions(self, app: str) -> list[Json]:
+        """An app's versions, the newest first: what each changed, and where a rollback goes."""
+        return _items(await self._get(f"/v1/versions{app}"), "versions")
+
+    async def deployments(self) -> list[Json]:
+        """What is under way, as Marathon tells it, the oldest first."""
+        return _items(await self._get("/v2/deployments"), "")
 
     async def why(self, app: str) -> Json:
         """What an app is missing, and why."""
@@ -148,13 +167,13 @@ class Client:
         """Exchanges all tasks of an app, as an upgrade does."""
         return _accepted(await self._call("POST", f"/v2/apps{app}/restart", _force(force)))
 
-    async def roll_back(self, app: str, version: str, *, force: bool = False) -> Accepted:
-        """Wishes for a former version of an app."""
-        return _accepted(await self._call("PUT", f"/v2/apps{app}", _force(force), {"version": version}))
-
-    async def undo(self, deployment: str) -> Accepted:
-        """Takes a running deployment back: every app that it touches returns to where it was."""
-        return _accepted(await self._call("DELETE", f"/v2/deployments/{deployment}"))
+    async def roll_back(self, app: str, version: str | None = None, *, force: bool = False) -> Json:
+        """Takes an app, and with it a deployment that holds it, back: to a version, or to the former one. The
+        answer says what that changes (`changes`).
+        """
+        body = {} if version is None else {"version": version}
+        found: Json = await self._call("POST", f"/v1/rollback{app}", _force(force), body)
+        return found
 
     # Streams
 
@@ -184,8 +203,19 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unavailable(error) from error
         if answer.status >= 400:
-            raise error_of(answer.status, content)
+            refused = error_of(answer.status, content)
+            raise await self._explained(refused) if isinstance(refused, Locked) else refused
         return _decoded(content)
+
+    async def _explained(self, error: Locked) -> Locked:
+        """A lock with what its deployments do; Marathon's answer has their ids alone."""
+        try:
+            held = [each for each in await self.deployments() if each["id"] in error.deployments]
+        except KatoError:
+            held = []
+        if held:
+            error.args = (f"{' '.join(map(under_way, held))} {_remedy(held[0])}",)
+        return error
 
     async def _lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
         endless = aiohttp.ClientTimeout(total=None, sock_connect=5)
@@ -247,6 +277,26 @@ def error_of(status: int, content: bytes) -> KatoError:
         return InvalidInput(f"{message}: {details}" if isinstance(details, str) and details else message)
     kinds: dict[int, type[KatoError]] = {403: Refused, 413: InvalidInput, 404: NotFound, 503: Unavailable}
     return kinds.get(status, KatoError)(message)
+
+
+def under_way(deployment: Mapping[str, Any]) -> str:
+    """What a deployment, as Marathon tells it, does to which app, since when, and what it waits for."""
+    kinds: dict[str, str] = {}
+    for step in deployment["steps"]:
+        for action in step["actions"]:
+            kinds.setdefault(action["app"], action["action"])  # what starts is scaled in a later step
+    words = [f"{_DOING.get(kind, 'changing')} {app}" for app, kind in kinds.items()]
+    more = f" and {len(words) - _MOST} more" if len(words) > _MOST else ""
+    waits = ", ".join(each["app"] for each in deployment["currentActions"][:_MOST])
+    return (
+        f"Deployment {deployment['id']} is {', '.join(words[:_MOST])}{more} since {deployment['version']}"
+        f"{f', and waits for {waits}' if waits else ''}."
+    )
+
+
+def _remedy(deployment: Mapping[str, Any]) -> str:
+    app = str(next(iter(deployment["affectedApps"]), "APP")).strip("/")
+    return f"Wait for it, take it back (kato rollback {app}), or take over from it (--force)."
 
 
 def _locked(message: str, deployments: Sequence[str]) -> Locked:

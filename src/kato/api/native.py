@@ -11,19 +11,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from kato.api.answers import answer
-from kato.api.body import many, read_object
+from kato.api.body import flag, many, read_object
 from kato.api.foresee import foresee, wait_in_words
 from kato.api.logs import Logs
 from kato.api.parts import Parts, app_id
 from kato.api.problems import Problems
 from kato.api.version import kato_version
-from kato.api.wish import find
+from kato.api.wish import find, history
 from kato.model.errors import InvalidInput
 from kato.model.frontend import Service, shape_of
 from kato.model.ids import absolute, short_task
 from kato.model.node import Node
 from kato.model.world import World
 from kato.plan import frontends, why
+from kato.store import keys
 
 Json = dict[str, Any]
 
@@ -43,6 +44,8 @@ class Native:
             Route("/v1/nodes", self.nodes, methods=["GET"]),
             Route("/v1/plan", self.plan, methods=["POST"]),
             Route("/v1/why/{id:path}", self.why, methods=["GET"]),
+            Route("/v1/versions/{id:path}", self.versions, methods=["GET"]),
+            Route("/v1/rollback/{id:path}", self.rollback, methods=["POST"]),
             Route("/v1/services", self.services, methods=["GET"]),
             Route("/v1/ended", self.ended, methods=["GET"]),
             Route("/v1/logs/{id:path}", self.logs, methods=["GET"]),
@@ -105,6 +108,28 @@ class Native:
         problems = Problems(world.borders).of(app)
         sentences = (*problems, *said.sentences)
         return answer({**msgspec.structs.asdict(said), "sentences": sentences, "wait": wait, "problems": problems})
+
+    async def versions(self, request: Request) -> Response:
+        """The versions that are kept of an app, the newest first: what each changed, and where a rollback goes."""
+        id = find.app(self._parts.world, app_id(request)).id
+        return answer({"versions": history.kept(self._parts.world, id, await self._versions(id))})
+
+    async def rollback(self, request: Request) -> Response:
+        """An app goes back to its former version, or to `version`; what that changes, app by app."""
+        id, body, parts = app_id(request), await read_object(request), self._parts
+        version = body.get("version")
+        if version is not None and version not in (versions := await self._versions(id)):
+            raise history.missing(id, str(version), versions)
+        done = await parts.wishes.commit(
+            lambda world: history.rolled_back(world, id, version), force=flag(request, "force")
+        )
+        parts.tell_posted(request, done)
+        changes = history.told(parts.world, done.deployment) if done.deployment else []
+        return answer({"version": done.version, "deploymentId": done.id, "changes": changes})
+
+    async def _versions(self, id: str) -> list[str]:
+        """The newest first."""
+        return sorted((version for _, version in await self._parts.versions(keys.versions(id))), reverse=True)
 
     async def services(self, request: Request) -> Response:
         """The services, with their ports, hosts, servers, problems, and the URLs at which they answer.

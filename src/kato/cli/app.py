@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from kato.cli.signals import Interrupted
 from kato.cli.terminal import speak_to
 from kato.cli.usage import wrong_usage
 from kato.config import debugging
 from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
 
 COMMANDS = {
-    "up": ("kato.cli.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C removes it."),
+    "up": ("kato.cli.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C ends what it started."),
     "down": ("kato.cli.down:down", "Remove what a file deployed, or everything and the cell itself."),
     "plan": (
         "kato.cli.plan:plan",
@@ -25,7 +26,8 @@ COMMANDS = {
     "scale": ("kato.cli.change:scale", "Change how many tasks an app has."),
     "restart": ("kato.cli.change:restart", "Exchange all tasks of an app, as an upgrade does."),
     "rm": ("kato.cli.change:rm", "Remove an app."),
-    "rollback": ("kato.cli.change:rollback", "Take an app back to a former version."),
+    "rollback": ("kato.cli.change:rollback", "Take an app back to the last version that was whole."),
+    "versions": ("kato.cli.listing:versions", "List an app's versions, and where a rollback goes."),
     "nodes": ("kato.cli.listing:nodes", "List machines."),
     "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
     "version": ("kato.cli.serve:version", "Print the version."),
@@ -65,9 +67,11 @@ def run(words: Sequence[str]) -> int:
             raise
         complain(sentences(error))
         return 2 if isinstance(error, InvalidInput) or words[:1] == ["plan"] else 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as stop:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal wrote ^C on this line
+        if isinstance(stop, Interrupted):
+            complain(stop.left)
         return 130
     except BrokenPipeError:
         # Whoever read us has gone (`kato ls | head`); Python would complain once more when it flushes.

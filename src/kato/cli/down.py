@@ -1,5 +1,6 @@
 """down: a file, or nothing, goes in; its apps, or all and the cell too, have gone."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -8,7 +9,8 @@ from kato.cli import cell
 from kato.cli.follow import until_gone
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say_anyway
-from kato.cli.source import load
+from kato.cli.signals import Parting
+from kato.cli.source import load, owns
 
 if TYPE_CHECKING:
     from kato.client import Client
@@ -35,36 +37,49 @@ async def down(
         Seconds to wait at most.
     """
     manifest = None if all else load(file)
-    async with place.client() as client:
-        process = None
-        if not await client.ping():
-            if not cell.lives(place.config):
-                print(f"No cell lives in {place.config.data}: there is nothing to remove.")
-                return
-            # Tasks outlive a cell that was killed; only a cell can end them in order.
-            process = await cell.ensure(client, place.config)
-        await take_down(client, manifest, timeout=timeout)
-        if all:
-            await cell.end(client, process)
-            print("The cell has ended.")
+    with Parting() as parting:
+        async with place.client() as client:
+            process = None
+            if not await client.ping():
+                if not cell.lives(place.config):
+                    print(f"No cell lives in {place.config.data}: there is nothing to remove.")
+                    return
+                # Tasks outlive a cell that was killed; only a cell can end them in order.
+                process = await cell.ensure(client, place.config)
+            await take_down(client, manifest, timeout=timeout, parting=parting)
+            if all:
+                parting.left = "The apps are removed; the cell was being ended, and ends by itself if it was told."
+                await cell.end(client, process)
+                print("The cell has ended.")
 
 
-async def take_down(client: "Client", manifest: "Manifest | None", *, timeout: float = 60.0) -> None:
-    """Removes the apps of a manifest, or (None) all, and waits until their tasks have gone."""
+async def take_down(
+    client: "Client",
+    manifest: "Manifest | None",
+    *,
+    keep: Collection[str] = (),
+    timeout: float = 60.0,
+    parting: Parting | None = None,
+) -> None:
+    """Removes the apps of a manifest but those to `keep`, or (None) all, and waits until their tasks have gone."""
+    parting = parting or Parting()
     present = {str(app["id"]) for app in await client.apps() if app["version"]}
+    wished = present if manifest is None else {app.id for app in manifest.apps}
+    if manifest is not None and not keep:
+        wished |= {app for app in present if owns(manifest, app)}
+    gone = (wished & present) - set(keep)
+    parting.asks(f"the removal of {_count(gone)}")
     if manifest is None:
-        names = None
         await client.delete_group("/", force=True)
-    elif manifest.group is not None:
-        names = {app for app in present if app.startswith(f"{manifest.group}/")} | {
-            app.id for app in manifest.apps
-        }
-        if names & present:
-            await client.delete_group(manifest.group, force=True)
-    else:
-        names = {app.id for app in manifest.apps}
-        for app in sorted(names & present):
+    elif manifest.group is None or keep:
+        for app in sorted(gone):
             await client.delete_app(app, force=True)
-    await until_gone(client, names, timeout=timeout)
-    gone = present if names is None else names & present
-    say_anyway(f"{len(gone)} app{'' if len(gone) == 1 else 's'} removed." if gone else "Nothing was deployed.")
+    elif gone:
+        await client.delete_group(manifest.group, force=True)
+    parting.left = f"The removal of {_count(gone)} goes on, and the cell stays. `kato down --all` ends it too."
+    await until_gone(client, None if manifest is None else wished - set(keep), timeout=timeout)
+    say_anyway(f"{_count(gone)} removed." if gone else "Nothing was deployed.")
+
+
+def _count(names: Collection[str]) -> str:
+    return f"{len(names)} app{'' if len(names) == 1 else 's'}"

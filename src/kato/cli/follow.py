@@ -168,7 +168,12 @@ async def _reasons(
         fresh = [] if failed else [task["id"] for task in app["tasks"] if task["current"]]
         if failed or app["healthy"] < app["wished"]:
             lines += await _last_words(client, fresh[-1] if fresh else (app["failure"] or {}).get("task"))
-    return "\n".join([*lines, "  It goes on trying. See: kato why APP, kato logs APP, kato rollback APP"])
+    return "\n".join(
+        [
+            *lines,
+            "  It goes on trying. Mend the file and `kato up` it, or kato rollback APP. See: kato why, kato logs",
+        ]
+    )
 
 
 async def _last_words(client: "Client", task: str | None) -> list[str]:

@@ -4,12 +4,12 @@ import sys
 from typing import Any
 
 from kato.cli.names import find_app
-from kato.cli.place import HERE, AppName, Place
+from kato.cli.place import THERE, Address, AppName
 from kato.cli.show import Output, document, listing
 from kato.model.ids import timestamp
 
 
-async def ls(*, output: Output = "table", place: Place = HERE) -> None:
+async def ls(*, output: Output = "table", place: Address = THERE) -> None:
     """List apps.
 
     Parameters
@@ -32,7 +32,7 @@ async def ls(*, output: Output = "table", place: Place = HERE) -> None:
     )
 
 
-async def ps(app: AppName | None = None, /, *, output: Output = "table", place: Place = HERE) -> None:
+async def ps(app: AppName | None = None, /, *, output: Output = "table", place: Address = THERE) -> None:
     """List tasks, of one app or of all.
 
     Parameters
@@ -48,7 +48,7 @@ async def ps(app: AppName | None = None, /, *, output: Output = "table", place: 
     listing(rows, ["task", "state", "node", "ports", "started", "health"], output, empty=empty)
 
 
-async def nodes(*, output: Output = "table", place: Place = HERE) -> None:
+async def nodes(*, output: Output = "table", place: Address = THERE) -> None:
     """List machines.
 
     Parameters
@@ -63,7 +63,21 @@ async def nodes(*, output: Output = "table", place: Place = HERE) -> None:
     listing(rows, columns, output, empty="No machine has joined yet.")
 
 
-async def why(app: AppName, /, *, output: Output = "table", place: Place = HERE) -> None:
+async def versions(app: AppName, /, *, output: Output = "table", place: Address = THERE) -> None:
+    """List an app's versions, the newest first, with what each changed. `former` is where `kato rollback` goes;
+    `whole` ones once were deployed with every task healthy.
+
+    Parameters
+    ----------
+    output
+        How to print: table, json or yaml.
+    """
+    async with place.client() as client:
+        found = await client.versions(find_app(app, [each["id"] for each in await client.apps()]))
+    listing(found, ["version", "state", "change"], output, empty="No version is kept.")
+
+
+async def why(app: AppName, /, *, output: Output = "table", place: Address = THERE) -> None:
     """Say why an app has not what was wished for.
 
     Parameters

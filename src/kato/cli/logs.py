@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from kato.cli.names import find_task
-from kato.cli.place import HERE, Place
+from kato.cli.place import THERE, Address
 from kato.cli.show import coloured, harmless
 from kato.cli.usage import whole
 from kato.model.errors import NotFound
-from kato.model.ids import short_task, timestamp
+from kato.model.ids import safe, short_task, timestamp
 
 if TYPE_CHECKING:
     from kato.client import Client, LogPiece
@@ -22,13 +22,17 @@ COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Of terminals (ECMA-48), one a task in turn."""
 
 
+SHOWN = 5
+"""Ended tasks that are named."""
+
+
 async def logs(
     name: str,
     /,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
     tail: Annotated[int | None, Parameter(converter=whole("--tail", "lines", MOST))] = None,
-    place: Place = HERE,
+    place: Address = THERE,
 ) -> None:
     """Print what an app's tasks, or one task, wrote.
 
@@ -51,10 +55,22 @@ async def logs(
             if ended is None:
                 raise
             found = ended
-        lines = Lines(print)
+        lines, silent = Lines(print), True
         async for piece in client.logs(found, tail=tail, follow=follow):
             lines.feed(piece)
+            silent = False
         lines.end()
+        if silent:
+            print(f"kato: {await _nothing(client, found, found in apps)}", file=sys.stderr)
+
+
+async def _nothing(client: "Client", name: str, app: bool) -> str:
+    """What to say where nothing was written; of an app, which of its ended tasks did."""
+    found = await client.ended() if app else []
+    ended = [each["short"] for each in found if each["short"].rpartition(".")[0] == safe(name)]
+    if not ended:
+        return "Nothing is written yet."
+    return f"Nothing is written yet. Ended tasks, whose output is kept: {', '.join(ended[: -SHOWN - 1 : -1])}."
 
 
 async def _ended(client: "Client", name: str) -> str | None:

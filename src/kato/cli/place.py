@@ -18,27 +18,21 @@ Seconds = Annotated[float, Parameter(converter=seconds)]
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Place:
-    """Which cell.
+class Address:
+    """Which cell to ask.
 
     Parameters
     ----------
     api
-        Where the cell's API listens, host:port (or KATO_API).
-    ingress
-        Where the cell listens for HTTP by host name, host:port (or KATO_INGRESS).
-    data
-        The folder in which the cell lives (or KATO_DATA).
+        Where the cell's API listens (or KATO_API; else 127.0.0.1:8180).
     """
 
     api: Annotated[str | None, Parameter(group="Cell")] = None
-    ingress: Annotated[str | None, Parameter(group="Cell")] = None
-    data: Annotated[str | None, Parameter(group="Cell")] = None
 
     @property
     def config(self) -> Config:
         """The flags, else the environment, else defaults. InvalidInput."""
-        return configure(api=self.api, ingress=self.ingress, data=self.data)
+        return configure(api=self.api)
 
     def client(self) -> "Client":
         """A client of the cell's API."""
@@ -47,6 +41,30 @@ class Place:
         return Client(self.config.api)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Place(Address):
+    """Which cell, where it may have to be started or looked into.
+
+    Parameters
+    ----------
+    ingress
+        Where the cell listens for HTTP by host name (or KATO_INGRESS; else 127.0.0.1:8181).
+    data
+        The folder in which the cell lives (or KATO_DATA; else /var/lib/kato for root, ~/.local/share/kato for
+        others).
+    """
+
+    ingress: Annotated[str | None, Parameter(group="Cell")] = None
+    data: Annotated[str | None, Parameter(group="Cell")] = None
+
+    @property
+    def config(self) -> Config:
+        """As of an Address."""
+        return configure(api=self.api, ingress=self.ingress, data=self.data)
+
+
+THERE = Address()
 HERE = Place()
 
 

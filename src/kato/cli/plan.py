@@ -2,13 +2,17 @@
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.show import Output, document
+from kato.cli.source import load, owns, warn
 from kato.model.errors import Unavailable
+
+if TYPE_CHECKING:
+    from kato.language import Manifest
 
 
 async def plan(file: str = ".", /, *, output: Output = "table", place: Place = HERE) -> int:
@@ -21,13 +25,12 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     output
         How to print: table (as sentences), json or yaml.
     """
-    from kato.cli.source import load, warn
-
     manifest = load(file)
     warn(manifest.warnings)
     found = await foreseen(manifest.plan_body, place)
     warn(found.get("warnings") or ())
     changes = found.get("changes") or []
+    found["locks"] = locks = locked(manifest, changes, found.pop("deployments"))
     if output != "table":
         document(found, output)
         return 1 if changes else 0
@@ -36,6 +39,8 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
         return 0
     for change in changes:
         print(change["sentence"])
+    for lock in locks:
+        print(lock)
     for wait in found.get("waits") or ():
         if wait.get("refusals"):
             print(f"But {wait['sentence']}.")
@@ -45,17 +50,35 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     return 1
 
 
+def locked(
+    manifest: "Manifest", changes: Sequence[Mapping[str, Any]], deployments: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """What holds an app that would change, as sentences, and what `kato up` makes of it."""
+    from kato.client import under_way
+
+    apps = {change["app"] for change in changes}
+    held = [each for each in deployments if not apps.isdisjoint(each["affectedApps"])]
+    words = {
+        True: "kato up takes it over.",
+        False: "It changes other apps too, so kato up is refused until it has ended, or has --force.",
+    }
+    return [
+        f"{under_way(each)} {words[all(owns(manifest, app) for app in each['affectedApps'])]}" for each in held
+    ]
+
+
 async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
     """What a wish would change: by the cell that answers, else by what stands in its folder."""
     config = place.config
     async with place.client() as client:
         if await client.ping():
-            return await client.plan(body)
+            return {**await client.plan(body), "deployments": await client.deployments()}
     if cell.held(config.data):  # its file says less than it knows
         raise Unavailable(
             f"A cell runs in {config.data} and does not answer at {config.api}. Name its address: --api, KATO_API."
         )
     from kato.api.foresee import foresee
+    from kato.api.marathon.deployments import deployment_document
     from kato.plan import Recall, decide
     from kato.store.mirror import Mirror
     from kato.store.opening import read_store
@@ -68,4 +91,6 @@ async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
         mirror.reset(standing)
     world = mirror.world()
     before = decide(world, now, Recall())
-    return foresee(world, dict(body), before, now, salt=mirror.cell_id, own=config.own_ports)
+    deployments = [deployment_document(each, world) for each in world.deployments.values()]
+    found = foresee(world, dict(body), before, now, salt=mirror.cell_id, own=config.own_ports)
+    return {**found, "deployments": deployments}

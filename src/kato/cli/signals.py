@@ -5,17 +5,44 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
-    """A signal ended the work."""
+    """A signal ended the work. left: what goes on and what was left, as sentences."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, left: str = "") -> None:
         self.exit_code = 128 + number
+        self.left = left
         super().__init__(signal.Signals(number).name)
+
+
+class Parting:
+    """While it is entered, Ctrl-C raises Interrupted with what is true by then: `left`."""
+
+    def __init__(self, left: str = "Nothing was changed.") -> None:
+        self.left = left
+
+    def asks(self, what: str) -> None:
+        """The cell is being asked for something, and has not answered."""
+        self.left = f"The cell was just asked for {what} and had not answered; kato ls shows whether it took it."
+
+    def goes_on(self, what: str) -> None:
+        """The cell has taken it."""
+        self.left = f"The {what} goes on. See: kato ls"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # asyncio.run cancels the command when Ctrl-C comes, and nobody else does.
+        if isinstance(error, asyncio.CancelledError):
+            raise Interrupted(signal.SIGINT, self.left) from None
 
 
 class Signals:

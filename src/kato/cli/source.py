@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kato.config import variables
 from kato.model.errors import InvalidInput
+from kato.model.ids import within
 
 if TYPE_CHECKING:
     from kato.language import Manifest
@@ -39,6 +40,12 @@ def warn(warnings: Iterable[str]) -> None:
     """Says what a file has that is not as it seems."""
     for warning in warnings:
         print(f"kato: {warning}", file=sys.stderr)
+
+
+def owns(manifest: "Manifest", app: str) -> bool:
+    """Whether an app is of the file, or of the project that the file is the whole of."""
+    group = manifest.group
+    return app in {each.id for each in manifest.apps} or (group not in (None, "/", app) and within(app, group))
 
 
 def find(path: Path) -> Path:

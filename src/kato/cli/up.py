@@ -1,7 +1,7 @@
-"""up: a file goes in; its apps run, are watched, and, in the foreground, go again when a signal comes."""
+"""up: a file goes in; its apps run, are watched, and, in the foreground, what is new goes when a signal comes."""
 
-import subprocess
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -12,11 +12,17 @@ from kato.cli.follow import until_served, until_settled
 from kato.cli.live import View
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say, say_anyway
-from kato.cli.signals import Interrupted, Signals
-from kato.cli.source import load, warn
+from kato.cli.signals import Interrupted, Parting, Signals
+from kato.cli.source import load, owns, warn
 from kato.cli.stay import stay
+from kato.model.errors import Locked
+
+MOST = 5
+"""Apps that one line names."""
 
 if TYPE_CHECKING:
+    import subprocess
+
     from kato.client import Client
     from kato.language import Manifest
 
@@ -30,9 +36,10 @@ async def up(
     timeout: Seconds = TIMEOUT,
     place: Place = HERE,
 ) -> int:
-    """Deploy a file, show how it comes up, and stay; Ctrl-C removes it. Starts a cell if none answers.
+    """Deploy a file, show how it comes up, and stay; starts a cell if none answers. Ctrl-C ends what it started:
+    apps that stood before stay, in whatever version.
 
-    Run again, it changes only what changed.
+    Run again, it changes only what changed. A deployment that changes only apps of this file is taken over.
 
     Parameters
     ----------
@@ -41,37 +48,44 @@ async def up(
     detach
         Return when all is as wished, and leave it running.
     force
-        Take over from a deployment that holds an app.
+        Take over from every deployment that holds an app, also one that changes others too.
     timeout
         Seconds until what is not healthy is a failure.
     """
     manifest = load(file)
     warn(manifest.warnings)
     async with place.client() as client:
-        session = _Session(client, place, manifest)
+        session = _Session(client, place, manifest, file)
         if detach:
-            await session.deploy(force, timeout)
+            with session.parting:
+                await session.deploy(force, timeout)
             return 0
         return await session.foreground(force, timeout)
 
 
 class _Session:
-    """One `kato up`: it knows whether it started the cell."""
+    """One `kato up`: it knows what stood before, and whether it started the cell."""
 
-    def __init__(self, client: "Client", place: Place, manifest: "Manifest") -> None:
+    def __init__(self, client: "Client", place: Place, manifest: "Manifest", file: str) -> None:
         self.client = client
         self.place = place
         self.manifest = manifest
+        self.parting = Parting()
         self.process: subprocess.Popen[bytes] | None = None
-        self.deployed = False
-
-    @property
-    def names(self) -> set[str]:
-        return {app.id for app in self.manifest.apps}
+        self.names = {app.id for app in manifest.apps}
+        self.stood: set[str] | None = None
+        """What was wished for before; None until that is known, and so nothing of ours was deployed."""
+        self.under_way = False
+        self.down = "kato down" if file == "." else f"kato down {file}"
 
     async def start(self) -> None:
         """Makes sure that the cell answers."""
+        if not await self.client.ping():
+            self.parting.left = "Nothing was deployed, and the cell that was about to start was ended again."
         self.process = await cell.ensure(self.client, self.place.config)
+        self.parting.left = "Nothing was changed."
+        if self.process is not None:
+            self.parting.left = "Nothing was deployed; the cell stays. `kato down --all` ends it."
         found = await self.client.cell()
         if self.process is not None:
             say(f"A cell has started in {found['data']}.")
@@ -82,29 +96,45 @@ class _Session:
         """Hands the wish over and waits until it is true; prints where it answers."""
         await self.start()
         present = await self.client.apps()
-        before = {str(app["id"]) for app in present}
         known = {task["id"] for app in present for task in app["tasks"]}
         known |= {app["failure"]["task"] for app in present if app["failure"]}
+        before = {str(app["id"]) for app in present}
         foreseen = await self.client.plan(self.manifest.plan_body)
         warn(foreseen.get("warnings") or ())
         changes = foreseen.get("changes") or []
-        self.deployed = True
+        self.stood = {str(app["id"]) for app in present if app["version"]}
+        self.parting.asks(f"{_count(self.names)}")
         await self._put(force)
-        removed = {
-            app for app in before if self.manifest.group and app.startswith(f"{self.manifest.group}/")
-        } - self.names
+        self.under_way = True
+        self.parting.left = f"The deployment goes on. See: kato ls. `{self.down}` removes {_count(self.names)}."
+        removed = {app for app in before if owns(self.manifest, app)} - self.names
         with View() as view:
             names = self.names | removed
             await until_settled(self.client, names, view, wished=self.names, known=known, timeout=timeout)
+        self.under_way = False
+        self.parting.left = f"{_count(self.names)} as wished, and left running. `{self.down}` ends it."
         await until_served(self.client, self.names)
-        count = f"{len(self.names)} app{'' if len(self.names) == 1 else 's'}"
         if changes:
-            say(f"{count} as wished after {view.seconds:.1f} s.")
+            say(f"{_count(self.names)} as wished after {view.seconds:.1f} s.")
         else:
-            say(f"Nothing to change: {count} as wished.")
+            say(f"Nothing to change: {_count(self.names)} as wished.")
         await self.urls()
 
     async def _put(self, force: bool) -> None:
+        """The newest wish for a project wins: a deployment of its own apps alone is taken over."""
+        try:
+            await self._send(force)
+        except Locked as locked:
+            running = {each["id"]: each for each in await self.client.deployments()}
+            held = [running[id] for id in locked.deployments if id in running]
+            if not all(owns(self.manifest, app) for each in held for app in each["affectedApps"]):
+                raise
+            for each in held:
+                waits = ", ".join(action["app"] for action in each["currentActions"])
+                say(f"Takes over deployment {each['id']}{f', which waited for {waits}' if waits else ''}.")
+            await self._send(bool(held))
+
+    async def _send(self, force: bool) -> None:
         if self.manifest.group is not None:
             await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
         else:
@@ -122,7 +152,7 @@ class _Session:
             say(f"  {app}  {url}")
 
     async def foreground(self, force: bool, timeout: float) -> int:
-        """Deploys, stays, and removes what it deployed when a signal comes; the exit code."""
+        """Deploys, stays, and removes what it started when a signal comes; the exit code."""
         code = 0
         with Signals() as signals:
             try:
@@ -130,13 +160,25 @@ class _Session:
             except Interrupted as interrupted:
                 code = interrupted.exit_code
             finally:
-                await self._leave(signals)
+                await self._leave(signals, told=code != 0)
         return code
 
     async def _run(self, force: bool, timeout: float) -> None:
         await self.deploy(force, timeout)
-        say("Ctrl-C ends it." if self.process is None else "Ctrl-C ends it all.")
+        if kept := self._kept():
+            others = " ends what this has started, and" if self.names - kept else ""
+            say(f"Ctrl-C{others} leaves running what stood before.")
+        else:
+            say("Ctrl-C ends it all." if self._alone() else "Ctrl-C ends it.")
         await stay(self.client, self.names, self._revive)
+
+    def _kept(self) -> set[str]:
+        """The apps of the file that stood before, in whatever version."""
+        return self.names & (self.stood or set())
+
+    def _alone(self) -> bool:
+        """Whether nothing stood before, not even the cell."""
+        return self.process is not None and not self.stood
 
     async def _revive(self) -> bool:
         """Starts the cell again if it was ours and has ended; its tasks went on meanwhile. Whether it was."""
@@ -146,19 +188,44 @@ class _Session:
         self.process = await cell.ensure(self.client, self.place.config)
         return True
 
-    async def _leave(self, signals: Signals) -> None:
-        """Nothing of ours stays behind; a second Ctrl-C leaves it as it is."""
-        if not self.deployed and self.process is None:
+    async def _leave(self, signals: Signals, told: bool) -> None:
+        """Nothing that is ours stays behind; a second Ctrl-C leaves it as it is. told: by a signal to end."""
+        sent = self.stood is not None
+        if not sent and self.process is None:
+            if told:
+                say_anyway(f"\n{self.parting.left}")
             return
-        say_anyway("\nEnding it (Ctrl-C again leaves it running).")
-        try:
-            await signals.guard(self._clean())
-        except Interrupted:
-            print("kato: left as it is. `kato down --all` ends it.", file=sys.stderr)
-
-    async def _clean(self) -> None:
-        await self._revive()
-        await take_down(self.client, None if self.process else self.manifest)
+        if self._alone() or (sent and self.names - self._kept()):
+            say_anyway("\nEnding it (Ctrl-C again leaves it running).")
+            try:
+                await signals.guard(self._clean(sent))
+            except Interrupted:
+                print(f"kato: {self.parting.left}", file=sys.stderr)
+                return
+        if kept := sorted(self._kept()):
+            more = f" and {len(kept) - MOST} more" if len(kept) > MOST else ""
+            how = ", and its deployment goes on" if self.under_way else ""
+            say_anyway(f"Left running{how}: {', '.join(kept[:MOST])}{more} stood before. `{self.down}` ends it.")
         if self.process is not None:
+            say_anyway("The cell goes on, for its apps that stood before. `kato down --all` ends all of it.")
+
+    async def _clean(self, sent: bool) -> None:
+        """Ends what this has started. sent: whether the wish may be in force."""
+        self.parting.left = "Nothing was removed yet. `kato down --all` ends it."
+        await self._revive()
+        if self.stood is None:
+            self.stood = {str(app["id"]) for app in await self.client.apps() if app["version"]}
+        if self._alone():
+            await take_down(self.client, None, parting=self.parting)
+            self.parting.left = (
+                "All apps are removed; the cell was being ended, and ends by itself if it was told."
+            )
             await cell.end(self.client, self.process)
+            self.process = None
             say_anyway("The cell has ended.")
+        elif sent:
+            await take_down(self.client, self.manifest, keep=self._kept(), parting=self.parting)
+
+
+def _count(names: Collection[str]) -> str:
+    return f"{len(names)} app{'' if len(names) == 1 else 's'}"

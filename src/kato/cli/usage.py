@@ -25,6 +25,7 @@ EXAMPLES: Mapping[str, str] = {
     "restart": "kato restart vote",
     "rm": "kato rm vote",
     "rollback": "kato rollback vote",
+    "versions": "kato versions vote",
 }
 """Of commands that need words behind them."""
 

@@ -49,6 +49,7 @@ class Launches(msgspec.Struct, frozen=True, kw_only=True):
     attempts: launches ever, so that task ids are never reused.
     config: the configuration that the failures belong to; another configuration starts at none.
     failures: failures in a row; until: epoch seconds before which nothing is launched.
+    whole: the last versions of which a deployment ended with every task healthy, the newest last.
     """
 
     app: str
@@ -57,6 +58,7 @@ class Launches(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 0
     until: float = 0.0
     last_failure: Failure | None = None
+    whole: tuple[str, ...] = ()
 
 
 class Kill(msgspec.Struct, frozen=True, kw_only=True):

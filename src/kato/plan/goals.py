@@ -72,6 +72,11 @@ class Goals:
         courses = (each for each in self.courses if not each.over)
         return any(id in each.deployment.target or id in each.deployment.original for each in courses)
 
+    def made_whole(self, id: str) -> str | None:
+        """The version of an app that a deployment has brought about, which ends well with this plan."""
+        ends = (each.deployment for each in self.courses if each.over and not each.deployment.cancelled)
+        return next((version for each in ends if (version := each.target.get(id))), None)
+
     def actions(self) -> Iterator[Advance | Finish]:
         """What is to be written of the deployments."""
         for course in self.courses:

@@ -17,6 +17,8 @@ from kato.plan.review import Review
 from kato.plan.rollout import max_capacity
 
 NOTHING = Placed((), ())
+WHOLE = 10
+"""Versions of an app that are remembered as whole: so far back it can be rolled."""
 
 
 class Launcher:
@@ -45,7 +47,7 @@ class Launcher:
                 self._turn(id, goals.waiting[id], review)
             elif review.missing > len(placed.tasks):
                 self.waits[id] = self._wait(app, review, placed)
-            self._count(app, review, len(placed.tasks))
+            self._count(app, review, len(placed.tasks), goals.made_whole(id))
 
     def _place(self, app: App, review: Review, free: Free) -> Placed:
         assert self._alive is not None
@@ -54,14 +56,19 @@ class Launcher:
         self.places.extend(Place(task) for task in placed.tasks)
         return placed
 
-    def _count(self, app: App, review: Review, launched: int) -> None:
-        """One record for what is forgiven and for attempts that begin; failures are written with their ends."""
+    def _count(self, app: App, review: Review, launched: int, whole: str | None) -> None:
+        """One record for what is forgiven, for attempts that begin, and for a version that is whole now; failures
+        are written with their ends.
+        """
         reasons = [review.forgiven] if review.forgiven else []
         record = review.record
         if launched:
             record = of_config(record, app.config_version)
             record = msgspec.structs.replace(record, attempts=review.attempts + launched)
             reasons.append(f"{launched} more launch{'' if launched == 1 else 'es'}")
+        if whole and whole not in record.whole:
+            record = msgspec.structs.replace(record, whole=(*record.whole, whole)[-WHOLE:])
+            reasons.append(f"version {whole} is whole")
         if reasons:
             self.counts.append(Count(app.id, record, "; ".join(reasons)))
 

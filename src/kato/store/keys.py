@@ -11,7 +11,7 @@
 | wish/seq | raised by every transaction of the api, compared by the next | api |
 | kills/<task>, nudges/<app> | Kill, Nudge | api; the leader removes them |
 | tasks/<node>/<task> | Task | leader |
-| progress/<deployment>, launches/<app> | Progress, Launches | leader |
+| progress/<deployment>, launches/<app> | Progress, Launches (failures, delays, what was whole) | leader |
 | plan/seq | raised by every transaction of the leader | leader |
 | nodes/<node> | Node | the master that holds its link |
 | status/<node>/<task> | Status | the master that holds its link |

@@ -15,8 +15,9 @@ def outdated(held: Sequence[str], used: Collection[str], exists: bool) -> list[s
 
 
 def in_use(world: World, app: str) -> set[str]:
-    """Versions of an app that its pointer, its tasks or running deployments need."""
-    used = {task.version for task in world.tasks.get(app, {}).values()}
+    """Versions of an app that its pointer, its tasks or running deployments need, and those it may go back to."""
+    used = set(world.launches[app].whole) if app in world.launches and app in world.apps else set()
+    used |= {task.version for task in world.tasks.get(app, {}).values()}
     for each in world.deployments.values():
         used |= {version for side in (each.original, each.target) if (version := side.get(app))}
     if app in world.apps:
