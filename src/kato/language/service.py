@@ -13,6 +13,7 @@ from kato.language.interpolation import Lookup
 from kato.language.reading import Part, text_of
 from kato.language.service_container import read_container
 from kato.language.service_deploy import read_deploy
+from kato.language.service_habits import warn_of_container_ports, warn_of_literals, warn_of_targets
 from kato.language.service_health import read_health, read_healthcheck
 from kato.language.service_names import warn_of_names
 from kato.language.service_ports import read_ports
@@ -62,6 +63,10 @@ def read_service(service: Part, id: str, project: Project) -> App:
         body = read_container(service, runtime, ports, volumes, project.networks)
     checked = read_healthcheck(service)
     health = read_health(kato, len(ports)) or checked
+    if runtime == "process":
+        warn_of_targets(service, env, volumes)
+        warn_of_container_ports(service, health, ports)
+        warn_of_literals(service, env, health)
     labels = {**body.labels, **_hosts(kato, bool(ports))}
     labels |= {**deploy.labels, **{key: value or "" for key, value in service.pairs("labels").items()}}
     grace = service.seconds("stop_grace_period")

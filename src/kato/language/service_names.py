@@ -30,7 +30,7 @@ def warn_of_names(service: Part, env: Mapping[str, str], ids: Mapping[str, str])
             remedy = f"Let the command use $${host} and $${port}, which Káto sets"
         needs = "" if ids[name] in _depended(service, ids) else f", once `depends_on` names {name}"
         service.findings.warn(
-            _place(service, key),
+            place_of(service, key),
             f"{name!r} resolves nowhere: processes are not reached by name. {remedy}{needs}",
         )
 
@@ -51,7 +51,7 @@ def _depended(service: Part, ids: Mapping[str, str]) -> set[str]:
     return {ids[name] for name in names if isinstance(name, str) and name in ids}
 
 
-def _place(service: Part, key: str) -> Path:
+def place_of(service: Part, key: str) -> Path:
     """Where a variable is set: its line in `environment`, else the `env_file` that has it."""
     raw = service.raw("environment")
     if isinstance(raw, dict) and key in raw:
