@@ -27,6 +27,7 @@ BENCHES = {
     "balancer": ["50"] if SHORT else ["200"],
     "store": [],
     "api": ["--seconds", "1"] if SHORT else ["--seconds", "3"],
+    "containers": [],
     "crowd": [],
     "simulation": [],
 }
@@ -36,6 +37,7 @@ PROMISED = {
     "healing": ["heal_old"],
     "upgrade": ["upgrade_keepalive_failed", "upgrade_fresh_failed", "upgrade_posts_failed"],
     "supervisors": ["keeper_pss", "keeper_pss_alone"],
+    "containers": ["start_containers", "start_container", "heal_container"],
 }
 """The figures of docs/promises.md."""
 ALONE = "upgrade"

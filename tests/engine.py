@@ -21,7 +21,7 @@ CLONE_NEWNET = 0x40000000
 class Dockerd:
     """An engine in its own namespaces. url: as DOCKER_HOST."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, live_restore: bool = True) -> None:
         self.folder = folder
         self.url = f"unix://{folder}/docker.sock"
         words = [
@@ -36,6 +36,7 @@ class Dockerd:
         assert self._room.stdout is not None
         with self._room.stdout as said:
             assert said.readline() == b"ready\n"
+        self._options = ("--live-restore",) if live_restore else ()
         self._daemon: subprocess.Popen[bytes] | None = None
 
     def inside(self, *words: str) -> list[str]:
@@ -58,7 +59,7 @@ class Dockerd:
     def start(self) -> None:
         """Starts the daemon, again too, and waits until it answers."""
         log = open(self.folder / "dockerd.log", "ab")  # noqa: SIM115
-        words = ["dockerd", f"--host={self.url}", "--live-restore"]
+        words = ["dockerd", f"--host={self.url}", *self._options]
         words += [f"--{name}={self.folder}/{name}" for name in ("data-root", "exec-root", "pidfile")]
         self._daemon = subprocess.Popen(_with_us(self.inside(*words)), stdout=log, stderr=log)
         log.close()
@@ -108,13 +109,13 @@ class Dockerd:
 
 
 @contextlib.contextmanager
-def dockerd(*, begun: bool = True) -> Iterator[Dockerd]:
+def dockerd(*, begun: bool = True, live_restore: bool = True) -> Iterator[Dockerd]:
     """An engine with IMAGE, ended afterwards. begun: whether it is started here, or later by the test."""
     missing = [name for name in ("dockerd", "docker", "/bin/busybox") if shutil.which(name) is None]
     assert not missing, f"{missing} are missing: apt-get install docker.io busybox-static"
     assert os.geteuid() == 0, "an engine of our own needs root"
     with tempfile.TemporaryDirectory(prefix="kato-engine-") as folder:
-        engine = Dockerd(Path(folder))
+        engine = Dockerd(Path(folder), live_restore=live_restore)
         try:
             if begun:
                 engine.start()

@@ -128,24 +128,33 @@ class Driver:
     async def _begin(self, launch: Launch) -> Found:
         name = self._name(launch.task)
         with about(f"Task {launch.task} cannot be started"):
-            seen = await self._look(name)
-            if seen is not None and seen["State"]["Status"] != "created":
-                return found_of(seen, self._boot)
-            if seen is not None:
+            if not await self._made(name, launch):
+                seen = await self._look(name)
+                if seen is not None and seen["State"]["Status"] != "created":
+                    return found_of(seen, self._boot)
                 await self._delete(name)
+                await self._made(name, launch)
+            self._ends.expect(name)
             try:
-                await self._create(name, launch)
                 await self._engine.ask("POST", f"/containers/{name}/start")
             except DriverError:
-                await self._delete(name)
-                if self._folder(launch.task).exists():
-                    await asyncio.to_thread(delete, self._folder(launch.task))
+                await self._discard(name, launch.task)
                 raise
             return found_of(await self._engine.ask("GET", f"/containers/{name}/json"), self._boot)
 
-    async def _create(self, name: str, launch: Launch) -> None:
+    async def _made(self, name: str, launch: Launch) -> bool:
+        """Makes the container; False where there is one of that name."""
+        try:
+            with unless(CONFLICT):
+                await self._make(name, launch)
+                return True
+        except DriverError:
+            await self._discard(name, launch.task)
+            raise
+        return False
+
+    async def _make(self, name: str, launch: Launch) -> None:
         app, sandbox = launch.app, self._folder(launch.task) / "sandbox"
-        await self.fetch(app)
         site = Site(
             node=self._options.node,
             boot=self._boot,
@@ -156,12 +165,19 @@ class Driver:
             volumes=await self._supplies.volumes(app),
         )
         asked = body(launch, site)
-        sandbox.mkdir(parents=True, exist_ok=True)
-        sandbox.chmod(0o777)
+        await asyncio.to_thread(_open_to_all, sandbox)
+        await self.fetch(app)
         await self._engine.ask("POST", "/containers/create", asked, name=name)
         for network in named_networks(app, site)[1:]:
             join = {"Container": name, "EndpointConfig": endpoint(app)}
             await self._engine.ask("POST", f"/networks/{network}/connect", join)
+
+    async def _discard(self, name: str, task: str) -> None:
+        """Takes away all of a start that did not come about."""
+        self._ends.forget(name)
+        await self._delete(name)
+        if self._folder(task).exists():
+            await asyncio.to_thread(delete, self._folder(task))
 
     async def wait(self, task: str) -> Exit:
         """Returns once it has ended, by the engine's word."""
@@ -278,3 +294,9 @@ class Driver:
 async def _later(delay: float, act: Any) -> None:
     await asyncio.sleep(delay)
     await act()
+
+
+def _open_to_all(sandbox: Path) -> None:
+    """Whoever the image runs as may write into it."""
+    sandbox.mkdir(parents=True, exist_ok=True)
+    sandbox.chmod(0o777)

@@ -37,14 +37,20 @@ class Ends:
         self._awaited: dict[str, asyncio.Future[Exit]] = {}
         self._watch: asyncio.Task[None] | None = None
 
+    def expect(self, name: str) -> None:
+        """Before a container is started: its end is heard, and need not be asked for."""
+        if self._watch is None:
+            self._watch = asyncio.create_task(self._run())
+        if name not in self._awaited:
+            self._awaited[name] = asyncio.get_running_loop().create_future()
+
     async def of(self, name: str) -> Exit:
         """How the container `name` ended, once it has. DriverError where there is none."""
-        end = self._awaited.get(name)
-        if end is None:
-            end = self._awaited[name] = asyncio.get_running_loop().create_future()
-            if self._watch is None:
-                self._watch = asyncio.create_task(self._run())
+        if name not in self._awaited:
+            self.expect(name)
             await self._look(name)
+        if (end := self._awaited.get(name)) is None:
+            raise DriverError(f"docker: there is no container {name} here.")
         return await asyncio.shield(end)
 
     def forget(self, name: str) -> None:
@@ -72,8 +78,7 @@ class Ends:
         if end is None or end.done():
             return
         if about is None:
-            self._awaited.pop(name)
-            end.set_exception(DriverError(f"docker: there is no container {name} here."))
+            self.forget(name)
         elif about["State"]["Status"] in ("exited", "dead"):
             end.set_result(self._exit(about))
 
