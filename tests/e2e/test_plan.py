@@ -56,3 +56,9 @@ def test_a_cell_that_answers_elsewhere_is_not_guessed_about(machine: Machine) ->
     said = machine.kato("plan", written(machine), "--api", elsewhere, code=2)
     remedy = "Name its address: --api, KATO_API."
     assert said == f"kato: A cell runs in {machine.data} and does not answer at {elsewhere}. {remedy}\n"
+
+
+def test_up_tells_a_dependency_that_does_not_exist_and_why_says_it_again(machine: Machine) -> None:
+    said = "/calm depends on /ghost, which does not exist: it is not waited for, and GHOST_HOST is not set."
+    assert f"kato: {said}" in machine.kato("up", written(machine, dependencies=["/ghost"]), "-d")
+    assert said in machine.kato("why", "calm")
