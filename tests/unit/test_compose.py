@@ -185,7 +185,7 @@ def test_ports(lines: str, ports: list[tuple[int, str]]) -> None:
         ("environment: [=x]", "4: environment: '' is no name for a variable"),
         (
             "x-kato: {runtime: rocket}",
-            "4: x-kato.runtime: 'rocket' is no runtime of Káto; use process, docker, oci",
+            "4: x-kato.runtime: 'rocket' is no runtime of Káto; use process, docker",
         ),
         ("x-kato: {hots: a}", "4: x-kato.hots: 'hots' is not a key that is taken here. Did you mean 'host'?"),
         ("x-kato: {host: Vote.localhost}", "4: x-kato.host: 'Vote.localhost' is no host name; "),

@@ -19,7 +19,6 @@ def parameters(lines: str) -> set[tuple[str, str]]:
 
 def test_the_shape_chooses_the_runtime() -> None:
     assert container("").runtime == "docker"
-    assert container("x-kato: {runtime: oci}").runtime == "oci"
     assert container("command: x\nx-kato: {runtime: process}").runtime == "process"
 
 

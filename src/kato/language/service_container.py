@@ -50,7 +50,6 @@ _PULL = ("missing", "if_not_present", "always")
 
 def read_container(
     service: Part,
-    runtime: str,
     ports: tuple[Port, ...],
     volumes: tuple[AppVolume, ...],
     networks: Mapping[str, str],
@@ -77,7 +76,6 @@ def read_container(
         for port in ports
     )
     container = Container(
-        type="DOCKER" if runtime == "docker" else "MESOS",
         docker=docker,
         volumes=tuple(msgspec.structs.replace(each, container_path=f"/{each.container_path}") for each in volumes),
         port_mappings=None if on_host else mappings,
