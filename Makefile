@@ -26,7 +26,7 @@ help:
 	@echo "make clean  remove the environment and what was built"
 
 demo: .stamp-demo
-	@exec kato up examples/voting
+	@kato up examples/voting || (( $$? == 130 ))  # Ctrl-C is how it is meant to end
 
 test: .stamp-test
 	@pytest -n 2 --dist loadgroup --promises

@@ -1,6 +1,7 @@
 """The page with live results: counts come from the database and go out as a page and as JSON."""
 
 import asyncio
+import json
 import os
 from html import escape
 from pathlib import Path
@@ -21,7 +22,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def counts(request: web.Request) -> web.Response:
     try:
-        return web.json_response(await asyncio.to_thread(votes.counts))
+        return web.json_response(text=json.dumps(await asyncio.to_thread(votes.counts)) + "\n")
     except ERRORS as error:
         print(f"the database does not answer: {error}", flush=True)
         return web.json_response({"message": "The database does not answer; please try again."}, status=503)

@@ -106,6 +106,7 @@ async def test_says_what_is_wrong_with_a_name_and_with_an_empty_app(driver: Bala
     unknown = await once(ingress(options), "nobody.localhost", "/x")
     assert unknown.status == 404
     assert unknown.body.startswith("No app here is called nobody.localhost/x.") and "kato ls" in unknown.body
+    assert "called nobody.localhost. " in (await once(ingress(options), "nobody.localhost", "/")).body
     empty = await once(ingress(options), "web.localhost")
     assert empty.status == 503
     assert "/web has no healthy task" in empty.body and "kato why /web" in empty.body

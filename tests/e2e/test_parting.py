@@ -1,6 +1,7 @@
-"""Ctrl-C at a command: it says what goes on and what was left, and a foreground `kato up` ends only what it began."""
+"""Ctrl-C at a command: it says what goes on and what was left; a foreground `kato up` ends only what it began."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from machine import Machine
+from machine import ROOT, Machine
 
 pytestmark = pytest.mark.xdist_group("parting")
 
@@ -130,4 +131,22 @@ def test_before_anything_is_asked_nothing_is_changed(machine: Machine) -> None:
         machine.until((machine.data / "cell.log").exists, 20)
         said = parted(up)
     assert said == "kato: Nothing was deployed, and the cell that was about to start was ended again.\n"
+    assert not machine.processes()
+
+
+def test_the_demo_ends_without_a_word_of_make(machine: Machine) -> None:
+    """Ctrl-C of a terminal reaches make, its shell and kato at once."""
+    words = ["make", "-C", str(ROOT), "-o", ".stamp-demo", "demo"]
+    with subprocess.Popen(
+        words,
+        env=machine.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as demo:
+        until_said(demo, "Ctrl-C ends it all.")
+        os.killpg(demo.pid, signal.SIGINT)
+        said, _ = demo.communicate(timeout=60)
+    assert "The cell has ended." in said and "make" not in said, said
     assert not machine.processes()

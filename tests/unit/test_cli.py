@@ -73,6 +73,7 @@ def test_every_command_has_help_of_its_own(command: str, nowhere: Mapping[str, s
         (["frobnicate"], 2, "There are: up, down, plan,"),
         (["-o", "json", "ls"], 2, "A command comes first, and flags such as -o behind it"),
         (["ls", "--ouptut", "json"], 2, "kato ls has no flag --ouptut. Did you mean --output?"),
+        (["ls", "--data", "/x"], 2, "kato ls has no flag --data."),
         (["ls", "--verbose"], 2, "kato ls has no flag --verbose. There are: --output, -o,"),
         (["ls", "-o", "xml"], 2, "-o is 'xml'; it takes table, json or yaml."),
         (["ls", "-o"], 2, "-o needs a value behind it; it takes table, json or yaml."),
@@ -146,6 +147,11 @@ def test_json_stays_what_it_says_on_every_terminal() -> None:
 def test_help_is_a_word_too(nowhere: Mapping[str, str]) -> None:
     assert kato("help", environ=nowhere).stdout == kato("--help", environ=nowhere).stdout
     assert "Usage: kato scale" in kato("help", "scale", environ=nowhere).stdout
+    for word, defaults in (
+        ("ls", ["127.0.0.1:8180"]),
+        ("up", ["127.0.0.1:8180", "127.0.0.1:8181", "/var/lib/kato"]),
+    ):
+        assert all(default in kato(word, "--help", environ=nowhere).stdout for default in defaults)
 
 
 @pytest.mark.parametrize("words", [["ls"], ["up", "app.json", "-d"], ["logs", "vote"], ["down", "--all"]])

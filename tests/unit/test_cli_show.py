@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from kato.cli.listing import app_row, task_row
+from kato.cli.listing import app_row, remarks, task_row
 from kato.cli.live import changes, failures, rows
 from kato.cli.logs import Lines
 from kato.cli.show import cell, listing
@@ -165,3 +165,9 @@ def test_what_the_environment_says_of_output() -> None:
     assert plain_output({"NO_COLOR": "1"}) and plain_output({"TERM": "dumb"})
     assert not plain_output({"NO_COLOR": "", "TERM": "xterm"})
     assert debugging({"KATO_DEBUG": "1"}) and not debugging({})
+
+
+def test_what_nodes_say_of_themselves_is_said_once() -> None:
+    rows = [{"node": node, "notes": ["No cpu limits."], "problems": []} for node in ("n1", "n2")]
+    rows[1]["problems"] = ["port 80 is taken"]
+    assert remarks(rows) == ["n1, n2: No cpu limits.", "n2: port 80 is taken"]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
+from builders import V1
 from kato.client import Client, LogPiece, error_of
 from kato.model.errors import (
     Conflict,
@@ -90,6 +91,38 @@ def test_a_lock_names_its_deployments_and_the_way_out() -> None:
     assert isinstance(error, Locked)
     assert error.deployments == ("d1",)
     assert str(error) == "App is locked by one or more deployments (d1). Wait for it, or take over with --force."
+
+
+async def test_a_lock_is_told_with_what_holds_it_and_since_when(serve: Serve) -> None:
+    routes = web.RouteTableDef()
+    restart = {"action": "RestartApplication", "app": "/a"}
+    steps = [
+        {"actions": [{"action": "StartApplication", "app": "/b"}]},
+        {"actions": [restart, {"action": "ScaleApplication", "app": "/b"}]},
+    ]
+    deployment = {
+        "id": "d1",
+        "version": V1,
+        "affectedApps": ["/a", "/b"],
+        "steps": steps,
+        "currentActions": [restart],
+    }
+
+    @routes.delete("/v2/apps/a")
+    async def locked(request: web.Request) -> web.Response:
+        return web.json_response({"message": "App is locked", "deployments": [{"id": "d1"}]}, status=409)
+
+    @routes.get("/v2/deployments")
+    async def running(request: web.Request) -> web.Response:
+        return web.json_response([deployment])
+
+    async with Client(await serve(routes)) as client:
+        with pytest.raises(Locked) as caught:
+            await client.delete_app("/a")
+    assert str(caught.value) == (
+        f"Deployment d1 is starting /b, exchanging the tasks of /a since {V1}, and waits for /a. "
+        "Wait for it, take it back (kato rollback a), or take over from it (--force)."
+    )
 
 
 def test_an_answer_that_is_no_json_is_told_as_it_stands() -> None:

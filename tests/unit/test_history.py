@@ -92,8 +92,9 @@ def test_a_version_is_whole_once_its_deployment_has_ended_with_all_healthy(cance
     old, new = app(version=NAMES[0]), app(version=NAMES[1], cmd="b")
     only = task(new)
     deployment = msgspec.structs.replace(under_way(web=(old, new)), cancelled=cancelled)
-    facts = {"nodes": [node()], "tasks": [only], "statuses": [status(only)]}
-    look = world(apps=[new], old=[old], deployments=[deployment], **facts)
+    look = world(
+        apps=[new], old=[old], nodes=[node()], tasks=[only], statuses=[status(only)], deployments=[deployment]
+    )
     said = [str(each) for each in decide(look, 10.0, Recall()).actions]
     assert any("deployment d is over" in each for each in said)
     assert any(f"version {new.version} is whole" in each for each in said) is not cancelled

@@ -167,6 +167,15 @@ def test_a_problem_of_the_balancer_is_told_of_whom_it_concerns(
     assert Problems(look.borders).reach(service) == (tcp, urls)
 
 
+def test_an_app_that_the_balancer_cannot_serve_is_not_called_healthy() -> None:
+    web = app(ports=1, health_checks=(HealthCheck(protocol="HTTP"),))
+    only = task(web)
+    for problems, state in (((), "healthy"), ((PORT,), "unserved")):
+        ack = BorderAck(node="n1", seq=1, problems=problems)
+        look = world(apps=[web], tasks=[only], statuses=[status(only, alive=True)], borders=[ack])
+        assert standing_app(look, "/web").state == state
+
+
 def test_a_known_answer_is_made_anew_with_a_problem() -> None:
     web, standings = app(ports=1), Standings()
     for problems in ((), (PORT,), ()):

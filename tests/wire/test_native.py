@@ -246,3 +246,8 @@ def test_small_answers_do_not_wait_for_an_acknowledgement() -> None:
     """asyncio turns Nagle's delay (40 ms an answer) off only for sockets that are named as TCP."""
     with listen("127.0.0.1:0") as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+async def test_every_answer_ends_its_line(cell: Cell) -> None:
+    for path in ("/v1/cell", "/v1/apps", "/v2/apps", "/v2/deployments", "/v2/apps/nobody"):
+        assert (await cell.call("GET", path)).text.endswith("}\n" if path != "/v2/deployments" else "]\n")

@@ -95,7 +95,9 @@ class Api:
     async def run(self) -> None:
         """Serves until cancelled. InvalidInput where the port is in use."""
         stream = self._parts.stream
-        with contextlib.closing(self._listener or listen(self._parts.config.api)) as listener:
+        config = self._parts.config
+        with contextlib.closing(self._listener or listen(config.api)) as listener:
+            log.info("this cell listens", api=f"http://{config.api}", ingress=f"http://{config.ingress}")
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(stream.run()), group.create_task(self._keep_house())]
                 try:

@@ -38,9 +38,9 @@ def encode(value: object) -> bytes:
 
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer; `bytes` are taken as JSON that is encoded already."""
+    """A JSON answer; `bytes` are taken as JSON that is encoded already. A newline ends it, for terminals."""
     body = value if isinstance(value, bytes) else encode(value)
-    return Response(body, status, headers, "application/json")
+    return Response(body + b"\n", status, headers, "application/json")
 
 
 def deployed(id: str, version: str, status: int = 200) -> Response:

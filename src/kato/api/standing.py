@@ -120,9 +120,10 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
     wished = app.instances if app else 0
     healthy = sum(task.serves and task.current for task in tasks)
     settled = app is not None and held is None and healthy == len(tasks) == wished
+    unserved = problems.of(app) if app else ()
     return StandingApp(
         id=id,
-        state=_app_state(app, held, settled, tasks),
+        state=_app_state(app, held, settled, tasks, unserved),
         wished=wished,
         healthy=healthy,
         settled=settled,
@@ -133,7 +134,7 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
         version=app.version if app else None,
         checked=checked,
         failure=_failure(world.launches, id),
-        problems=problems.of(app) if app else (),
+        problems=unserved,
         tasks=tasks,
     )
 
@@ -189,12 +190,18 @@ def _task_state(task: Task, status: Status | None, serves: bool) -> str:
     return "healthy" if serves and status.health else "running"
 
 
-def _app_state(app: App | None, held: str | None, settled: bool, tasks: tuple[StandingTask, ...]) -> str:
-    """removing, deploying, stopped (none is wished for), running, healthy, unhealthy or waiting (for tasks)."""
+def _app_state(
+    app: App | None, held: str | None, settled: bool, tasks: tuple[StandingTask, ...], problems: tuple[str, ...]
+) -> str:
+    """removing, deploying, stopped (none is wished for), running, healthy, unserved (its tasks are well and the
+    balancer cannot serve it), unhealthy or waiting (for tasks).
+    """
     if app is None:
         return "removing"
     if held is not None:
         return "deploying"
+    if settled and app.instances and problems:
+        return "unserved"
     if settled:
         return "stopped" if not app.instances else "healthy" if app.health_checks else "running"
     return "unhealthy" if any(task.state == "unhealthy" for task in tasks) else "waiting"

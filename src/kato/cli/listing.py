@@ -1,6 +1,7 @@
 """What there is: ls, ps, nodes and why ask a cell and print what it says."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kato.cli.names import find_app
@@ -59,8 +60,10 @@ async def nodes(*, output: Output = "table", place: Address = THERE) -> None:
     async with place.client() as client:
         found = await client.nodes()
     rows = [node_row(node) for node in found]
-    columns = ["node", "hostname", "cpus", "mem", "tasks", "runtimes", "notes", "problems"]
+    columns = ["node", "hostname", "cpus", "mem", "tasks", "runtimes"]
     listing(rows, columns, output, empty="No machine has joined yet.")
+    for line in remarks(rows) if output == "table" else ():
+        print(line)
 
 
 async def versions(app: AppName, /, *, output: Output = "table", place: Address = THERE) -> None:
@@ -110,6 +113,15 @@ def task_row(task: dict[str, Any], app: str) -> dict[str, Any]:
     row = {"task": task["short"], "app": app, "started": None if started is None else timestamp(started)}
     row["health"] = ": ".join(filter(None, (task["checks"], task["health"]))) or None
     return row | {key: task[key] for key in same}
+
+
+def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What nodes say of themselves, each sentence once, with the nodes that say it."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        for sentence in (*row["problems"], *row["notes"]):
+            said.setdefault(sentence, []).append(row["node"])
+    return [f"{', '.join(nodes)}: {sentence}" for sentence, nodes in said.items()]
 
 
 def urls_by_app(services: list[dict[str, Any]]) -> dict[str, list[str]]:

@@ -20,6 +20,7 @@ COLOURS = {
     "healthy": "green",
     "running": "cyan",
     "unhealthy": "red",
+    "unserved": "red",
     "failed": "red",
     "waiting": "yellow",
     "staging": "yellow",

@@ -270,7 +270,7 @@ def _ingress(site: Site) -> Iterator[str]:
         "    http-request set-var(txn.path) path",
         "    http-request set-var(txn.backend) var(txn.host),concat(,txn.path,/),map_beg(routes.map)",
         f"    http-request return status 404 {_PLAIN} hdr X-Content-Type-Options nosniff lf-string "
-        "'No app here is called %[var(txn.host)]%[var(txn.path)]. kato ls shows the names.' "
+        "'No app here is called %[var(txn.host),concat(,txn.path),regsub(/$,)]. kato ls shows the names.' "
         "unless { var(txn.backend) -m found }",
         "    use_backend %[var(txn.backend)]",
     )

@@ -84,7 +84,8 @@ class Limits:
         """Makes the parents where permitted; what is not becomes a note. Removes those of cells that are gone."""
         found = _mounted()
         name = room(folder)
-        parents, notes, locks = {}, [], []
+        parents, locks = {}, []
+        refused: dict[str, list[str]] = {}
         for controller in CONTROLLERS:
             try:
                 if controller not in found:
@@ -92,11 +93,10 @@ class Limits:
                 parents[controller], lock = _settle(found[controller], controller, name)
                 locks.append(lock)
             except OSError as error:
-                notes.append(
-                    f"No {controller} limits: {error}. They need a cell run by root, and writable cgroups."
-                )
+                refused.setdefault(error.strerror or str(error), []).append(controller)
         sweep()
-        return cls(parents, tuple(notes), pids, locks)
+        notes = tuple(f"No {', '.join(names)} limits: {why}. They need root." for why, names in refused.items())
+        return cls(parents, notes, pids, locks)
 
     @property
     def tell_members(self) -> bool:

@@ -49,7 +49,7 @@ FULL_FILES = 2
 LONGEST_GRACE = 1e9
 """Seconds: 30 years. The keeper reads a short line."""
 OUTLIVES = (
-    "Without cgroups, a daemon of a task that clears its environment outlives a keeper that is killed by SIGKILL."
+    "Without cgroups a daemon that clears its environment can outlive its task, where the task's keeper is killed."
 )
 _T = TypeVar("_T")
 
