@@ -75,6 +75,12 @@ def until_said(command: "subprocess.Popen[str]", word: str) -> str:
     raise AssertionError(said)
 
 
+def states(machine: Machine) -> list[str]:
+    """Of all tasks. A task's state moves only after the wish for it was answered."""
+    found = machine.get("/v1/apps") or {"apps": []}
+    return [task["state"] for app in found["apps"] for task in app["tasks"]]
+
+
 def test_what_stood_before_stays_also_when_it_was_upgraded(standing: Machine) -> None:
     old = standing.tasks("/g/old")
     with begun(standing, "up", str(written(standing, old="1", new="1"))) as up:
@@ -107,11 +113,11 @@ def test_an_upgrade_goes_on_and_a_cell_with_apps_stays(standing: Machine) -> Non
 def test_each_command_says_what_goes_on(machine: Machine) -> None:
     file = app(machine, **NEVER)
     with begun(machine, "up", str(file), "-d") as up:
-        machine.until(lambda: bool(machine.tasks("/app")), 30)
+        machine.until(lambda: states(machine) == ["running"], 30)
         said = parted(up)
     assert f"kato: The deployment goes on. See: kato ls. `kato down {file}` removes 1 app.\n" in said
     with begun(machine, "scale", "app", "2", "--force") as scale:
-        machine.until(lambda: len(machine.tasks("/app")) == 2, 20)
+        machine.until(lambda: states(machine) == ["running"] * 2, 20)
         said = parted(scale)
     assert "kato: The change of /app to 2 tasks goes on. See: kato ls\n" in said
     with begun(machine, "restart", "app", "--force") as restart:
@@ -120,8 +126,7 @@ def test_each_command_says_what_goes_on(machine: Machine) -> None:
     assert "kato: The restart of /app goes on. See: kato ls\n" in said
     machine.kato("up", str(app(machine, cmd=STUBBORN)), "-d")
     with begun(machine, "down", str(file)) as down:
-        machine.until(lambda: machine.get("/v2/apps") == {"apps": []}, 20)
-        machine.until(lambda: machine.get("/v1/apps")["apps"][0]["state"] == "removing", 20)
+        machine.until(lambda: states(machine) == ["stopping"], 20)
         said = parted(down)
     assert "kato: The removal of 1 app goes on, and the cell stays. `kato down --all` ends it too.\n" in said
 
@@ -150,3 +155,14 @@ def test_the_demo_ends_without_a_word_of_make(machine: Machine) -> None:
         said, _ = demo.communicate(timeout=60)
     assert "The cell has ended." in said and "make" not in said, said
     assert not machine.processes()
+
+
+def test_a_second_ctrl_c_says_what_is_true_by_then(machine: Machine) -> None:
+    with begun(machine, "up", str(app(machine, cmd=STUBBORN))) as up:
+        until_said(up, "Ctrl-C ends it all.")
+        up.send_signal(signal.SIGINT)
+        until_said(up, "Ending it")
+        machine.until(lambda: states(machine) == ["stopping"], 20)
+        said = parted(up)
+    assert "kato: The removal of 1 app goes on, and the cell stays. `kato down --all` ends it too.\n" in said
+    assert machine.get("/ping") == "pong"
