@@ -1,30 +1,71 @@
-"""The owner of a loopback connection is told by its whole address, not by its ports alone."""
+"""The owner of a loopback connection is told by its whole address, and only while the connection lives."""
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from kato.api.peer import owner
+from kato.api.peer import Sockets
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_the_other_end_of_a_connection_is_this_user(host: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, 0), family=family)
-    except OSError:
-        pytest.skip("this kernel has no IPv6")
-    with listener, socket.create_connection(listener.getsockname()[:2]) as client:
-        near, far = client.getsockname()[:2], listener.getsockname()[:2]
-        assert owner(near, far) == os.geteuid()
-        assert owner((near[0], near[1] ^ 1), far) is None
+@pytest.fixture
+def sockets() -> Iterator[Sockets]:
+    with closing(Sockets()) as sockets:
+        yield sockets
 
 
-def test_the_same_ports_at_another_address_are_another_connection() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as client,
-    ):
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.bind((request.param, 0))
+        listener.listen()
+        yield listener
+
+
+def test_the_owner_of_a_connection_is_told(sockets: Sockets, listener: socket.socket) -> None:
+    far = listener.getsockname()[:2]
+    with socket.create_connection(far) as client:
+        near = client.getsockname()[:2]
+        assert sockets.owner(near, far) == os.geteuid()
+        assert sockets.owner((near[0], near[1] ^ 1), far) is None
+        client.shutdown(socket.SHUT_WR)
+        assert sockets.owner(near, far) == os.geteuid(), "half closed it still hears the answer"
+
+
+def test_a_connection_that_is_closed_is_nobodys(sockets: Sockets, listener: socket.socket) -> None:
+    """The kernel says that it is root's, whoever had opened it."""
+    far = listener.getsockname()[:2]
+    client = socket.create_connection(far)
+    near = client.getsockname()[:2]
+    accepted, _ = listener.accept()
+    client.close()
+    assert sockets.owner(near, far) is None
+    accepted.close()
+    assert sockets.owner(near, far) is None
+
+
+def test_who_listens_at_the_clients_port_owns_nothing(sockets: Sockets, listener: socket.socket) -> None:
+    far = listener.getsockname()[:2]
+    with socket.socket(listener.family) as other:
+        other.bind((far[0], 0))
+        other.listen()
+        assert sockets.owner(other.getsockname()[:2], far) is None
+
+
+def test_another_address_is_another_client(sockets: Sockets) -> None:
+    """Loopback has many addresses: a port alone tells no client."""
+    with socket.socket() as listener, socket.socket() as client:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client.bind(("127.0.0.2", 0))
+        client.connect(listener.getsockname())
         port = client.getsockname()[1]
-        assert owner(("127.0.0.5", port), listener.getsockname()) is None
+        assert sockets.owner(("127.0.0.2", port), listener.getsockname()) == os.geteuid()
+        assert sockets.owner(("127.0.0.5", port), listener.getsockname()) is None
+
+
+def test_the_kernel_is_asked_before_anybody_is_served(sockets: Sockets, listener: socket.socket) -> None:
+    sockets.check(listener)

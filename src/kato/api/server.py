@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from kato.api.peer import PeerProtocol
+from kato.api.peer import Door, PeerProtocol, Sockets
 from kato.config import SERVER
 from kato.model.errors import InvalidInput
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open."""
+BACKLOG = 128
+"""Connections taken at a time: where no descriptor is left, asyncio complains of each of them."""
 GRACE = 1
 """Seconds that open requests get when the api goes down."""
 
@@ -36,7 +38,7 @@ def listen(address: str) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, int(port)))
-        listener.listen(1024)
+        listener.listen(BACKLOG)
         return listener
     except OSError as error:
         listener.close()
@@ -48,9 +50,18 @@ def listen(address: str) -> socket.socket:
 
 async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[[], None]) -> None:
     """Serves until cancelled; then calls `ending`, which lets endless answers end, and closes."""
+    with contextlib.closing(Sockets()) as sockets:
+        sockets.check(listener)
+        protocol = type("Protocol", (PeerProtocol,), {"door": Door(sockets)})
+        await _serve(application, listener, ending, protocol)
+
+
+async def _serve(
+    application: ASGIApp, listener: socket.socket, ending: Callable[[], None], protocol: type[PeerProtocol]
+) -> None:
     config = uvicorn.Config(
         application,
-        http=PeerProtocol,
+        http=protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -59,6 +70,7 @@ async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[
         headers=[("Server", SERVER)],
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=GRACE,
+        backlog=BACKLOG,
     )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
