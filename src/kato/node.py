@@ -22,6 +22,7 @@ from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
 from kato.log import log_to
 from kato.model.errors import StoreRefused
+from kato.model.frontend import BorderAck
 from kato.model.node import Node as Facts
 from kato.store import MAX_TXN_OPERATIONS, Compare, Delete, Put, Store, keys
 from kato.store.mirror import Mirror, follow
@@ -94,6 +95,7 @@ class Node:
         facts = self._drivers.facts()
         if self._store.exclusive:
             await forget_other_nodes(self._store, facts.id)
+        await forget_looks(self._store, facts.id)
         agents = Agents(store=self._store, mirror=self.mirror, master=facts.id, cell=cell)
         role: dict[str, Callable[[Facts, Agents], Run]] = {
             "master": self._master,
@@ -223,6 +225,16 @@ async def forget_other_nodes(store: Store, node: str) -> None:
     ]
     for first in range(0, len(gone), MAX_TXN_OPERATIONS):
         await store.txn([], gone[first : first + MAX_TXN_OPERATIONS])
+
+
+async def forget_looks(store: Store, node: str) -> None:
+    """Takes back that the border of `node` has looked: what it saw in an earlier life may be another by now."""
+    standing = await store.get(keys.border(node))
+    if standing is None:
+        return
+    said = keys.decode(keys.border(node), standing.value)
+    assert isinstance(said, BorderAck)
+    await store.txn([], [Put(keys.border(node), keys.encode(msgspec.structs.replace(said, shape="")))])
 
 
 async def serve(config: Config) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from load import free_port
 from machine import Machine
 
 pytestmark = pytest.mark.xdist_group("up")
@@ -49,6 +50,28 @@ def test_a_port_of_another_program_is_told(machine: Machine) -> None:
     machine.until(lambda: f"tcp://127.0.0.1:{port}" in machine.kato("ls"), 10)
     machine.kato("up", str(file), "-d")
     machine.kato("rm", "taken")
+
+
+def test_a_port_that_another_program_took_while_the_cell_was_dead_is_told() -> None:
+    """What the balancer said in an earlier life of the cell is not believed."""
+    machine = Machine()
+    try:
+        file = written(machine, "taken", cmd=SERVER, portDefinitions=[{"port": free_port()}])
+        machine.kato("up", str(file), "-d")
+        port = machine.get("/v2/apps//taken")["app"]["portDefinitions"][0]["port"]
+        os.kill(int(machine.get("/v1/cell")["pid"]), signal.SIGKILL)
+        balancer = machine.data / "balancer"
+        pids = [pid for pid in machine.processes() if Path(f"/proc/{pid}/cwd").resolve() == balancer]
+        assert pids
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        machine.until(lambda: not {*pids} & {*machine.processes()} and machine.get("/ping") is None, 10)
+        with socket.create_server(("127.0.0.1", port)):
+            said = machine.kato("up", str(file), "-d", code=1)
+            assert f"service port {port} of /taken is in use by another program" in said
+            assert "as wished" not in said
+    finally:
+        machine.close()
 
 
 def test_a_host_of_another_app_is_told(machine: Machine) -> None:

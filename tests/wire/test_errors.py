@@ -240,6 +240,25 @@ async def test_methods_and_media_types(cell: Cell) -> None:
     assert head.status == 200 and head.text == ""
 
 
+async def test_an_id_that_climbs_above_the_root_is_refused(cell: Cell) -> None:
+    """Marathon stays at the root, and so makes /etc/passwd of /../../etc/passwd."""
+    app = {"id": "/../../etc/passwd", "cmd": "sleep 1"}
+    for method, path, body, where in (
+        ("POST", "/v2/apps", app, "/id"),
+        ("PUT", "/v2/apps", [app], "(0)/id"),
+        ("PUT", "/v2/groups", {"apps": [{**app, "id": "../a"}]}, "/apps(0)/id"),
+        ("PUT", "/v2/groups", {"groups": [{"id": "/a/../../b"}]}, "/groups(0)/id"),
+        ("POST", "/v2/apps", {**app, "id": "/a", "dependencies": ["../../b"]}, "/dependencies"),
+    ):
+        answer = await cell.call(method, path, body)
+        assert answer.status == 422, answer
+        assert [each["path"] for each in answer.json["details"]] == [where]
+        assert "climbs above the root" in str(answer.json["details"])
+    answer = await cell.call("PUT", "/v2/apps/a%2F..%2F..%2Fetc", {"cmd": "sleep 1"})
+    assert answer.status == 400 and "climbs above the root" in answer.json["message"]
+    assert (await cell.get("/v2/apps"))["apps"] == []
+
+
 async def test_a_port_that_another_app_has_is_refused_with_its_name(cell: Cell) -> None:
     """Marathon takes it, and its load balancer serves one of the two."""
     await cell.deploy({"id": "/web", "cmd": "sleep 1", "instances": 0, "ports": [9080]})

@@ -60,6 +60,17 @@ async def test_a_form_is_no_wish(cell: Cell) -> None:
     assert (await cell.get("/v2/apps"))["apps"] == []
 
 
+async def test_a_body_that_does_not_say_what_it_is_or_is_packed_is_refused(cell: Cell) -> None:
+    body = b'{"id":"/a","cmd":"x"}'
+    bare = f"POST /v2/apps HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    assert b" 415 " in await raw(cell, bare.encode() + body)
+    for coding in ("gzip", "br", "GZIP"):
+        answer = await cell.call("POST", "/v2/apps", body, Content_Encoding=coding)
+        assert answer.status == 415 and f"encoding {coding.lower()}" in answer.json["message"]
+    assert (await cell.get("/v2/apps"))["apps"] == []
+    assert (await cell.call("POST", "/v2/apps", body, Content_Encoding="identity")).status == 201
+
+
 async def test_a_large_body_is_refused_by_its_head_and_by_its_length(cell: Cell) -> None:
     declared = f"POST /v2/apps HTTP/1.1\r\nHost: localhost\r\nContent-Length: {bodies.MAX_BYTES + 1}\r\n\r\n"
     assert b" 413 " in await raw(cell, declared.encode())

@@ -68,7 +68,11 @@ def _identified(bodies: Sequence[object]) -> list[Json]:
     apps = [each for each in bodies if isinstance(each, dict) and isinstance(each.get("id"), str)]
     if len(apps) < len(bodies):
         read_apps([*bodies])
-    return [{**each, "id": absolute(each["id"])} for each in apps]
+    try:
+        return [{**each, "id": absolute(each["id"])} for each in apps]
+    except InvalidInput:
+        read_apps([*bodies])
+        raise
 
 
 def _completed(world: World, body: Json, partial: bool) -> Json:

@@ -19,10 +19,17 @@ async def read_json(request: Request) -> object:
     """The body as plain data. NoJson (400), or HTTPException: 408, 413, 415."""
     data = await read_bytes(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise HTTPException(415, f"The body is {kind}; this takes application/json.")
+    if not data.strip() and not kind:
+        raise _empty()
+    if kind != "application/json" and not kind.endswith("+json"):
+        said = f"is {kind}" if kind else "does not say what it is"
+        raise HTTPException(
+            415, f"The body {said}; this takes JSON, with the header 'Content-Type: application/json'."
+        )
+    if (coding := request.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+        raise HTTPException(415, f"The body is in the encoding {coding}; send it as it is, without one.")
     if not data.strip():
-        raise NoJson("No content to map due to end-of-input: the body is empty.")
+        raise _empty()
     try:
         return msgspec.json.decode(data)
     except RecursionError:
@@ -76,6 +83,10 @@ def many(request: Request, *names: str) -> list[str]:
     """All values of a query parameter that may be repeated, or be a list with commas."""
     given = [value for name in names for value in request.query_params.getlist(name)]
     return [word.strip() for value in given for word in value.split(",") if word.strip()]
+
+
+def _empty() -> NoJson:
+    return NoJson("No content to map due to end-of-input: the body is empty.")
 
 
 def _too_large() -> HTTPException:

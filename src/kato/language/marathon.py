@@ -13,7 +13,7 @@ from kato.language.shape import Malformed, app_faults, group_faults, plain, writ
 from kato.language.wire import app_document as app_document
 from kato.model.app import App
 from kato.model.deployment import GroupRecord
-from kato.model.errors import Fault, InvalidApp
+from kato.model.errors import Fault, InvalidApp, InvalidInput
 from kato.model.groups import validate_group
 from kato.model.ids import absolute, parent, within
 from kato.model.validate import validate, validate_id
@@ -134,14 +134,27 @@ def _below(steps: tuple[str | int, ...], faults: list[Fault]) -> list[Fault]:
 
 def _app(data: Json, base: str) -> tuple[App, list[Fault]]:
     """An app whose shape is right, and its faults."""
-    id = absolute(data["id"], base)
+    id, dependencies, faults = _placed(data, base)
+    if faults:
+        return App(id=id), faults
     normal, faults = normalise({**data, "id": id})
-    normal["dependencies"] = [absolute(each, id) for each in data.get("dependencies", ())]
+    normal["dependencies"] = [*dependencies]
     try:
         app = msgspec.convert(normal, App)
     except (msgspec.ValidationError, OverflowError) as error:
         return App(id=id), [*faults, Fault("/", str(error))]
     return app, faults or validate(app)
+
+
+def _placed(data: Json, base: str) -> tuple[str, tuple[str, ...], list[Fault]]:
+    """The absolute id of an app or group and what it depends on, and the faults in these."""
+    id, field = str(data.get("id", "")), "/id"
+    try:
+        id = absolute(id, base)
+        field = "/dependencies"
+        return id, tuple(absolute(each, id) for each in data.get("dependencies", ())), []
+    except InvalidInput as error:
+        return id, (), [Fault(field, str(error))]
 
 
 def _group(
@@ -152,10 +165,12 @@ def _group(
     groups: list[GroupRecord],
     faults: list[Fault],
 ) -> None:
-    id = absolute(data.get("id", ""), base)
+    id, dependencies, found = _placed(data, base)
+    if found:
+        faults.extend(_below(steps, found))
+        return
     if id != "/":
         faults.extend(_below(steps, list(validate_id(id))))
-        dependencies = tuple(absolute(each, id) for each in data.get("dependencies", ()))
         groups.append(GroupRecord(id=id, version="", dependencies=dependencies))
     if steps and not within(id, base):
         faults.extend(_below(steps, [Fault("/id", f"{id} is not within the group {base} that it stands in")]))

@@ -4,6 +4,8 @@ import re
 import uuid
 from datetime import UTC, datetime
 
+from kato.model.errors import InvalidInput
+
 _NAMESPACE = uuid.UUID("5f0ff0c4-6b8e-5d0f-9d1c-2a4b8c6d0e13")
 _LAST = 253402300799.0
 """9999-12-31T23:59:59Z, the last second that RFC 3339 can write."""
@@ -13,14 +15,18 @@ _NOT_ENV = re.compile(r"[^A-Z0-9]+")
 def absolute(path: str, base: str = "/") -> str:
     """`path` made absolute and normal: `..`, doubled and trailing slashes resolved (Marathon's PathId).
 
+    Raises InvalidInput where it climbs above the root. Marathon stays at the root then, and so touches another app
+    than the one that was meant.
+
     >>> absolute("../redis", "/voting/vote"), absolute("//a//b/"), absolute("x", "/g")
     ('/voting/redis', '/a/b', '/g/x')
     """
     parts: list[str] = [] if path.startswith("/") else [p for p in base.split("/") if p]
     for part in path.split("/"):
         if part == "..":
-            if parts:
-                parts.pop()
+            if not parts:
+                raise InvalidInput(f"{path!r} climbs above the root of all apps; write it like /shop/web")
+            parts.pop()
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
