@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from kato.drivers.balancer import Balancer, Options, Supervised
+from kato.drivers.balancer import Balancer, Options, Supervised, silence
 from kato.drivers.balancer.runtime_socket import RuntimeSocket
 from kato.drivers.load import load
-from kato.model.errors import DriverMissing
+from kato.model.errors import DriverError, DriverMissing
 from kato.model.frontend import Frontends, Server, Service
 from load import Answering, free_port, free_ports, once
 
@@ -259,6 +259,46 @@ async def test_a_balancer_that_dies_is_started_with_the_last_view(driver: Balanc
         assert ack.problems == ()
         assert (await once(port)).body == "a"
         assert asyncio.get_running_loop().time() - began < 2
+
+
+@pytest.mark.parametrize("which", ["master", "worker"])
+@pytest.mark.parametrize("adopted", [False, True], ids=["", "adopted"])
+async def test_a_balancer_that_hangs_is_replaced(
+    driver: Balancer, options: Options, which: str, adopted: bool
+) -> None:
+    assert isinstance(driver, Supervised)
+    async with Answering("a") as one, asyncio.timeout(60):
+        port = free_port()
+        view = Frontends(1, (web(port, one),))
+        await driver.apply(view)
+        found = await RuntimeSocket(options.folder).processes()
+        if adopted:
+            await driver.close(stop=False)
+        os.kill(found.master if which == "master" else found.workers[0], signal.SIGSTOP)
+        if adopted:
+            driver = await type(driver).open(options)
+        else:
+            await driver.due()
+        while True:
+            try:
+                ack = await driver.apply(view)
+                break
+            except DriverError as error:
+                assert "did not answer" in str(error)
+        assert (ack.seq, ack.problems) == (1, ())
+        assert (await once(port)).body == "a"
+        assert not {found.master, *found.workers} & {*silence.living(options.folder)}
+        await driver.close(stop=True)
+
+
+async def test_a_balancer_that_hangs_is_ended_with_all_of_its_processes(name: str, options: Options) -> None:
+    driver: Balancer = await load("balancer", name).open(options)
+    await driver.apply(Frontends(1))
+    found = await RuntimeSocket(options.folder).processes()
+    for pid in (found.master, *found.workers):
+        os.kill(pid, signal.SIGSTOP)
+    await driver.close(stop=True)
+    assert silence.living(options.folder) == []
 
 
 async def test_letting_go_leaves_it_serving_and_stopping_ends_it(name: str, options: Options) -> None:

@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+import pwd
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from kato.drivers.balancer import Options, process
+from kato.drivers.balancer import Options, process, silence
 from kato.drivers.balancer.haproxy import Driver
-from kato.drivers.balancer.runtime_socket import SOCKET, RuntimeSocket
+from kato.drivers.balancer.runtime_socket import ANSWER, MASTER, SOCKET, RuntimeSocket
+from kato.drivers.balancer.silence import Patience
 from kato.model.errors import DriverError
 from kato.model.frontend import Frontends, Server, Service
 from load import Answering, ask, free_port, once, pressing, until, until_answers
@@ -245,6 +250,65 @@ async def test_a_start_that_is_cancelled_at_any_moment_leaves_nothing(tmp_path: 
                 await driver.apply(Frontends())
         await driver.close(stop=True)
         assert inhabitants(options.folder) == [], f"cancelled after {milliseconds} ms"
+
+
+@contextlib.asynccontextmanager
+async def posing(folder: Path, words: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program that is started as HAProxy is, and runs."""
+    words = f"import time; print(flush=True); {words}"
+    found = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", words, MASTER, cwd=folder, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert found.stdout is not None
+        await found.stdout.readline()
+        yield found
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            found.kill()
+        await found.wait()
+
+
+async def test_what_is_merely_slow_is_not_taken_for_stuck(tmp_path: Path) -> None:
+    async with posing(tmp_path, "exec('while True: pass')") as busy:
+        patience = Patience(tmp_path)
+        assert not any(patience.stuck(ANSWER) for _ in range(10)), "it waits for its turn"
+        os.kill(busy.pid, signal.SIGSTOP)
+        await until(lambda: Path(f"/proc/{busy.pid}/stat").read_text().split()[2] == "T")
+        assert patience.stuck(ANSWER)
+        patience.answered()
+        assert not patience.stuck(1000.0), (
+            "one question is no proof: it may be the cell that was stopped meanwhile"
+        )
+        assert patience.stuck(ANSWER)
+
+
+async def test_what_sleeps_though_it_is_asked_is_stuck(tmp_path: Path) -> None:
+    async with posing(tmp_path, "time.sleep(1000)") as asleep:
+        await until(lambda: Path(f"/proc/{asleep.pid}/stat").read_text().split()[2] == "S")
+        patience = Patience(tmp_path)
+        assert [patience.stuck(ANSWER) for _ in range(2)] == [False, True]
+        await silence.end(tmp_path)
+        assert await asleep.wait() == -signal.SIGKILL
+
+
+async def test_where_nobody_is_seen_nobody_is_stuck(tmp_path: Path) -> None:
+    patience = Patience(tmp_path)
+    assert not any(patience.stuck(ANSWER) for _ in range(4))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root's HAProxy becomes another user: run the tests as root.")
+async def test_a_worker_is_of_a_user_that_nobody_else_is(scene: Scene) -> None:
+    await scene.serve([])
+    (worker,) = await scene.workers()
+    ids = dict(line.split(":", 1) for line in Path(f"/proc/{worker}/status").read_text().splitlines())
+    uids, gids = ({*map(int, ids[each].split())} for each in ("Uid", "Gid"))
+    assert uids == gids and len(uids) == 1 and not uids & {0, 65534}
+    with pytest.raises(KeyError):
+        pwd.getpwuid(*uids)
+    kill = f"import os; os.setgid(65534); os.setuid(65534); os.kill({worker}, 19)"
+    done = await asyncio.create_subprocess_exec(sys.executable, "-c", kill, stderr=asyncio.subprocess.PIPE)
+    assert b"PermissionError" in (await done.communicate())[1]
 
 
 def inhabitants(folder: Path) -> list[int]:

@@ -5,6 +5,7 @@ what is then left of older workers is counted until their sessions are over.
 """
 
 import asyncio
+import contextlib
 import itertools
 import math
 import os
@@ -15,19 +16,32 @@ from pathlib import Path
 from typing import Self
 
 import msgspec
+import structlog
 
-from kato.drivers.balancer import Options, process
+from kato.drivers.balancer import Options, process, silence
 from kato.drivers.balancer.ports import why_not
 from kato.drivers.balancer.render import KEEP_ALIVE, Layout, Site, held_port, lay_out, render
-from kato.drivers.balancer.runtime_socket import ANSWER, Processes, RuntimeSocket, Worker, changes, servers
+from kato.drivers.balancer.runtime_socket import (
+    ANSWER,
+    Processes,
+    RuntimeSocket,
+    Silent,
+    Worker,
+    changes,
+    servers,
+)
 from kato.drivers.balancer.sessions import Place, count, draining, questions
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
+
+log = structlog.get_logger()
 
 AGAIN = 2.0
 """Seconds after which what could not be done is tried again: a port in use, a server with sessions to remove."""
 RELEASE = 1.0
 """Seconds that the workers of a killed HAProxy may take to give their ports back."""
+PULSE = 5.0
+"""Seconds until HAProxy is asked again whether it lives."""
 PARTING = 0.5
 """Seconds that a worker of before a reload has to answer; one that is just ending never does."""
 SOON = 0.5
@@ -50,6 +64,7 @@ class Driver:
         self._version = version
         self._site = _site(options)
         self._socket = RuntimeSocket(options.folder)
+        self._patience = silence.Patience(options.folder)
         self._lock = asyncio.Lock()
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -71,21 +86,28 @@ class Driver:
         options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.folder.chmod(0o700)
         driver = cls(options, haproxy, await process.version(haproxy))
-        if await driver._processes() is not None:
-            # Clients of workers that a reload left behind may still come; count from now.
-            driver._reloaded = asyncio.get_running_loop().time()
+        # Clients of workers that a reload left behind may still come; count from now.
+        now = asyncio.get_running_loop().time()
+        try:
+            if await driver._processes() is not None:
+                driver._reloaded = now
+        except Silent as error:
+            driver._reloaded = now
+            driver._patience.stuck(error.seconds)
         return driver
 
     async def apply(self, view: Frontends) -> BorderAck:
         """Makes `view` true. DriverError where HAProxy does not start or answer; what it served goes on then."""
         async with self._lock:
             try:
-                return await self._apply(view)
+                return await self._insist(view)
             except OSError as error:
                 raise DriverError(f"HAProxy in {self._folder} went away ({error}); it is tried again.") from error
 
     async def due(self) -> None:
-        """Returns when `apply` should be called for the same view: HAProxy died, or work is left over."""
+        """Returns when `apply` should be called for the same view: HAProxy died, work is left over, or the time has
+        come to see whether HAProxy answers.
+        """
         await self._due.wait()
         self._due.clear()
 
@@ -94,10 +116,27 @@ class Driver:
         async with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
-            await self._processes()
-            if stop and self._master is not None:
-                await self._master.end()
+            with contextlib.suppress(Silent):
+                await self._processes()
+            if stop:
+                if self._master is not None:
+                    await self._master.end()
+                await silence.end(self._folder)
             self._forget()
+
+    async def _insist(self, view: Frontends) -> BorderAck:
+        """Applies; where HAProxy is stuck, by one that is started in its place."""
+        try:
+            ack = await self._apply(view)
+        except Silent as error:
+            if not self._patience.stuck(error.seconds):
+                raise
+            log.warning("HAProxy is stuck; it is ended, and started anew with the last view", why=str(error))
+            self._forget()
+            await silence.end(self._folder)
+            ack = await self._apply(view)
+        self._patience.answered()
+        return ack
 
     async def _apply(self, view: Frontends) -> BorderAck:
         processes = await self._processes()
@@ -113,7 +152,7 @@ class Driver:
         if not refused:
             self._whole = view.seq
         sessions = await self._sessions()
-        again = AGAIN if problems or self._newest.leftovers else None
+        again = AGAIN if problems or self._newest.leftovers else PULSE
         self._look_again(SOON if refused else again)
         return BorderAck(
             node=self._options.node,
@@ -220,6 +259,7 @@ class Driver:
         """Adds, drains and removes servers of the newest worker by commands; what it refused, as problems."""
         worker = self._newest
         if self._settled and self._settled[0] is self._layout and self._settled[1] == worker.pid:
+            await self._socket.ask_worker(worker.pid, ["show info"])  # only to hear whether it answers
             return []
         wanted = self._layout.backends
         if worker.digest != self._digest:
@@ -254,9 +294,12 @@ class Driver:
             old = pid != self._newest.pid
             try:
                 answer = await self._socket.ask_worker(pid, questions(places), PARTING if old else ANSWER)
-            except DriverError:
+            except Silent as error:
                 if pid in (await self._socket.processes()).workers:
-                    raise
+                    if not old:
+                        raise
+                    # It alone is no reason to end the worker that serves.
+                    raise DriverError(str(error)) from error
                 continue
             total += count(answer, old=old and recent)
         return {task: sum(total[place] for place in where) for task, where in places.items()}
@@ -278,10 +321,10 @@ class Driver:
             self._master.close()
         self._master = self._worker = None
 
-    def _look_again(self, after: float | None) -> None:
+    def _look_again(self, after: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if after is None else asyncio.get_running_loop().call_later(after, self._due.set)
+        self._timer = asyncio.get_running_loop().call_later(after, self._due.set)
 
 
 def _site(options: Options) -> Site:

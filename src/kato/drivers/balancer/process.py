@@ -6,20 +6,25 @@ the same to us. It is known by a descriptor of the process (pidfd), which no lat
 
 import asyncio
 import contextlib
+import grp
 import importlib.util
 import os
+import pwd
 import re
 import shutil
 import signal
 from pathlib import Path
 
-from kato.drivers.balancer.runtime_socket import SOCKET, RuntimeSocket
+from kato.drivers.balancer.runtime_socket import MASTER, SOCKET, RuntimeSocket
 from kato.model.errors import DriverError, DriverMissing
 
 CONFIG = "haproxy.cfg"
 ROUTES = "routes.map"
 LOG = "haproxy.log"
-NOBODY = 65534
+OWN = range(65520, 65534)
+"""Users that no system gives to anybody (systemd's table of user ids): a process of `nobody`, whom others become
+too, could kill a worker that is of `nobody` as well.
+"""
 START = 20.0
 """Seconds that it may take to come up."""
 PARTING = 2.0
@@ -57,14 +62,25 @@ async def version(haproxy: Path) -> tuple[int, int]:
 
 
 def drops_to() -> int | None:
-    """Whom HAProxy's workers become where it is started by root; None where it stays who it is.
+    """Whom HAProxy's workers become where it is started by root: a user and group that are nobody else's. None
+    where it stays who it is.
 
     In a user namespace without that user it cannot be become (user_namespaces(7)).
     """
     if os.geteuid() != 0:
         return None
     ranges = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    return NOBODY if any(first <= NOBODY < first + count for first, _, count in ranges) else None
+    mapped = [id for id in OWN if any(first <= id < first + count for first, _, count in ranges)]
+    return next((id for id in mapped if not _given(id)), None)
+
+
+def _given(id: int) -> bool:
+    """Whether a user or a group has this id."""
+    for lookup in (pwd.getpwuid, grp.getgrgid):
+        with contextlib.suppress(KeyError):
+            lookup(id)
+            return True
+    return False
 
 
 def write(folder: Path, config: str, routes: str) -> None:
@@ -103,9 +119,8 @@ async def start(haproxy: Path, folder: Path, patience: float = START) -> None:
 async def _launch(haproxy: Path, folder: Path) -> asyncio.subprocess.Process:
     log = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        # Relative paths, since a long folder does not fit into a socket's address.
         return await asyncio.create_subprocess_exec(
-            haproxy, "-W", "-D", "-f", CONFIG, "-S", f"unix@{SOCKET},mode,600",
+            haproxy, "-W", "-D", "-f", CONFIG, "-S", MASTER,
             cwd=folder, env={}, start_new_session=True,
             stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
@@ -173,10 +188,10 @@ class HaproxyProcess:
         for number, seconds in ((signal.SIGUSR1, 1.0), (signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.fd, number)
-            if await self._gone(seconds):
+            if await self.gone(seconds):
                 return
 
-    async def _gone(self, seconds: float) -> bool:
+    async def gone(self, seconds: float) -> bool:
         """Whether it ends within that time."""
         loop = asyncio.get_running_loop()
         gone = asyncio.Event()

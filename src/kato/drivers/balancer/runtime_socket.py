@@ -16,12 +16,22 @@ from kato.model.errors import DriverError
 from kato.model.frontend import Server
 
 SOCKET = "master.sock"
+MASTER = f"unix@{SOCKET},mode,600"
+"""How HAProxy, which stands in its folder, is told of it: a long folder fits into no socket's address."""
 ANSWER = 5.0
 """Seconds that HAProxy has to answer."""
 LINE = 8000
 """Bytes of commands in one line; HAProxy's buffer has 16 KiB."""
 
 Row = Mapping[str, str]
+
+
+class Silent(DriverError):
+    """HAProxy had `seconds` to answer and did not."""
+
+    def __init__(self, said: str, seconds: float) -> None:
+        super().__init__(said)
+        self.seconds = seconds
 
 
 class Processes(msgspec.Struct, frozen=True):
@@ -60,7 +70,7 @@ class RuntimeSocket:
         self._folder = folder
 
     async def ask(self, command: str, timeout: float = ANSWER) -> str:
-        """The answer to one line of commands. DriverError where none comes within `timeout` seconds."""
+        """The answer to one line of commands. Silent where none comes within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 reader, writer = await asyncio.open_unix_connection(sock=self._connected())
@@ -71,8 +81,8 @@ class RuntimeSocket:
                 finally:
                     writer.close()
         except TimeoutError:
-            raise DriverError(
-                f"HAProxy did not answer {command[:40]!r} within {timeout:g} s ({self._folder / SOCKET})."
+            raise Silent(
+                f"HAProxy did not answer {command[:40]!r} within {timeout:g} s ({self._folder / SOCKET}).", timeout
             ) from None
 
     def _connected(self) -> socket.socket:
