@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,10 +13,19 @@ from hypothesis import strategies as st
 
 from builders import app
 from kato.drivers.runtime.cgroups import Hierarchy, hierarchies, unified_mount
-from kato.drivers.runtime.kept import surplus
+from kato.drivers.runtime.kept import PER_APP, KeptTasks, surplus
 from kato.drivers.runtime.limits import memory_limit, settings
 from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name
-from kato.drivers.runtime.sandbox import Identity, Link, command, environment, identity, links, working_folder
+from kato.drivers.runtime.sandbox import (
+    Identity,
+    Link,
+    command,
+    delete,
+    environment,
+    identity,
+    links,
+    working_folder,
+)
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.app import AppVolume, Container, External, Persistent
 from kato.model.errors import DriverError
@@ -258,6 +268,79 @@ def test_removed_tasks_are_kept_a_day_and_20_an_app() -> None:
     old = [("db.instance-1", 86_401.0)]
     assert surplus(young + old, full=False) == ["web.instance-20", "db.instance-1"]
     assert len(surplus(young, full=True)) == 21
+
+
+DEEP = 2500
+
+
+def dig(folder: Path) -> None:
+    """Nested folders, longer than any path and deeper than any stack, with a file at the bottom."""
+    folder.mkdir()
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(DEEP):
+        os.mkdir("nested", dir_fd=here)
+        below = os.open("nested", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+
+
+def test_a_folder_is_deleted_however_deep_it_is() -> None:
+    root = tempfile.mkdtemp(prefix="kato-test-")
+    try:
+        dig(Path(root, "box"))
+        Path(root, "box", "beside").mkdir()
+        delete(Path(root, "box"))
+        assert os.listdir(root) == []
+    finally:
+        subprocess.run(["rm", "-rf", root], check=True)  # Python's own cannot
+
+
+def test_no_link_is_followed_when_a_folder_is_deleted(tmp_path: Path) -> None:
+    box, other = tmp_path / "box", tmp_path / "other"
+    (box / "sub").mkdir(parents=True)
+    (other / "precious").mkdir(parents=True)
+    (box / "link").symlink_to(other)
+    (box / "sub" / "up").symlink_to("../../other")
+    delete(box)
+    (tmp_path / "link").symlink_to(other)
+    with pytest.raises(OSError, match="link"):
+        delete(tmp_path / "link")
+    assert (other / "precious").is_dir()
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o300, 0o400, 0o500])
+def test_what_is_closed_to_its_own_user_is_deleted(mode: int) -> None:
+    """Root may enter any folder, so it is someone else for that."""
+    with tempfile.TemporaryDirectory() as root:
+        inner = Path(root) / "box" / "closed" / "inner"
+        inner.mkdir(parents=True)
+        (inner / "file").touch()
+        cell, user = os.geteuid(), os.geteuid() or NOBODY.uid
+        for folder in (Path(root), inner.parent.parent, inner.parent, inner):
+            os.chown(folder, user, -1)
+        for folder in (inner, inner.parent, inner.parent.parent):
+            folder.chmod(mode)
+        os.seteuid(user)
+        try:
+            delete(Path(root) / "box")
+        finally:
+            os.seteuid(cell)
+        assert os.listdir(root) == []
+
+
+def test_one_removed_task_that_cannot_be_deleted_keeps_no_other(tmp_path: Path) -> None:
+    kept = KeptTasks(tmp_path)
+    kept.folder.mkdir()
+    for n in range(PER_APP + 3):
+        task = kept.of(f"web.instance-{n}")
+        task.write_text("no folder") if n == PER_APP else task.mkdir()
+        os.utime(task, (1e9 - n, 1e9 - n))
+    young = tmp_path / "db.instance-1"
+    young.mkdir()
+    kept.take(young)
+    assert sorted(path.name for path in kept.all()) == ["db.instance-1", f"web.instance-{PER_APP}"]
 
 
 @given(

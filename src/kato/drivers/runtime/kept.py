@@ -9,7 +9,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
 from kato.drivers.runtime.sandbox import delete
+
+log = structlog.get_logger()
 
 SECONDS = 24 * 3600
 """How long a removed task's folder is kept."""
@@ -25,6 +29,7 @@ class KeptTasks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / ".kept"
         self._tidying = threading.Lock()
+        self._stuck: set[str] = set()
 
     def of(self, task: str) -> Path:
         """Where a task's folder is, if it is kept."""
@@ -43,9 +48,22 @@ class KeptTasks:
                 delete(kept)
             folder.rename(kept)
             now, disk = time.time(), shutil.disk_usage(self.folder)
-            ages = [(entry.name, now - entry.stat().st_mtime) for entry in os.scandir(self.folder)]
+            ages = [
+                (entry.name, now - entry.stat(follow_symlinks=False).st_mtime) for entry in os.scandir(self.folder)
+            ]
             for task in surplus(ages, full=disk.free < max(disk.total // 10, SPARE)):
-                delete(self.of(task))
+                self._delete(task)
+
+    def _delete(self, task: str) -> None:
+        """What cannot be deleted is said once, stays, and is tried again; it keeps none of the others."""
+        try:
+            delete(self.of(task))
+        except OSError as error:
+            if task not in self._stuck:
+                self._stuck.add(task)
+                log.warning(
+                    "what is kept of a removed task cannot be deleted", folder=self.of(task), why=str(error)
+                )
 
 
 def surplus(kept: Iterable[tuple[str, float]], *, full: bool) -> list[str]:
