@@ -1,13 +1,16 @@
 """The agent after another agent, on virtual time: what it adopts, what it remembers, what it does not repeat."""
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from builders import app, task
-from fakes import EPOCH, run
-from kato.drivers.runtime import Exit, Launch
+from builders import app, node, task
+from fakes import EPOCH, FakeRuntime, run
+from kato.agent.runtimes import Runtimes
+from kato.drivers.runtime import Exit, Found, Launch
 from kato.model.app import App, HealthCheck, ReadinessCheck
 from kato.model.errors import DriverError
 from kato.model.link import Assignments
@@ -247,6 +250,33 @@ def test_readiness_that_cannot_be_kept_is_not_said_until_it_can(tmp_path: Path) 
             (tmp_path / "gone").rename(tmp_path / "data")
             await passes(10)
             assert scene.link.of(of.id)[-1].ready
+
+    run(scenario())
+
+
+class Silent(FakeRuntime):
+    """It tells what it runs only once `answered` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = asyncio.Event()
+
+    async def found(self) -> Mapping[str, Found]:
+        await self.answered.wait()
+        return await super().found()
+
+
+def test_a_runtime_that_keeps_silent_is_named() -> None:
+    async def scenario() -> None:
+        silent, bare = Silent(), node()
+        runtimes, met = Runtimes({"process": silent}), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            await runtimes.meet(group, lambda runtime, found: met.set())
+            (note,) = runtimes.facts(bare).notes
+            assert note == "process: It has not told within 1 s what it runs. Until then its tasks are left alone."
+            silent.answered.set()
+            await met.wait()
+            assert runtimes.facts(bare).notes == ()
 
     run(scenario())
 

@@ -62,6 +62,10 @@ class Runtimes:
         meetings = [group.create_task(self._meet(name, hear)) for name in self._known]
         if meetings:
             await asyncio.wait(meetings, timeout=PATIENCE)
+        for name in self._known.keys() - self._met.keys() - self._missing.keys():
+            why = f"It has not told within {PATIENCE:g} s what it runs. Until then its tasks are left alone."
+            log.warning("a runtime does not answer yet", runtime=name, why=why)
+            self._missing[name] = why
 
     async def _meet(self, name: str, hear: Hear) -> None:
         runtime, pause, edge = self._known[name], SHORTEST_PAUSE, Edge(name)

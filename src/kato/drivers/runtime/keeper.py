@@ -67,11 +67,17 @@ def _hear(pipe: int, record: Record) -> bytes:
                 return msgspec.json.encode(start)
 
 
-async def started(record: Record) -> Started | None:
-    """Its start; a keeper whose cell was killed meanwhile is given the moment that it needs to write it."""
-    while (start := record.started()) is None and record.locked():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)  # a window of a few ms, right after kill -9; nothing tells that it closes
-    return start
+async def started(record: Record, patience: float) -> Started | None:
+    """Its start; a keeper whose cell was killed meanwhile is given the moment that it needs to write it, but no
+    more than `patience` seconds: a record may be damaged. None where nothing can be read."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while (start := record.started()) is None and record.locked():  # noqa: ASYNC110
+                await asyncio.sleep(
+                    0.005
+                )  # a window of a few ms, right after kill -9; nothing tells that it closes
+            return start
+    return None
 
 
 async def until_gone(record: Record, start: Started) -> None:

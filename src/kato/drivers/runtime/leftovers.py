@@ -31,6 +31,17 @@ def carriers(sandbox: str) -> set[int]:
     return {pid for pid in pids if marked(pid, sandbox)}
 
 
+def keepers(record: str) -> set[int]:
+    """The pids of a record's keepers: each says on its command line which it keeps."""
+    found = set()
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if words[1:3] == [b"keep", os.fsencode(record)]:
+                found.add(pid)
+    return found
+
+
 def end_all(sandbox: str, members: Callable[[], set[int]]) -> set[int]:
     """SIGKILL to all that carry the sandbox or are `members`, until none is left; who does not die. Blocks."""
     deadline = time.monotonic() + PATIENCE

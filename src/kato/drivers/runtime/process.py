@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
-from kato.drivers.runtime.leftovers import end_all
+from kato.drivers.runtime.leftovers import end_all, keepers
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of
 from kato.drivers.runtime.sandbox import (
     Identity,
@@ -48,10 +49,13 @@ FULL_FILES = 2
 """How many full output files are kept beside the current one."""
 LONGEST_GRACE = 1e9
 """Seconds: 30 years. The keeper reads a short line."""
+UNREAD_GRACE = 3.0
+"""Seconds between SIGTERM and SIGKILL for a task whose record says nothing of it."""
 OUTLIVES = (
     "Without cgroups a daemon that clears its environment can outlive its task, where the task's keeper is killed."
 )
 _T = TypeVar("_T")
+log = structlog.get_logger()
 
 
 class Driver:
@@ -81,6 +85,7 @@ class Driver:
         self._starting: dict[str, asyncio.Task[Found]] = {}
         self._endings: dict[str, asyncio.Task[Exit]] = {}
         self._changes: Changes | None = None
+        self._overdue = overdue
         self._insistence = Insistence(overdue)
 
     @classmethod
@@ -96,7 +101,7 @@ class Driver:
         """Opens it and takes the folder. DriverMissing without a keeper; DriverError where another cell has it.
 
         rotate: bytes of a full output file. limits: by default what this machine permits. program: the keeper.
-        overdue: seconds past its grace after which a keeper is urged.
+        overdue: seconds past its grace, or until it has written its task's start, after which a keeper is urged.
         """
         if not os.access(program, os.X_OK, effective_ids=True):
             raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
@@ -131,13 +136,15 @@ class Driver:
         os.close(self._lock)
 
     async def found(self) -> Mapping[str, Found]:
-        """Every task with a record. A start that was cut off before the task ran is cleared away."""
-        known: dict[str, Found] = {}
+        """Every task with a record. A start that was cut off before the task ran is cleared away, and so is a task
+        whose record cannot be read; what fails with one is said, and keeps none of the others."""
         with _translated("The tasks on this node cannot be told"):
-            for name in [name for name in os.listdir(self._options.folder) if not name.startswith(".")]:
-                if (found := await self._find(name)) is not None:
-                    known[name] = found
-        return known
+            with os.scandir(self._options.folder) as entries:
+                names = [each.name for each in entries if each.is_dir() and not each.name.startswith(".")]
+            finding = [asyncio.create_task(self._find(name)) for name in names]
+            await asyncio.gather(*finding, return_exceptions=True)
+            found = (each.result() for each in finding)
+            return {each.task: each for each in found if each is not None}
 
     async def _find(self, task: str) -> Found | None:
         record = self._record(task)
@@ -145,10 +152,29 @@ class Driver:
             with contextlib.suppress(DriverError):  # whoever starts it hears that
                 return await asyncio.shield(self._starting[task])
             return None
-        if (started := await keeper.started(record)) is not None:
+        started = await keeper.started(record, self._overdue)
+        if started is None:
+            await self._clear(record)
+            return None
+        try:
             return await self._look(record, started)
-        await self._in_thread(self._discard, record)
-        return None
+        except (OSError, DriverError) as error:
+            log.warning(
+                "how a task is cannot be told; whoever waits for its end asks again", task=task, why=str(error)
+            )
+            return Found(task=task, started=started.time, pid=started.pid)
+
+    async def _clear(self, record: Record) -> None:
+        """Ends and takes away a task of which no start can be read: nothing says whose pids are its."""
+        log.warning("a task's record has no start that can be read; what is left of it is ended", task=record.task)
+        try:
+            if record.locked():
+                with contextlib.suppress(DriverError):  # what does not hear is killed
+                    await self.stop(record.task, UNREAD_GRACE)
+            await self._in_thread(self._discard, record)
+        except (OSError, DriverError) as error:
+            log.warning("what is left of a task cannot be taken away", task=record.task, why=str(error))
+        self._insistence.forget(record.task)
 
     async def start(self, launch: Launch) -> Found:
         """Starts the task, or finds it started before."""
@@ -161,18 +187,20 @@ class Driver:
 
     async def _begin(self, record: Record, launch: Launch) -> Found:
         with _translated(f"Task {record.task} cannot be started"):
-            if (started := await keeper.started(record)) is not None:
+            if (started := await keeper.started(record, self._overdue)) is not None:
                 return await self._look(record, started)
-            return await self._in_thread(self._start, record, launch)
+            started = await self._in_thread(self._start, record, launch)
+            self._ending(record, started)  # watched from now on, whatever the task does to its record
+            return Found(task=record.task, started=started.time, pid=started.pid)
 
     async def wait(self, task: str) -> Exit:
         """Returns once its keeper is gone, and so nothing of the task is left."""
         record = self._record(task)
         with _translated(f"The end of task {task} cannot be watched"):
             started = record.started()
-            if started is None:
+            if started is None and task not in self._endings:
                 raise DriverError(f"process: there is no task {task} here.")
-            return await asyncio.shield(self._ending(record, started))
+            return await asyncio.shield(self._ending(record, started) if started else self._endings[task])
 
     async def stop(self, task: str, grace: float) -> None:
         """Hands the wish to the keeper, which carries it out though the cell dies. No error where it has ended. A
@@ -195,13 +223,12 @@ class Driver:
         none where the disk is nine tenths full or has less than 64 MiB free."""
         record = self._record(task)
         with _translated(f"Task {task} cannot be removed"):
-            if (started := record.started()) is None:
-                return
-            if (await self._look(record, started)).exit is None:
+            started = record.started()
+            if started is not None and (await self._look(record, started)).exit is None:
                 raise DriverError(f"process: task {task} still runs. Stop it before it is removed.")
             self._endings.pop(task, None)
             self._insistence.forget(task)
-            await self._in_thread(self._remove, record)
+            await self._in_thread(self._discard if started is None else self._remove, record)
 
     async def kept(self) -> Sequence[Kept]:
         """Those of the last day, 20 of one app at most, with how they ended."""
@@ -291,17 +318,16 @@ class Driver:
         record.control.unlink(missing_ok=True)
         return end
 
-    def _start(self, record: Record, launch: Launch) -> Found:
+    def _start(self, record: Record, launch: Launch) -> Started:
         """Makes record and sandbox and starts the keeper; leaves nothing behind where any of it fails."""
         try:
             self._discard(record)
             self._prepare(record, launch)
-            started = self._spawn(record, launch)
+            return self._spawn(record, launch)
         except (OSError, ValueError, DriverError) as error:
             with contextlib.suppress(OSError, DriverError):  # what is left goes with the next look, or start
                 self._discard(record)
             raise DriverError(f"Task {launch.task} cannot be started: {error}") from error
-        return Found(task=record.task, started=started.time, pid=started.pid)
 
     def _who(self, launch: Launch) -> Identity:
         return identity(launch.app.user or self._options.user)
@@ -338,9 +364,16 @@ class Driver:
             raise DriverError(_words(fault, command(launch.app)[0], where, self._who(launch))) from fault
 
     def _discard(self, record: Record) -> None:
-        """Takes away all of a start that did not come about."""
-        record.await_lock()
-        self._limits.remove(record.task)
+        """Ends and takes away a start that did not come about, or of which nothing is known. DriverError."""
+        task = record.task
+        if record.exists or self._limits.members(task):
+            record.await_lock(UNREAD_GRACE + self._overdue)
+            self._limits.forbid_forks(task)
+            folder = str(record.folder)
+            if left := end_all(str(record.sandbox), lambda: self._limits.members(task) | keepers(folder)):
+                pids = ", ".join(map(str, sorted(left)))
+                raise DriverError(f"These processes of task {task} do not die: {pids}. See what holds them.")
+        self._limits.remove(task)
         if record.exists:
             delete(record.folder)
 

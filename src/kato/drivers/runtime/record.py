@@ -2,9 +2,10 @@
 keeper wrote of start and end comes out as structs.
 """
 
-import contextlib
+import errno
 import fcntl
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from signal import Signals
@@ -16,6 +17,11 @@ from kato.drivers.runtime import Exit
 from kato.model.link import Kept
 
 _T = TypeVar("_T")
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+"""A FIFO that a task puts in a file's place holds up nobody."""
+_LONGEST = 4096
+"""Bytes of what a keeper writes (record.c: 1024)."""
+_WITHOUT_MEANS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +112,7 @@ class Record:
     def locked(self) -> bool:
         """Whether a keeper lives. It asks for the lock, shared, for no longer than the question takes."""
         try:
-            lock = os.open(self.folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+            lock = os.open(self.folder / "lock", _READ)
         except FileNotFoundError:
             return False
         try:
@@ -117,10 +123,11 @@ class Record:
             os.close(lock)
         return False
 
-    def await_lock(self) -> None:
-        """Returns once no keeper lives. Blocks."""
-        with contextlib.suppress(FileNotFoundError), open(self.folder / "lock", "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
+    def await_lock(self, patience: float) -> None:
+        """Returns once no keeper lives, or after `patience` seconds. Blocks."""
+        deadline = time.monotonic() + patience
+        while self.locked() and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def started(self) -> Started | None:
         """What stood before the task's exec; None where it never came so far."""
@@ -141,10 +148,19 @@ class Record:
         )
 
     def _read(self, name: str, type: type[_T]) -> _T | None:
-        # A damaged file (a failing disk) tells nothing, which is what None says.
-        with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
-            return msgspec.json.decode((self.folder / name).read_bytes(), type=type)
-        return None
+        # A damaged file (a failing disk) tells nothing, which is what None says; without means a cell asks again.
+        try:
+            file = os.open(self.folder / name, _READ)
+            try:
+                return msgspec.json.decode(os.read(file, _LONGEST), type=type)
+            finally:
+                os.close(file)
+        except msgspec.MsgspecError:
+            return None
+        except OSError as error:
+            if error.errno in _WITHOUT_MEANS:
+                raise
+            return None
 
 
 def start_time(pid: int) -> int | None:

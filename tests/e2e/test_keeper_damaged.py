@@ -1,0 +1,121 @@
+"""Records that cannot be read, with real processes: what is left of that task is ended, no other is concerned."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from kato.drivers.runtime import Options
+from kato.drivers.runtime.cgroups import Limits
+from kato.drivers.runtime.process import Driver
+from kato.drivers.runtime.record import Record, is_stopped
+from runtimes import PATIENCE, TASK, alive, as_root, ending_all, hears, launch, run, started, until
+
+OTHER = "web.instance-2"
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "gone": lambda file: None,
+    "garbage": lambda file: file.write_bytes(b"{\0\0\0"),
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "endless": lambda file: file.symlink_to("/dev/zero"),
+}
+
+
+def damage(options: Options, how: str = "gone") -> Record:
+    """The record of the task, without its start."""
+    record = Record(options.folder / TASK)
+    (record.folder / "started").unlink()
+    DAMAGES[how](record.folder / "started")
+    return record
+
+
+async def opened(options: Options, limits: Limits | None = None) -> Driver:
+    return await Driver.open(options, limits=limits, overdue=0.1)
+
+
+@pytest.fixture(params=["cgroups", "no cgroups"])
+async def pids(request: pytest.FixtureRequest, options: Options) -> AsyncIterator[list[int]]:
+    """Of a task, its daemon and its keeper; another task runs beside it, and the cell has gone."""
+    driver = await opened(options, None if request.param == "cgroups" else Limits({}, ()))
+    await driver.start(launch("setsid sleep 1000 & echo $!; wait"))
+    await driver.start(launch("exec sleep 1000", task=OTHER))
+    daemon, start = int(await hears(driver, "\n")), started(options)
+    await driver.close()
+    yield [start.pid, daemon, start.keeper]
+
+
+async def only_the_other_is_found(options: Options, record: Record) -> None:
+    async with ending_all(await opened(options)) as driver:
+        async with asyncio.timeout(PATIENCE):
+            found = await driver.found()
+        assert {task: each.exit for task, each in found.items()} == {OTHER: None}
+        assert not record.exists
+        assert (await run(driver, "exit 8")).code == 8
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+async def test_a_damaged_record_concerns_its_own_task_only(pids: list[int], options: Options, how: str) -> None:
+    await only_the_other_is_found(options, damage(options, how))
+    assert not any(map(alive, pids))
+
+
+async def test_what_a_killed_keeper_left_beside_a_damaged_record_is_ended(
+    pids: list[int], options: Options
+) -> None:
+    task, daemon, keeper = pids
+    os.kill(keeper, signal.SIGKILL)
+    await until(lambda: not alive(keeper) and not alive(task))
+    assert alive(daemon)
+    await only_the_other_is_found(options, damage(options))
+    assert not alive(daemon)
+
+
+async def test_a_stopped_keeper_with_a_damaged_record_is_ended(pids: list[int], options: Options) -> None:
+    os.kill(pids[-1], signal.SIGSTOP)
+    await until(lambda: is_stopped(pids[-1]))
+    await only_the_other_is_found(options, damage(options))
+    assert not any(map(alive, pids))
+
+
+@as_root
+async def test_a_daemon_that_hides_does_not_keep_the_other_tasks(options: Options) -> None:
+    driver = await opened(options)
+    await driver.start(launch("exec sleep 1000", task=OTHER))
+    await driver.start(launch("env -i setsid sleep 1000 & echo $!; exec sleep 1000"))
+    daemon, keeper = int(await hears(driver, "\n")), started(options).keeper
+    await driver.close()
+    os.kill(keeper, signal.SIGKILL)
+    record = damage(options)
+    await until(lambda: not record.locked())
+    await only_the_other_is_found(options, record)
+    assert not alive(daemon)
+
+
+async def test_what_cannot_be_taken_away_concerns_its_own_task_only(pids: list[int], options: Options) -> None:
+    """Its control is a folder, which no one unlinks as a file."""
+    os.kill(pids[-1], signal.SIGKILL)
+    record = Record(options.folder / TASK)
+    await until(lambda: not record.locked())
+    record.control.unlink()
+    record.control.mkdir()
+    (options.folder / "stray").write_text("no task's")
+    driver = await opened(options)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            found = await driver.found()
+        assert {task: each.exit for task, each in found.items()} == {OTHER: None, TASK: None}
+    finally:
+        record.control.rmdir()
+        async with ending_all(driver):
+            pass
+
+
+async def test_a_task_that_takes_its_record_s_start_is_removed_whole(options: Options) -> None:
+    driver = await opened(options)
+    async with ending_all(driver):
+        assert (await run(driver, "rm ../started")).code == 0
+        await driver.remove(TASK)
+        assert not (options.folder / TASK).exists()
