@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from kato.drivers.balancer.silence import living
 from machine import Machine
 
 MOUNTS = os.geteuid() == 0
@@ -15,11 +16,11 @@ FILL = "cat /dev/zero > filling; echo full >&2; exec sleep 1000"
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    """A cell whose folder lies on a disk of 64 MiB."""
+    """A cell whose folder lies on a disk of 64 MiB, for 600 files."""
     machine = Machine()
     disk = machine.root / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "kato-test", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=600", "kato-test", str(disk)], check=True)
     machine.data = disk / "data"
     machine.env["KATO_DATA"] = str(machine.data)
     try:
@@ -33,6 +34,9 @@ def machine() -> Iterator[Machine]:
             machine.until(lambda: not machine.processes(), 10)
             subprocess.run(["umount", str(disk)], check=True)
             machine.close()
+
+
+FILES = "i=0; while touch f$i; do i=$((i+1)); done; exec sleep 1000"
 
 
 def free(machine: Machine) -> int:
@@ -67,3 +71,32 @@ def test_a_disk_that_a_task_filled_is_freed_by_removing_its_app(machine: Machine
     assert {task["id"] for task in machine.tasks("/calm")} < calm
     machine.kato("scale", "calm", "4")
     assert (machine.data / "ballast").stat().st_size == 16 << 20, "it is whole again"
+
+
+def free_files(machine: Machine) -> int:
+    return os.statvfs(machine.data).f_favail
+
+
+@pytest.mark.skipif(not MOUNTS, reason="Only root can mount a small disk: run the tests as root to see this one.")
+@pytest.mark.parametrize("end", ["killed", "stopped"])
+def test_a_disk_that_a_task_filled_with_files_is_freed_by_removing_its_app(machine: Machine, end: str) -> None:
+    """The cell and its balancer start on it again, too."""
+    cell = machine.start()
+    assert machine.ask("POST", "/v2/apps", app("/calm", "exec sleep 1000", instances=2))
+    machine.until(lambda: len(machine.tasks("/calm")) == 2 and machine.get("/v2/deployments") == [], 20)
+    assert machine.ask("POST", "/v2/apps", app("/filler", FILES))
+    machine.until(lambda: free_files(machine) == 0, 60)
+    calm = {task["id"] for task in machine.tasks("/calm")}
+    cell.send_signal(signal.SIGKILL if end == "killed" else signal.SIGTERM)
+    cell.wait()
+    for pid in living(machine.data / "balancer"):
+        os.kill(pid, signal.SIGKILL)
+    machine.start()
+    said = machine.kato("scale", "calm", "3", code=None)
+    assert "The disk that the cell lives on is full, so nothing more is started" in said
+    machine.kato("rm", "filler")
+    machine.until(lambda: free_files(machine) > 300, 20)
+    assert {task["id"] for task in machine.tasks("/calm")} == calm
+    machine.kato("scale", "calm", "3")
+    machine.until(lambda: len(living(machine.data / "balancer")) == 2, 20)
+    assert len([*machine.data.glob("ballast.*")]) == 16, "they are all there again"

@@ -1,6 +1,8 @@
 """A local store that is damaged, foreign, newer or out of room: refused or said clearly, and never made worse."""
 
 import asyncio
+import itertools
+import os
 import random
 import resource
 import shutil
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kato.model.errors import NotFound, StoreRefused, StoreUnavailable
+from kato.model.errors import NotFound, StoreFull, StoreRefused, StoreUnavailable
 from kato.store import Committed, Delete, KeyValue, Put
 from kato.store.cellfile import _translate
 from kato.store.keys import FORMAT
@@ -156,8 +158,9 @@ async def test_what_it_makes_is_closed_to_others(tmp_path: Path) -> None:
     path = tmp_path / "data" / "cell.sqlite"
     async with opened(path) as store:
         await store.txn([], [Put("a", b"")])
+        names = ["ballast", *(f"ballast.{n}" for n in range(1, 17))]
         assert {each.name: oct(each.stat().st_mode & 0o777) for each in path.parent.iterdir()} == dict.fromkeys(
-            ("ballast", "cell.sqlite", "cell.sqlite-wal", "cell.sqlite.lock"), "0o600"
+            (*names, "cell.sqlite", "cell.sqlite-wal", "cell.sqlite.lock"), "0o600"
         )
     assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
 
@@ -244,6 +247,43 @@ async def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room(tmp_path:
             await lease.revoke()
         async with opened(path) as store:
             assert values((await store.range("")).items) == written
+
+
+@contextmanager
+def few_files(folder: Path) -> Iterator[Path]:
+    """A disk for 20 files."""
+    folder.mkdir()
+    small = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=20", "kato-test", str(folder)]
+    subprocess.run(small, check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root can mount a small disk: run the tests as root.")
+async def test_a_disk_that_takes_no_more_files_is_said_to_and_a_killed_cell_s_store_opens_on_it(
+    path: Path,
+) -> None:
+    with few_files(path.parent.parent / "disk") as disk:
+        async with opened(path) as store:
+            await store.txn([], [Put("newest", b"")])
+            for end in ("", "-wal", ".lock"):  # as kill -9 leaves it, with its journal
+                shutil.copy(path.with_name(path.name + end), disk)
+        fill_with_files(disk)
+        async with opened(disk / path.name) as store:
+            assert (await store.get("newest")) is not None
+            await store.txn([], [Put("later", b"")])
+        (disk / path.name).unlink()
+        fill_with_files(disk)
+        with pytest.raises(StoreFull, match=r"holds as many files as it can; nothing was written\. Make room"):
+            await LocalStore.open(str(disk / path.name), SMALL)
+
+
+def fill_with_files(disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        for n in itertools.count():
+            (disk / f"filler{n}").touch()
 
 
 async def test_a_lease_that_ends_while_the_disk_is_full_takes_its_keys_later(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ The file is looked over through a reader that changes nothing before it is opene
 is refused stays as it was.
 """
 
+import errno
 import os
 import sqlite3
 import zlib
@@ -35,6 +36,7 @@ INSERT INTO store VALUES (1);
 """
 _LEAST = 512
 """Bytes of SQLite's smallest page; it takes a shorter file for a new one."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _REMEDY = "It was left as it is. Put a backup in its place, or move it away to begin with an empty cell."
 
 _Row = tuple[str, bytes, int, int, int, int]
@@ -56,18 +58,20 @@ class CellFile:
 
     @classmethod
     def open(cls, path: Path) -> tuple[Self, Ledger]:
-        """The file, made where it does not exist, and what stands in it.
+        """The file, made where it does not exist, and what stands in it. Whoever opens it owns it, by a lock.
 
-        Raises StoreRefused, and leaves the file as it is, where it is damaged, foreign or newer.
+        Raises StoreRefused, and leaves the file as it is, where it is damaged, foreign or newer, and StoreFull.
         """
         try:
             if not path.exists():
                 _create(path)
-            ledger = _look_over(path)
+            ledger = _look_over(path, owned=True)
             return cls(path), ledger
         except sqlite3.Error as error:
             _translate(path, error)
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise no_room(path) from error
             raise StoreRefused(f"The store {path} cannot be opened: {error.strerror}. {_REMEDY}") from error
 
     def write(self, revisions: Sequence[Events], compacted: int) -> None:
@@ -157,7 +161,7 @@ def read(path: Path) -> Range | None:
     """
     try:
         path.stat()  # `exists` would hide why it cannot be told
-        return _look_over(path).range("")
+        return _look_over(path, owned=False).range("")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except sqlite3.Error as error:
@@ -169,15 +173,21 @@ def read(path: Path) -> Range | None:
         ) from error
 
 
-def _look_over(path: Path) -> Ledger:
-    """What stands in the file, read in full, with every checksum; changes neither the file nor its journal."""
+def _look_over(path: Path, *, owned: bool) -> Ledger:
+    """What stands in the file, read in full, with every checksum; changes neither the file nor its journal.
+
+    owned: nobody else has it open, and so no index is made beside it, which a full disk would not take.
+    """
     journal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
     alone = not journal.exists() or journal.stat().st_size == 0
     had_index = index.exists()
     # Immutable keeps SQLite from making files beside it; with a journal it has to read that, too.
-    uri = f"{path.absolute().as_uri()}?{'immutable=1' if alone else 'mode=ro'}"
+    way = "immutable=1" if alone else "mode=ro&vfs=unix-none" if owned else "mode=ro"
+    uri = f"{path.absolute().as_uri()}?{way}"
     try:
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            if owned:
+                db.execute("PRAGMA locking_mode = EXCLUSIVE")  # the index of the journal stays in memory
             if path.stat().st_size < _LEAST or (alone and path.stat().st_size < _size(db)):
                 raise _damaged(path, "it is cut short")
             _check_marks(path, db)
@@ -258,6 +268,22 @@ def _checksum(row: _Row) -> int:
     return zlib.crc32(value, zlib.crc32(f"{key}\0{numbers}".encode()))
 
 
+def no_room(path: Path) -> StoreFull:
+    """The error of a disk that takes no more bytes, or no more files."""
+    full = "holds as many files as it can" if _no_more_files(path) else "is full"
+    return StoreFull(
+        f"The disk that holds {path} {full}; nothing was written. Make room: the cell goes on by itself."
+    )
+
+
+def _no_more_files(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_files > 0 and disk.f_favail == 0  # some disks count none
+
+
 def _damaged(path: Path, why: str) -> StoreRefused:
     return StoreRefused(f"The store {path} is damaged: {why}. {_REMEDY}")
 
@@ -265,10 +291,8 @@ def _damaged(path: Path, why: str) -> StoreRefused:
 def _translate(path: Path, error: sqlite3.Error) -> NoReturn:
     """SQLite's error as one of the port's."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        raise StoreFull(
-            f"The disk that holds {path} is full; nothing was written. Make room: the cell goes on by itself."
-        ) from error
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_CANTOPEN and _no_more_files(path)):
+        raise no_room(path) from error
     if code in (0, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
         raise _damaged(path, str(error)) from error
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY):

@@ -15,7 +15,7 @@ from typing import Self
 from kato.model.errors import StoreRefused, StoreUnavailable
 from kato.store import Committed, Compare, Events, KeyValue, Op, Range
 from kato.store.ballast import SIZE, Ballast
-from kato.store.cellfile import CellFile
+from kato.store.cellfile import NO_ROOM, CellFile, no_room
 from kato.store.engine import Engine, HeldLease, Watch
 from kato.store.ledger import Ledger
 
@@ -40,8 +40,8 @@ class LocalStore:
     async def open(cls, address: str, ballast: int = SIZE) -> Self:
         """Opens the file at a path, or makes it, closed to other users; keys under a lease go at once.
 
-        ballast: bytes of what room is made with on a full disk. Raises StoreRefused where the file is damaged,
-        newer, or held by another process; it is left untouched then.
+        ballast: bytes of what room is made with on a full disk. Raises StoreFull, and StoreRefused where the file
+        is damaged, newer, or held by another process; it is left untouched then.
         """
         path = Path(address).absolute()
         room = Ballast(path.parent, ballast)
@@ -121,6 +121,8 @@ def _own(path: Path) -> int:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(path) from error
         raise StoreRefused(
             f"The store {path} cannot be opened: {error.strerror} ({error.filename}). Choose a folder that this "
             "user may write to."

@@ -105,8 +105,8 @@ class Driver:
                 raise DriverError(f"HAProxy in {self._folder} went away ({error}); it is tried again.") from error
 
     async def due(self) -> None:
-        """Returns when `apply` should be called for the same view: HAProxy died, work is left over, or the time has
-        come to see whether HAProxy answers.
+        """Returns when `apply` should be called for the same view: it died, work is left over, or it is time to
+        see whether it answers.
         """
         await self._due.wait()
         self._due.clear()
