@@ -12,6 +12,7 @@ from kato.drivers.runtime import Options
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.record import Record, is_stopped
+from machine import Machine
 from runtimes import PATIENCE, TASK, alive, as_root, ending_all, hears, launch, run, started, until
 
 OTHER = "web.instance-2"
@@ -119,3 +120,21 @@ async def test_a_task_that_takes_its_record_s_start_is_removed_whole(options: Op
         assert (await run(driver, "rm ../started")).code == 0
         await driver.remove(TASK)
         assert not (options.folder / TASK).exists()
+
+
+def test_a_cell_heals_and_removes_beside_a_task_that_takes_its_record_s_start(machine: Machine) -> None:
+    cell = machine.start()
+    small = {"cpus": 0.01, "mem": 32}
+    assert machine.ask("PUT", "/v2/apps/calm", {"cmd": "exec sleep 1000", **small})
+    assert machine.ask("PUT", "/v2/apps/odd", {"cmd": "rm ../started; exec sleep 1000", **small})
+    records = machine.data / "tasks"
+    machine.until(lambda: bool(machine.tasks("/calm")) and any(records.glob("odd.*")), 20)
+    (odd,), (calm,) = records.glob("odd.*"), machine.tasks("/calm")
+    machine.until(lambda: (odd / "stdout.0").exists() and not (odd / "started").exists(), 10)
+    cell.kill()
+    cell.wait()
+    machine.start()
+    os.kill(machine.pid(calm["id"]), signal.SIGKILL)
+    machine.until(lambda: [each["id"] for each in machine.tasks("/calm")] not in ([], [calm["id"]]), 20)
+    machine.kato("rm", "odd")
+    machine.until(lambda: not odd.exists(), 20)
