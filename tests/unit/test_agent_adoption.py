@@ -12,10 +12,10 @@ from fakes import EPOCH, FakeRuntime, run
 from kato.agent.runtimes import Runtimes
 from kato.drivers.runtime import Exit, Found, Launch
 from kato.model.app import App, HealthCheck, ReadinessCheck
-from kato.model.errors import DriverError
+from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignments
 from kato.model.task import TaskState
-from scenes import Scene, goal, listing, passes
+from scenes import Scene, goal, listing, on_virtual_time, passes
 
 RUNNING, KILLING, STARTING = TaskState.RUNNING, TaskState.KILLING, TaskState.STARTING
 FAILED, KILLED = TaskState.FAILED, TaskState.KILLED
@@ -306,3 +306,15 @@ def test_a_runtime_that_does_not_answer_is_asked_until_it_does() -> None:
 def _graceless(of: App) -> App:
     checks = tuple(msgspec.structs.replace(check, grace_period_seconds=0) for check in of.health_checks)
     return msgspec.structs.replace(of, health_checks=checks)
+
+
+@on_virtual_time
+async def test_a_runtime_that_is_not_there_delays_no_other() -> None:
+    scene = Scene()
+    missing = FakeRuntime()
+    missing.broken = DriverMissing("There is no engine here.")
+    scene.runtimes = {"process": scene.runtime, "docker": missing}
+    async with scene.running():
+        await passes(0.01)
+        (dialled,) = scene.link.dials
+        assert (dialled.runtimes, dialled.notes) == (("process",), ("docker: There is no engine here.",))

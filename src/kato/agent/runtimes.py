@@ -3,6 +3,7 @@ what keeps the others. An engine that is not there yet, or not now, holds up no 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -58,16 +59,22 @@ class Runtimes:
         )
 
     async def meet(self, group: asyncio.TaskGroup, hear: Hear) -> None:
-        """Begins to meet them all, each in its own time; returns when all are met or patience is over."""
-        meetings = [group.create_task(self._meet(name, hear)) for name in self._known]
-        if meetings:
-            await asyncio.wait(meetings, timeout=PATIENCE)
+        """Begins to meet them all, each in its own time; returns when each has answered once, whatever that was, or
+        patience is over.
+        """
+        answered = {name: asyncio.Event() for name in self._known}
+        for name, event in answered.items():
+            group.create_task(self._meet(name, hear, event.set))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                for event in answered.values():
+                    await event.wait()
         for name in self._known.keys() - self._met.keys() - self._missing.keys():
             why = f"It has not told within {PATIENCE:g} s what it runs. Until then its tasks are left alone."
             log.warning("a runtime does not answer yet", runtime=name, why=why)
             self._missing[name] = why
 
-    async def _meet(self, name: str, hear: Hear) -> None:
+    async def _meet(self, name: str, hear: Hear, answered: Callable[[], None]) -> None:
         runtime, pause, edge = self._known[name], SHORTEST_PAUSE, Edge(name)
         while name not in self._met:
             try:
@@ -76,10 +83,12 @@ class Runtimes:
                 self._missing.pop(name, None)
                 self._met[name] = runtime
                 hear(runtime, found)
+                answered()
             except DriverError as error:
                 if self._missing.get(name) != str(error):
                     level = log.info if isinstance(error, DriverMissing) else log.warning
                     level("a runtime cannot be used yet; asking again", runtime=name, why=str(error))
                 self._missing[name] = str(error)
+                answered()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
