@@ -59,8 +59,8 @@ class Runtimes:
         )
 
     async def meet(self, group: asyncio.TaskGroup, hear: Hear) -> None:
-        """Begins to meet them all, each in its own time; returns when each has answered once, whatever that was, or
-        patience is over.
+        """Begins to meet them all, each in its own time; returns when each has answered once, whatever that was,
+        or patience is over.
         """
         answered = {name: asyncio.Event() for name in self._known}
         for name, event in answered.items():
