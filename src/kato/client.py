@@ -3,7 +3,8 @@
 What is not here is asked for by nobody yet. Times are seconds; an app's id is absolute (`/voting/vote`).
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ import aiohttp
 import msgspec
 
 from kato.config import SERVER
+from kato.model.conversation import Broke, Command, Left, Said, Typing, Wrote
 from kato.model.errors import (
     Conflict,
     Fault,
@@ -24,14 +26,6 @@ from kato.model.errors import (
 )
 
 Json = dict[str, Any]
-_DOING = {
-    "StopApplication": "removing",
-    "StartApplication": "starting",
-    "ScaleApplication": "scaling",
-    "RestartApplication": "exchanging the tasks of",
-}
-_MOST = 4
-"""Apps that one sentence names."""
 _DOING = {
     "StopApplication": "removing",
     "StartApplication": "starting",
@@ -183,8 +177,28 @@ class Client:
         if tail is not None:
             query.append(("tail", str(tail)))
         decode = msgspec.json.Decoder(LogPiece).decode
-        async for line in self._lines(f"/v1/logs/{name.lstrip('/')}", query):
+        async for line in self._lines("GET", f"/v1/logs/{name.lstrip('/')}", query):
             yield decode(line)
+
+    async def exec(self, name: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """What a command beside a task, or beside one of an app, writes, and last how it left. `typing` goes to it
+        at the same time. It is ended where this is closed before. Unavailable where nobody knows how it left.
+        """
+
+        async def body() -> AsyncIterator[bytes]:
+            yield msgspec.json.encode(command) + b"\n"
+            async for each in typing:
+                yield msgspec.json.encode(each) + b"\n"
+
+        decode = msgspec.json.Decoder(Wrote | Left | Broke).decode
+        async with contextlib.aclosing(self._lines("POST", f"/v1/exec/{name.lstrip('/')}", data=body())) as lines:
+            async for line in lines:
+                if isinstance(said := decode(line), Broke):
+                    raise Unavailable(said.message)
+                yield said
+                if isinstance(said, Left):
+                    return
+        raise Unavailable(f"The cell at {self.address} has ended, and the command with it.")
 
     # The wire
 
@@ -217,11 +231,17 @@ class Client:
             error.args = (f"{' '.join(map(under_way, held))} {_remedy(held[0])}",)
         return error
 
-    async def _lines(self, path: str, query: Sequence[tuple[str, str]]) -> AsyncIterator[bytes]:
+    async def _lines(
+        self,
+        verb: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        data: AsyncIterator[bytes] | None = None,
+    ) -> AsyncGenerator[bytes, None]:
         endless = aiohttp.ClientTimeout(total=None, sock_connect=5)
         rest = b""
         try:
-            async with self._open().get(path, params=list(query), timeout=endless) as answer:
+            async with self._open().request(verb, path, params=list(query), data=data, timeout=endless) as answer:
                 self._recognize(answer)
                 if answer.status >= 400:
                     raise error_of(answer.status, await answer.read())

@@ -9,7 +9,9 @@ import pytest
 from kato.drivers.load import load
 from kato.drivers.runtime import LAST, Executed, Exit, Launch, Options, Runtime
 from kato.model.app import Container
+from kato.model.conversation import Command, Size
 from kato.model.errors import DriverError, NotFound
+from person import Person
 from runtimes import ended, ending_all, folders, hears, launch, said
 
 TASK = "web.instance-1"
@@ -154,6 +156,59 @@ class RuntimeContract:
         await self.run(runtime, "true")
         with pytest.raises(DriverError):
             await runtime.execute(TASK, ("true",), 1)
+
+    async def test_a_terminal_is_the_command_s_own(self, runtime: Runtime) -> None:
+        await runtime.start(self.launch("sleep 1000", env={"ONE": "1"}))
+        shell = Command(("/bin/sh",), terminal=True, interactive=True, rows=33, columns=99, kind="vt100")
+        person = Person(runtime, shell)
+        person.type("stty size; echo $TERM-$ONE-$((40+2))\n")
+        await person.hears("vt100-1-42\r\n")
+        assert b"33 99\r\n" in person.heard["stdout"]
+        person.type(Size(50, 132), "until test $(stty size | cut -c-2) = 50; do :; done; echo now-$((1+1))\n")
+        await person.hears("now-2\r\n")
+        loop = "trap 'echo caught-$((1+2)); exit' INT; echo set-$((2+2)); while :; do sleep 0.05; done"
+        person.type(f'sh -c "{loop.replace("$", chr(92) + "$")}"\n')
+        await person.hears("set-4\r\n")
+        person.type("\x03")
+        await person.hears("caught-3\r\n")
+        person.type("exit 7\n")
+        assert await person.leaves() == 7
+
+    async def test_pipes_keep_streams_and_bytes_apart(self, runtime: Runtime) -> None:
+        await runtime.start(self.launch("sleep 1000"))
+        command = Command(("/bin/sh", "-c", "cat; echo err >&2; exit 3"), interactive=True)
+        person = Person(runtime, command)
+        person.type("one\0two\n" * 20_000, None)
+        assert await person.leaves() == 3
+        assert person.heard == {"stdout": b"one\0two\n" * 20_000, "stderr": b"err\n"}
+
+    async def test_without_an_input_its_end_is_read_at_once(self, runtime: Runtime) -> None:
+        await runtime.start(self.launch("sleep 1000"))
+        person = Person(runtime, Command(("/bin/sh", "-c", "cat; seq 20000; kill -9 $$")))
+        assert await person.leaves() == 137
+        assert person.heard["stdout"].endswith(b"\n20000\n")
+
+    async def test_what_cannot_be_run_is_an_error(self, runtime: Runtime) -> None:
+        await runtime.start(self.launch("sleep 1000"))
+        for terminal in (False, True):
+            with pytest.raises(DriverError, match=r"/no/such/program"):
+                await Person(runtime, Command(("/no/such/program",), terminal=terminal)).leaves()
+        await runtime.stop(TASK, 0)
+        await ended(runtime)
+        with pytest.raises(DriverError):
+            await Person(runtime, Command(("true",))).leaves()
+
+    async def test_a_command_ends_when_its_person_has_gone(self, runtime: Runtime) -> None:
+        await runtime.start(
+            self.launch("while sleep 0.05; do test -e begun && ! kill -0 $(cat begun) && echo gone; done")
+        )
+        for terminal in (True, False):
+            person = Person(
+                runtime, Command(("/bin/sh", "-c", "echo $$ > begun; echo up; exec sleep 1000"), terminal)
+            )
+            await person.hears("up")
+            await person.hangs_up()
+            await hears(runtime, "gone")
 
     async def test_a_running_task_is_not_removed(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000"))

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from kato.agent.identity import Identity
 from kato.cli import cell
-from kato.cli.app import COMMANDS, hoist, sentences
+from kato.cli.app import COMMANDS, hoist, part, sentences
 from kato.cli.cell import held
 from kato.cli.show import document
 from kato.cli.signals import Interrupted, Signals
@@ -84,6 +84,10 @@ def test_every_command_has_help_of_its_own(command: str, nowhere: Mapping[str, s
         (["scale", "vote", "3.5"], 2, "INSTANCES is '3.5'"),
         (["scale", "vote", "-1"], 2, "INSTANCES is '-1'"),
         (["scale", "vote", "9" * 5000], 2, "INSTANCES is '999"),
+        (["exec", "vote"], 2, "kato exec needs CMD, as in: kato exec -it vote -- sh."),
+        (["exec", "-t", "vote", "--", "sh"], 2, "-t needs a terminal, and here is none."),
+        (["exec", "vote", "--", "ls", "-l"], 1, "No cell answers at http://127.0.0.1:"),
+        (["exec", "vote", "ls", "-l", "--api", "x"], 1, "No cell answers at http://127.0.0.1:"),
         (["logs", "vote", "--tail", "-5"], 2, "--tail is '-5'; it takes a number of lines"),
         (["logs", "vote", "-f=maybe"], 2, "-f is 'maybe'; it takes no value."),
         (["rm", "vote", "--timeout", "soon"], 2, "--timeout is 'soon'; it takes a number of seconds"),
@@ -291,6 +295,22 @@ def test_flags_for_the_place_may_stand_in_front(nowhere: Mapping[str, str]) -> N
     assert "http://127.0.0.1:1 " in done.stderr
     assert hoist(["--data", "x", "--api=y", "ls", "-o", "json"]) == ["ls", "--data", "x", "--api=y", "-o", "json"]
     assert hoist([]) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "parted"),
+    [
+        ("exec -it vote ls -l", "exec -it vote -- ls -l"),
+        ("exec --api x -i vote sh -c ls", "exec --api x -i vote -- sh -c ls"),
+        ("exec --api=x vote", "exec --api=x vote"),
+        ("exec vote -it -- ls -- -l", "exec vote -it -- ls -- -l"),
+        ("exec vote --help", "exec vote --help"),
+        ("exec", "exec"),
+        ("logs vote -f", "logs vote -f"),
+    ],
+)
+def test_what_follows_the_name_of_exec_is_the_command_s(words: str, parted: str) -> None:
+    assert part(words.split()) == parted.split()
 
 
 def test_down_where_nothing_ever_was_is_no_failure(nowhere: Mapping[str, str]) -> None:

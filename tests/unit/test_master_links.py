@@ -1,7 +1,7 @@
 """The links' server ends, on the real store and mirror: what is assigned, what is written down, what is fenced."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import pytest
 from builders import app, node, status, task
 from kato.master.agents import Agents
 from kato.master.borders import Borders
+from kato.model.conversation import Command, Left, Said, Typing
 from kato.model.errors import NotFound, Unavailable
 from kato.model.link import Assignments, Kept, Output
 from kato.model.task import Status, Task, TaskState
@@ -34,6 +35,9 @@ class Calls:
         if task != self.task:
             raise NotFound(f"no {task}")
         yield Output(task, stream, 0, b"hello")
+
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        yield Left(len(command.argv))
 
 
 class Cell(NamedTuple):

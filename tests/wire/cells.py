@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ import aiohttp
 import msgspec
 
 from builders import node
-from kato.model.errors import NotFound
+from kato.model.conversation import Command, Left, Said, Typing, Wrote
+from kato.model.errors import DriverError, NotFound
 from kato.model.frontend import BorderAck
 from kato.model.link import Kept, Output
 from kato.model.task import Health, Status, Task, TaskState
@@ -54,6 +55,7 @@ class Machine:
     sick: set[str] = field(default_factory=set)
     idle: set[str] = field(default_factory=set)
     chatty: set[str] = field(default_factory=set)
+    held: list[str] = field(default_factory=list)
     seqs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def run(self) -> None:
@@ -103,6 +105,28 @@ class Machine:
         yield Output(task, stream, 0, f"hello from {task}, tail {tail}\n".encode() + b"\xff")
         while any(task in self.mirror.world().tasks.get(app, {}) for app in self.chatty):
             yield Output(task, stream, 0, b"x" * 10_000)
+
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """`cat` says what is typed, `mute` nothing without end, `true` leaves; others cannot be run."""
+        match command.argv[0]:
+            case "cat":
+                async for word in typing:
+                    yield Wrote("stdout", msgspec.json.encode(word))
+            case "mute":
+                self.held.append(task)
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self.held.remove(task)
+            case "breaks":
+                yield Wrote("stderr", b"so far")
+            case "true":
+                pass
+            case other:
+                raise DriverError(f"{other} could not be run.")
+        if command.argv[0] == "breaks":
+            raise DriverError("The engine went away.")
+        yield Left(0)
 
 
 @dataclass

@@ -18,8 +18,9 @@ from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.runtimes import Runtimes
 from kato.agent.worker import Context, Worker
-from kato.drivers.runtime import Found, Runtime
-from kato.model.errors import NotFound, Unavailable
+from kato.drivers.runtime import Exec, Found, Runtime
+from kato.model.conversation import Command, Said, Typing
+from kato.model.errors import DriverError, NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
 
@@ -89,6 +90,18 @@ class Agent:
     async def kept(self) -> Sequence[Kept]:
         """The tasks that have gone and whose output is kept (AgentCalls)."""
         return [each for runtime in self._runtimes.all for each in await runtime.kept()]
+
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """Runs a command beside a task (AgentCalls). NotFound where it is none of this node's."""
+        worker = self._workers.get(task)
+        if worker is None or worker.runtime is None:
+            raise NotFound(f"Node {self._node.id} has no task {task!r}.")
+        runtime = worker.runtime
+        if not isinstance(runtime, Exec):
+            raise DriverError(f"The runtime {runtime.name} can run no command beside a task.")
+        async with contextlib.aclosing(runtime.exec(task, command, typing)) as said:
+            async for each in said:
+                yield each
 
     def _knowing(self, task: str) -> tuple[Runtime, ...]:
         worker = self._workers.get(task)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from kato.api.answers import answer
 from kato.api.body import flag, many, read_object
+from kato.api.conversation import Conversation
 from kato.api.foresee import foresee, wait_in_words
 from kato.api.logs import Logs
 from kato.api.parts import Parts, app_id
@@ -49,6 +50,7 @@ class Native:
             Route("/v1/services", self.services, methods=["GET"]),
             Route("/v1/ended", self.ended, methods=["GET"]),
             Route("/v1/logs/{id:path}", self.logs, methods=["GET"]),
+            Route("/v1/exec/{id:path}", self.exec, methods=["POST"]),
         ]
 
     async def cell(self, request: Request) -> Response:
@@ -174,6 +176,12 @@ class Native:
         )
         name = await logs.find(str(request.path_params["id"]))
         return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
+
+    async def exec(self, request: Request) -> Response:
+        """A command beside a task, or beside a task of an app: what is typed and said passes as lines of JSON."""
+        conversation = Conversation(self._parts, request)
+        await conversation.begin()
+        return conversation
 
 
 def _used(world: World) -> Mapping[str, Json]:

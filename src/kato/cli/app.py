@@ -23,6 +23,7 @@ COMMANDS = {
     "ps": ("kato.cli.listing:ps", "List tasks, of one app or of all."),
     "why": ("kato.cli.listing:why", "Say why an app has not what was wished for."),
     "logs": ("kato.cli.logs:logs", "Print what an app's tasks, or one task, wrote."),
+    "exec": ("kato.cli.exec:exec", "Run a command beside a task, on a terminal too (-it)."),
     "scale": ("kato.cli.change:scale", "Change how many tasks an app has."),
     "restart": ("kato.cli.change:restart", "Exchange all tasks of an app, as an upgrade does."),
     "rm": ("kato.cli.change:rm", "Remove an app."),
@@ -51,7 +52,7 @@ def application() -> App:
 def run(words: Sequence[str]) -> int:
     """Runs one command; its exit code."""
     speak_to(sys.stdout, sys.stderr)
-    words = ["version"] if list(words) == ["--version"] else hoist(words)
+    words = ["version"] if list(words) == ["--version"] else part(hoist(words))
     if words[:1] == ["help"]:
         words = [*words[1:2], "--help"]
     try:
@@ -102,6 +103,21 @@ def hoist(words: Sequence[str]) -> list[str]:
         leading += rest[:count]
         rest = rest[count:]
     return [*rest[:1], *leading, *rest[1:]]
+
+
+def part(words: Sequence[str]) -> list[str]:
+    """What stands behind the name of `exec` is the command's own, with or without `--` before it.
+
+    >>> part(["exec", "-it", "vote", "ls", "-l"])
+    ['exec', '-it', 'vote', '--', 'ls', '-l']
+    """
+    if words[:1] != ["exec"] or "--" in words:
+        return list(words)
+    place = 1
+    while place < len(words) and words[place].startswith("-"):
+        place += 2 if words[place] in PLACES else 1
+    rest = words[place + 1 :]
+    return list(words) if not rest or rest[0].startswith("-") else [*words[: place + 1], "--", *rest]
 
 
 def sentences(error: KatoError) -> str:

@@ -21,6 +21,7 @@ from kato.model.errors import InvalidInput
 EXAMPLES: Mapping[str, str] = {
     "why": "kato why vote",
     "logs": "kato logs vote",
+    "exec": "kato exec -it vote -- sh",
     "scale": "kato scale vote 3",
     "restart": "kato restart vote",
     "rm": "kato rm vote",

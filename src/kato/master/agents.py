@@ -7,12 +7,13 @@ the same words to it.
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import structlog
 
 from kato.model.app import App
+from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
 from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
@@ -170,6 +171,16 @@ class Agents:
             except NotFound:
                 continue
         raise NotFound(f"No node that answers has the output of a task {task!r}.")
+
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """Runs a command beside a task, by the agent that has it (AgentCalls, for the api)."""
+        for each in self._streams.values():
+            if task in self._tasks.get(each.node.id, ()):
+                async with contextlib.aclosing(each.calls.exec(task, command, typing)) as said:
+                    async for word in said:
+                        yield word
+                return
+        raise NotFound(f"No node that answers runs a task {task!r}. See: kato ps")
 
     async def kept(self) -> Sequence[Kept]:
         """What every agent that answers keeps of tasks that have gone (AgentCalls, for the api)."""

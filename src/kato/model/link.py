@@ -3,12 +3,13 @@
 On one machine the link is a function call; over a network the same words travel on a stream.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from kato.model.app import App
+from kato.model.conversation import Command, Said, Typing
 from kato.model.frontend import BorderAck, Frontends
 from kato.model.node import Node
 from kato.model.task import Status, Task
@@ -77,6 +78,10 @@ class AgentCalls(Protocol):
 
     def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
         """The output of a task (`stdout` or `stderr`), its last `tail` lines first; NotFound if unknown."""
+        ...
+
+    def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """Runs a command beside a task. It is ended where the generator is closed. NotFound if unknown."""
         ...
 
 

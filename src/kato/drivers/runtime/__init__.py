@@ -3,13 +3,14 @@
 A driver owns a folder (`sandboxes`) and everything in it. What it started outlives Káto; `found` adopts it.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
 from kato.model.app import App
+from kato.model.conversation import Command, Said, Typing
 from kato.model.link import Kept, Output
 
 LAST = 4096
@@ -90,6 +91,17 @@ class Images(Protocol):
 
     async def fetch(self, app: App) -> None:
         """Has the image of an app here, pulled where it is missing. DriverError says why it cannot be had."""
+        ...
+
+
+@runtime_checkable
+class Exec(Protocol):
+    """The power `exec` of a runtime in whose tasks a person may run a command, on a terminal too."""
+
+    def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """What the command writes, and last how it left. DriverError, before anything was said, where it cannot be
+        run. It is ended where the generator is closed before.
+        """
         ...
 
 

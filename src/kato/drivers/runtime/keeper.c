@@ -3,6 +3,7 @@
  *
  *   keeper keep RECORD          starts the task and stays for its life; fd 1 hears `{…}` (started) or a fault
  *   keeper run RECORD ARG...    runs a command where the task runs: its cgroups, user, folder and environment
+ *   keeper exec FD RECORD ARG...  as run, on the terminal of fd 0, if it is one; FD hears a fault, or its end
  *
  * RECORD holds, each written to a temporary, synced and renamed:
  *   spec      in: NUL-ended pairs of key and value (record.py writes them)
@@ -88,6 +89,25 @@ static _Noreturn void task(const struct spec *spec, pid_t keeper, const int go[2
     if (dup2(out, 1) < 0 || dup2(err, 2) < 0) fault(faults, "set output");
     environ = spec->env;
     execvp(spec->argv[0], spec->argv);
+    fault(faults, "run");
+}
+
+/* The terminal of fd 0 becomes ours and the task's user's; TERM says of which kind it is. */
+static void take_terminal(const struct spec *spec) {
+    if (!isatty(0)) return;
+    ioctl(0, TIOCSCTTY, 0);
+    if (spec->uid >= 0 && fchown(0, (uid_t)spec->uid, (gid_t)-1)) return; /* it can use what it has open */
+}
+
+static _Noreturn void beside(const struct spec *spec, char **argv, int faults) {
+    char *kind = getenv("TERM");
+    if (faults > 2) take_terminal(spec);
+    join(spec, faults);
+    become(spec, faults);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    environ = spec->env;
+    if (kind) setenv("TERM", kind, 1);
+    execvp(argv[0], argv);
     fault(faults, "run");
 }
 
@@ -321,23 +341,20 @@ static void start(const struct spec *spec, struct stream streams[2]) {
 int main(int argc, char **argv) {
     struct spec spec = {0};
     struct stream streams[2] = {{"stdout", -1, -1, 0, 0}, {"stderr", -1, -1, 0, 0}};
-    bool run = argc > 3 && !strcmp(argv[1], "run");
-    if (!run && (argc != 3 || strcmp(argv[1], "keep"))) {
-        fputs("usage: keeper keep RECORD | keeper run RECORD ARG...\n", stderr);
+    bool run = argc > 3 && !strcmp(argv[1], "run"), exec = argc > 4 && !strcmp(argv[1], "exec");
+    if (!run && !exec && (argc != 3 || strcmp(argv[1], "keep"))) {
+        fputs("usage: keeper keep RECORD | keeper run RECORD ARG... | keeper exec FD RECORD ARG...\n", stderr);
         return 2;
     }
-    close_range(3, ~0U, 0);
+    if (exec) {
+        dup2(atoi((++argv)[1]), 3);
+        fcntl(3, F_SETFD, FD_CLOEXEC);
+    }
+    close_range(exec ? 4 : 3, ~0U, 0);
     dir = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) fault(1, "open the record");
     load(&spec);
-    if (run) {
-        join(&spec, 2);
-        become(&spec, 2);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        environ = spec.env;
-        execvp(argv[3], argv + 3);
-        fault(2, "run");
-    }
+    if (run || exec) beside(&spec, argv + 3, exec ? 3 : 2);
     int signals = detach();
     take_lock();
     if (mkfifoat(dir, "control", 0600)) fault(1, "make the control");

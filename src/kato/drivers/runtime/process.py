@@ -14,7 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 
-from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper
+from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, conversation, keeper
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
@@ -40,6 +40,7 @@ from kato.drivers.runtime.sandbox import (
     working_folder,
 )
 from kato.drivers.runtime.streams import Changes, Stream
+from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, DriverMissing, NotFound
 from kato.model.link import Kept, Output
 
@@ -62,7 +63,7 @@ class Driver:
     """The runtime driver `process`. It needs no engine, no image and no root; root brings limits and users."""
 
     name = "process"
-    powers: tuple[str, ...] = ("logs", "execute")
+    powers: tuple[str, ...] = ("logs", "execute", "exec")
 
     def __init__(
         self, options: Options, limits: Limits, lock: int, *, rotate: int, program: Path, overdue: float
@@ -237,6 +238,22 @@ class Driver:
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
         """Runs a command with the task's user, environment, folder and limits."""
+        with self._beside(task, argv) as record:
+            try:
+                return await beside.run([str(self._keeper), "run", str(record.folder), *argv], timeout)
+            except TimeoutError:
+                raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
+
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """Runs a command where `execute` does, with a person at its other end."""
+        with self._beside(task, command.argv) as record:
+            said = conversation.hold(self._keeper, record.folder, command, typing)
+            async with contextlib.aclosing(said):
+                async for each in said:
+                    yield each
+
+    @contextlib.contextmanager
+    def _beside(self, task: str, argv: tuple[str, ...]) -> Iterator[Record]:
         record = self._record(task)
         if any("\0" in word for word in argv):
             raise DriverError("process: a NUL byte in a command can be given to no process. Take it out.")
@@ -244,9 +261,7 @@ class Driver:
             if not record.locked():
                 raise DriverError(f"process: task {task} does not run, so nothing can be run beside it.")
             try:
-                return await beside.run([str(self._keeper), "run", str(record.folder), *argv], timeout)
-            except TimeoutError:
-                raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
+                yield record
             except keeper.Fault as fault:
                 cause = fault.cause or f"exit status {keeper.NOT_ENTERED}"
                 raise DriverError(f"process: {argv[0]} could not be run in task {task}: {cause}.") from fault

@@ -9,8 +9,6 @@ A container is called `kato-<node>-<task>`. A container without this node's labe
 import asyncio
 import contextlib
 import math
-import os
-import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import structlog
 
 from kato.drivers.runtime import LAST, Executed, Exit, Found, Launch, Options
 from kato.drivers.runtime.docker.archive import Archive
+from kato.drivers.runtime.docker.conversation import end_command, hold
 from kato.drivers.runtime.docker.ends import Ends
 from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, about, filters, unless
 from kato.drivers.runtime.docker.images import Images
@@ -27,6 +26,7 @@ from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.sandbox import delete
 from kato.model.app import App
+from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound
 from kato.model.link import Kept, Output
 
@@ -38,7 +38,7 @@ class Driver:
     """The runtime driver `docker`, for Docker Engine 20.10 and later."""
 
     name = "docker"
-    powers: tuple[str, ...] = ("logs", "execute", "images")
+    powers: tuple[str, ...] = ("logs", "execute", "exec", "images")
     notes: tuple[str, ...] = ()
 
     def __init__(self, options: Options, engine: Engine) -> None:
@@ -252,17 +252,17 @@ class Driver:
                     async for data in self._engine.output("POST", f"{path}/start", body={}, tty=False):
                         last = (last + data)[-LAST:]
             except TimeoutError:
-                await self._end_command(path)
+                await end_command(self._engine, path)
                 raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
             code = (await self._engine.ask("GET", f"{path}/json"))["ExitCode"]
         return Executed(code, bytes(last))
 
-    async def _end_command(self, path: str) -> None:
-        """The engine ends no command of its own accord; its process is ours to kill, where we may."""
-        seen = await self._engine.ask("GET", f"{path}/json")
-        if seen["Running"] and seen["Pid"]:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(seen["Pid"], signal.SIGKILL)
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """Runs a command in the container, with a person at its other end."""
+        with about(f"{command.argv[0]} cannot be run in task {task}"):
+            async with contextlib.aclosing(hold(self._engine, self._name(task), command, typing)) as said:
+                async for each in said:
+                    yield each
 
     async def output(
         self, task: str, stream: str, *, tail: int | None = None, follow: bool = False

@@ -19,7 +19,7 @@ from kato.model.errors import DriverError, DriverMissing
 
 SOCKET = Path("/var/run/docker.sock")
 INSTALL = "Install Docker (apt-get install docker.io) and start it, or name its socket with DOCKER_HOST."
-NOT_FOUND, CONFLICT = 404, 409
+SWITCHED, NOT_FOUND, CONFLICT = 101, 404, 409
 LONGEST_LINE = 1 << 20
 """Bytes of one line of a stream: an event has all labels of its container."""
 _CONNECT = 5.0
@@ -68,7 +68,7 @@ class Engine:
                     raise Rejected(_words(await answer.read()), answer.status)
                 yield answer
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise DriverError(f"the engine at {self._host} does not answer ({error}). Look at its log.") from error
+            raise self._silent(error) from error
 
     def _connected(self) -> aiohttp.ClientSession:
         """DriverMissing where there is no engine on this machine that we may use."""
@@ -100,6 +100,39 @@ class Engine:
         async with self.open(method, path, headers=headers, query=query) as answer:
             async for line in answer.content:
                 yield msgspec.json.decode(line)
+
+    @contextlib.asynccontextmanager
+    async def upgraded(
+        self, path: str, body: Any
+    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection that is no HTTP any more but the plain bytes of both sides."""
+        self._connected()
+        data = msgspec.json.encode(body)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._host.removeprefix("unix://"))
+        except OSError as error:
+            raise self._silent(error) from error
+        try:
+            writer.write(head.encode() + data)
+            await writer.drain()
+            answer = await reader.readuntil(b"\r\n\r\n")
+            status = int(answer.split(maxsplit=2)[1])
+            if status != SWITCHED:
+                raise Rejected(_words((await reader.read(LONGEST_LINE)).strip()), status)
+            yield reader, writer
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise self._silent(error) from error
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    def _silent(self, error: Exception) -> DriverError:
+        return DriverError(f"the engine at {self._host} does not answer ({error}). Look at its log.")
 
     async def output(
         self, method: str, path: str, *, tty: bool, body: Any = None, **query: str | int
