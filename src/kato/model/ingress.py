@@ -33,7 +33,7 @@ def routes(app: App) -> Iterator[tuple[str, str]]:
     """Hosts with their paths, as `vote.localhost/` or `shop.localhost/api/`; not those that are no host."""
     for index, port in enumerate(app.ports):
         path = front_of(path_of(app, index))
-        for host in hosts_of(app, index) if port.balanced else ():
+        for host in hosts_of(app, index) if "tcp" in port.protocol else ():  # its port may be still to be given
             if name := host_name(host):
                 yield f"/labels/{_host_label(index)}", name + path
 
