@@ -119,6 +119,14 @@ class Client:
         """An app's versions, the newest first: what each changed, and where a rollback goes."""
         return _items(await self._get(f"/v1/versions{app}"), "versions")
 
+    async def app(self, app: str, version: str | None = None) -> Json:
+        """An app as Marathon tells it: the wish, in a version of it or in force."""
+        if version is not None:
+            found: Json = await self._get(f"/v2/apps{app}/versions/{version}")
+            return found
+        found = await self._get(f"/v2/apps{app}")
+        return dict(found["app"])
+
     async def deployments(self) -> list[Json]:
         """What is under way, as Marathon tells it, the oldest first."""
         return _items(await self._get("/v2/deployments"), "")
@@ -180,6 +188,13 @@ class Client:
         async for line in self._lines("GET", f"/v1/logs/{name.lstrip('/')}", query):
             yield decode(line)
 
+    async def events(self) -> AsyncIterator[Json]:
+        """What happens, as Marathon tells it, from now on until the cell ends."""
+        listening = {"Accept": "text/event-stream"}
+        async for line in self._lines("GET", "/v2/events", [("plan-format", "light")], headers=listening):
+            if line.startswith(b"data: "):
+                yield _decoded(line.removeprefix(b"data: "))
+
     async def exec(self, name: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """What a command beside a task, or beside one of an app, writes, and last how it left. `typing` goes to it
         at the same time. It is ended where this is closed before. Unavailable where nobody knows how it left.
@@ -237,11 +252,14 @@ class Client:
         path: str,
         query: Sequence[tuple[str, str]] = (),
         data: AsyncIterator[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[bytes, None]:
         endless = aiohttp.ClientTimeout(total=None, sock_connect=5)
         rest = b""
         try:
-            async with self._open().request(verb, path, params=list(query), data=data, timeout=endless) as answer:
+            async with self._open().request(
+                verb, path, params=list(query), data=data, headers=headers, timeout=endless
+            ) as answer:
                 self._recognize(answer)
                 if answer.status >= 400:
                     raise error_of(answer.status, await answer.read())

@@ -124,6 +124,12 @@ def debugging(environ: Mapping[str, str] | None = None) -> bool:
     return bool((os.environ if environ is None else environ).get("KATO_DEBUG"))
 
 
+def has_browser(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a page can be shown: on a desktop, or by a program that BROWSER names."""
+    env = os.environ if environ is None else environ
+    return sys.platform == "darwin" or any(env.get(name) for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def plain_output(environ: Mapping[str, str] | None = None) -> bool:
     """Whether colour and cursor movements are not wanted (no-color.org, terminfo(5))."""
     env = os.environ if environ is None else environ

@@ -25,6 +25,7 @@ from kato.cli.show import document
 from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import find
 from kato.cli.terminal import speak_to
+from kato.cli.topics import TOPICS
 from kato.client import Client
 from kato.config import Config
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
@@ -56,6 +57,18 @@ def test_help_names_every_command(nowhere: Mapping[str, str]) -> None:
     assert done.returncode == 0
     assert all(f" {name} " in done.stdout for name in COMMANDS)
     assert "\x1b" not in done.stdout
+
+
+def test_a_topic_is_explained(nowhere: Mapping[str, str]) -> None:
+    assert "KATO_API" in kato("help", "environment", environ=nowhere).stdout
+    whole = kato("--help", environ=nowhere).stdout
+    for name, (line, text) in TOPICS.items():
+        assert f"{name} " in whole and line in whole
+        done = kato("help", name, environ=nowhere)
+        assert (done.returncode, done.stdout, done.stderr) == (0, text + "\n", "")
+        assert max(map(len, text.splitlines())) <= 115
+    assert "Usage: kato ls" in kato("help", "ls", environ=nowhere).stdout
+    assert "There is no command 'nosuch'" in kato("help", "nosuch", environ=nowhere).stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,6 +9,10 @@ import sys
 def main() -> None:
     """The entry point of `kato`."""
     try:
+        if sys.argv[1:2] == ["__complete"]:
+            from kato.cli.complete import complete
+
+            sys.exit(complete(sys.argv[2:]))
         from kato.cli.app import run
 
         code = run(sys.argv[1:])

@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 from kato.cli.signals import Interrupted
 from kato.cli.terminal import speak_to
+from kato.cli.topics import TOPICS, listed
 from kato.cli.usage import wrong_usage
 from kato.config import debugging
 from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
@@ -23,6 +24,15 @@ COMMANDS = {
     "ps": ("kato.cli.listing:ps", "List tasks, of one app or of all."),
     "why": ("kato.cli.listing:why", "Say why an app has not what was wished for."),
     "logs": ("kato.cli.logs:logs", "Print what an app's tasks, or one task, wrote."),
+    "wait": ("kato.cli.wait:wait", "Wait until apps are as wished."),
+    "open": ("kato.cli.wait:open", "Print where an app answers, and open it in a browser."),
+    "inspect": ("kato.cli.inspect:inspect", "Print all that is known of an app, a task or a machine."),
+    "events": ("kato.cli.events:events", "Say what happens from now on."),
+    "validate": (
+        "kato.cli.files:validate",
+        "Say all that is wrong with files; it needs no cell.",
+    ),
+    "convert": ("kato.cli.files:convert", "Print the Marathon group that a file becomes."),
     "exec": ("kato.cli.exec:exec", "Run a command beside a task, on a terminal too (-it)."),
     "scale": ("kato.cli.change:scale", "Change how many tasks an app has."),
     "restart": ("kato.cli.change:restart", "Exchange all tasks of an app, as an upgrade does."),
@@ -30,7 +40,9 @@ COMMANDS = {
     "rollback": ("kato.cli.change:rollback", "Take an app back to the last version that was whole."),
     "versions": ("kato.cli.listing:versions", "List an app's versions, and where a rollback goes."),
     "nodes": ("kato.cli.listing:nodes", "List machines."),
+    "doctor": ("kato.cli.doctor:doctor", "Look whether this machine has what a cell needs."),
     "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
+    "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),
     "version": ("kato.cli.serve:version", "Print the version."),
 }
 PLACES = ("--api", "--ingress", "--data")
@@ -41,6 +53,7 @@ def application() -> App:
     app = App(
         name="kato",
         help="Káto turns machines into one computer for microservices, and says why whenever it cannot.",
+        help_epilogue=listed(),
         version_flags=(),
         help_format="plaintext",
     )
@@ -54,6 +67,9 @@ def run(words: Sequence[str]) -> int:
     speak_to(sys.stdout, sys.stderr)
     words = ["version"] if list(words) == ["--version"] else part(hoist(words))
     if words[:1] == ["help"]:
+        if words[1:2] and words[1] in TOPICS:
+            print(TOPICS[words[1]][1])
+            return 0
         words = [*words[1:2], "--help"]
     try:
         result = application()(

@@ -6,11 +6,12 @@ from typing import Any
 
 from kato.cli.names import find_app
 from kato.cli.place import THERE, Address, AppName
-from kato.cli.show import Output, document, listing
+from kato.cli.show import Output, Row, document, listing
+from kato.cli.watch import Watch, shown
 from kato.model.ids import timestamp
 
 
-async def ls(*, output: Output = "table", place: Address = THERE) -> None:
+async def ls(*, output: Output = "table", watch: Watch = False, place: Address = THERE) -> None:
     """List apps.
 
     Parameters
@@ -18,22 +19,27 @@ async def ls(*, output: Output = "table", place: Address = THERE) -> None:
     output
         How to print: table, json or yaml.
     """
+    columns = ["app", "state", "tasks", "cpus", "mem", "ports", "urls"]
+    empty = "Nothing is deployed. Deploy something: kato up FILE"
+
+    def show(rows: Sequence[Row]) -> None:
+        if output == "table":
+            for problem in dict.fromkeys(problem for row in rows for problem in row["problems"]):
+                print(f"kato: {problem}", file=sys.stderr)
+        listing(rows, columns, output, empty=empty)
+
     async with place.client() as client:
-        apps, services = await client.apps(), await client.services()
-    urls = urls_by_app(services)
-    if output == "table":
-        for problem in dict.fromkeys(problem for app in apps for problem in app["problems"]):
-            print(f"kato: {problem}", file=sys.stderr)
-    rows = [app_row(app, urls.get(app["id"], [])) for app in apps]
-    listing(
-        rows,
-        ["app", "state", "tasks", "cpus", "mem", "ports", "urls"],
-        output,
-        empty="Nothing is deployed. Deploy something: kato up FILE",
-    )
+
+        async def look() -> Sequence[Row]:
+            apps, urls = await client.apps(), urls_by_app(await client.services())
+            return [app_row(app, urls.get(app["id"], [])) for app in apps]
+
+        await shown(look, show, output, watch)
 
 
-async def ps(app: AppName | None = None, /, *, output: Output = "table", place: Address = THERE) -> None:
+async def ps(
+    app: AppName | None = None, /, *, output: Output = "table", watch: Watch = False, place: Address = THERE
+) -> None:
     """List tasks, of one app or of all.
 
     Parameters
@@ -41,15 +47,19 @@ async def ps(app: AppName | None = None, /, *, output: Output = "table", place: 
     output
         How to print: table, json or yaml.
     """
-    async with place.client() as client:
-        apps = {each["id"]: each for each in await client.apps()}
-    chosen = [find_app(app, apps)] if app else list(apps)
-    rows = [task_row(task, id) for id in chosen for task in apps[id]["tasks"]]
+    columns = ["task", "state", "node", "ports", "started", "health"]
     empty = "No task runs." + (f" See: kato why {app}" if app else " See: kato ls")
-    listing(rows, ["task", "state", "node", "ports", "started", "health"], output, empty=empty)
+    async with place.client() as client:
+
+        async def look() -> Sequence[Row]:
+            apps = {each["id"]: each for each in await client.apps()}
+            chosen = [find_app(app, apps)] if app else list(apps)
+            return [task_row(task, id) for id in chosen for task in apps[id]["tasks"]]
+
+        await shown(look, lambda rows: listing(rows, columns, output, empty=empty), output, watch)
 
 
-async def nodes(*, output: Output = "table", place: Address = THERE) -> None:
+async def nodes(*, output: Output = "table", watch: Watch = False, place: Address = THERE) -> None:
     """List machines.
 
     Parameters
@@ -57,16 +67,24 @@ async def nodes(*, output: Output = "table", place: Address = THERE) -> None:
     output
         How to print: table, json or yaml.
     """
-    async with place.client() as client:
-        found = await client.nodes()
-    rows = [node_row(node) for node in found]
     columns = ["node", "hostname", "cpus", "mem", "tasks", "runtimes"]
-    listing(rows, columns, output, empty="No machine has joined yet.")
-    for line in remarks(rows) if output == "table" else ():
-        print(line)
+
+    def show(rows: Sequence[Row]) -> None:
+        listing(rows, columns, output, empty="No machine has joined yet.")
+        for line in remarks(rows) if output == "table" else ():
+            print(line)
+
+    async with place.client() as client:
+
+        async def look() -> Sequence[Row]:
+            return [node_row(node) for node in await client.nodes()]
+
+        await shown(look, show, output, watch)
 
 
-async def versions(app: AppName, /, *, output: Output = "table", place: Address = THERE) -> None:
+async def versions(
+    app: AppName, /, *, output: Output = "table", watch: Watch = False, place: Address = THERE
+) -> None:
     """List an app's versions, the newest first, with what each changed. `former` is where `kato rollback` goes;
     `whole` ones once were deployed with every task healthy.
 
@@ -75,12 +93,17 @@ async def versions(app: AppName, /, *, output: Output = "table", place: Address 
     output
         How to print: table, json or yaml.
     """
+    columns = ["version", "state", "change"]
     async with place.client() as client:
-        found = await client.versions(find_app(app, [each["id"] for each in await client.apps()]))
-    listing(found, ["version", "state", "change"], output, empty="No version is kept.")
+        id = find_app(app, [each["id"] for each in await client.apps()])
+
+        async def look() -> Sequence[Row]:
+            return await client.versions(id)
+
+        await shown(look, lambda rows: listing(rows, columns, output, empty="No version is kept."), output, watch)
 
 
-async def why(app: AppName, /, *, output: Output = "table", place: Address = THERE) -> None:
+async def why(app: AppName, /, *, output: Output = "table", watch: Watch = False, place: Address = THERE) -> None:
     """Say why an app has not what was wished for.
 
     Parameters
@@ -88,15 +111,23 @@ async def why(app: AppName, /, *, output: Output = "table", place: Address = THE
     output
         How to print: table (as sentences), json or yaml.
     """
+
+    def show(rows: Sequence[Row]) -> None:
+        (said,) = rows
+        if output != "table":
+            document(dict(said), output)
+            return
+        print(f"{said['app']}: {said['healthy']} of {said['wished']} healthy.")
+        for sentence in said["sentences"] or ["Nothing is missing."]:
+            print(sentence)
+
     async with place.client() as client:
         id = find_app(app, [each["id"] for each in await client.apps()])
-        said = await client.why(id)
-    if output != "table":
-        document(said, output)
-        return
-    print(f"{said['app']}: {said['healthy']} of {said['wished']} healthy.")
-    for sentence in said["sentences"] or ["Nothing is missing."]:
-        print(sentence)
+
+        async def look() -> Sequence[Row]:
+            return [await client.why(id)]
+
+        await shown(look, show, output, watch)
 
 
 def app_row(app: dict[str, Any], urls: list[str]) -> dict[str, Any]:

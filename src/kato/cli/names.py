@@ -23,7 +23,7 @@ def find_app(name: str, apps: Collection[str], *, kind: str = "app") -> str:
         return ends[0]
     if ends:
         raise InvalidInput(f"{name!r} may be {' or '.join(ends)}. Write which one.")
-    raise NotFound(_missing(kind, name, apps))
+    raise NotFound(missing(kind, name, apps))
 
 
 def find_task(name: str, tasks: Collection[str], apps: Collection[str]) -> str:
@@ -40,7 +40,8 @@ def find_task(name: str, tasks: Collection[str], apps: Collection[str]) -> str:
     return find_app(name, apps, kind="app or task")
 
 
-def _missing(kind: str, name: str, ids: Collection[str]) -> str:
+def missing(kind: str, name: str, ids: Collection[str]) -> str:
+    """That there is none of that name, and which was probably meant."""
     if not ids:
         return f"There is no {kind} {name!r}: nothing is deployed. See: kato up"
     last = {id.rsplit("/", 1)[-1]: id for id in ids} | {id.strip("/"): id for id in ids}

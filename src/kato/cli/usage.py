@@ -21,6 +21,9 @@ from kato.model.errors import InvalidInput
 EXAMPLES: Mapping[str, str] = {
     "why": "kato why vote",
     "logs": "kato logs vote",
+    "inspect": "kato inspect vote",
+    "open": "kato open vote",
+    "completion": "kato completion bash",
     "exec": "kato exec -it vote -- sh",
     "scale": "kato scale vote 3",
     "restart": "kato restart vote",

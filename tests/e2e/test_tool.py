@@ -1,0 +1,234 @@
+"""The commands with which people look, wait and check, on a small application that runs."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from machine import Machine
+
+pytestmark = pytest.mark.xdist_group("tool")
+
+ESCAPE = "\x1b["
+COMPOSE = """
+name: pair
+services:
+  left:
+    command: exec python3 -m http.server --bind 127.0.0.1 $$PORT
+    expose: ["80"]
+    x-kato: {runtime: process, host: left.localhost, health: {tcp: true, interval: 1s, delay: 100ms}}
+  idle:
+    command: exec sleep 1000
+    x-kato: {runtime: process}
+"""
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Machine]:
+    machine = Machine()
+    try:
+        machine.kato("up", str(written(machine.root, COMPOSE)), "-d")
+        yield machine
+    finally:
+        machine.close()
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "compose.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_all_that_is_known_is_one_document(running: Machine) -> None:
+    app = json.loads(running.kato("inspect", "left", "-o", "json"))
+    assert app == YAML(typ="safe").load(running.kato("inspect", "/pair/left"))
+    assert (app["app"], app["state"], app["why"]) == ("/pair/left", "healthy", ["1 of 1 tasks are healthy."])
+    assert (
+        app["urls"]
+        == app["services"][0]["urls"]
+        == [f"http://left.localhost:{running.ingress.rpartition(':')[2]}/"]
+    )
+    assert app["wish"]["cmd"].startswith("exec python3") and "tasks" not in app["wish"]
+    assert app["versions"][0]["state"] == "present"
+    (shown,) = app["tasks"]
+    task = json.loads(running.kato("inspect", shown["task"], "-o", "json"))
+    assert task["id"] == shown["id"] and task["wish"]["id"] == "/pair/left"
+    assert task["services"][0]["state"] == "ready"
+    node = json.loads(running.kato("inspect", task["node"], "-o", "json"))
+    assert node["node"] == task["node"] and shown in node["tasks"]
+    assert json.loads(running.kato("inspect", node["hostname"], "-o", "json"))["node"] == node["node"]
+    said = running.kato("inspect", "lfet", code=1)
+    assert said == "kato: There is no app, task or machine 'lfet'. Did you mean 'left'?\n"
+
+
+def test_what_happens_is_told_as_it_does(running: Machine) -> None:
+    words = (["events"], ["events", "-o", "json"], ["events", "--app", "/pair/left"])
+    listening = [
+        subprocess.Popen(["kato", *each], env=running.env, stdout=subprocess.PIPE, text=True) for each in words
+    ]
+    try:
+        running.until(lambda: running.get("/metrics") is not None and _listeners(running) >= len(listening), 20)
+        ended = json.loads(running.kato("ps", "idle", "-o", "json"))[0]
+        running.kato("restart", "idle", "-d")
+        running.kato("wait", "idle")
+        running.kato("restart", "left")
+        said, as_json, of_left = ("".join(_until_over(each, "/pair/left")) for each in listening)
+    finally:
+        for each in listening:
+            each.kill()
+            each.communicate()
+    stamp = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  /pair/idle  "
+    for sentence in (
+        r"is wished for as of",
+        r"deployment \S+ began a step",
+        r"pair_idle\.\d+ is running on",
+        r"deployment \S+ is over",
+    ):
+        assert re.search(stamp + sentence, said, re.MULTILINE), sentence
+    assert f"{ended['task']} is killed" in said
+    kinds = {json.loads(line)["eventType"] for line in as_json.splitlines()}
+    assert {"status_update_event", "deployment_success", "instance_changed_event"} <= kinds
+    assert "/pair/left" in of_left and "/pair/idle" not in of_left
+    # The task that ended is still known.
+    assert json.loads(running.kato("inspect", ended["task"], "-o", "json"))["state"] == "ended"
+
+
+def _listeners(machine: Machine) -> int:
+    """How many connections the cell's API has."""
+    port = f"{int(machine.api.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(words[1].endswith(f":{port}") and words[3] == "01" for words in lines)
+
+
+def _until_over(process: "subprocess.Popen[str]", app: str) -> Iterator[str]:
+    """Lines, until a deployment of an app is over."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield line
+        if app in line and ("is over" in line or "deployment_success" in line):
+            return
+
+
+def test_waiting_ends_when_all_is_as_wished(running: Machine) -> None:
+    assert "2 apps as wished after" in running.kato("wait")
+    assert "1 app as wished after" in running.kato("wait", "left", "--timeout", "20")
+    running.kato("scale", "idle", "2", "-d")
+    running.kato("wait", "idle")
+    assert len(json.loads(running.kato("ps", "idle", "-o", "json"))) == 2
+    running.kato("scale", "idle", "21", "-d")
+    said = running.kato("wait", "idle", "left", "--timeout", "1", code=1)
+    assert "After 1 s this is not as wished:" in said and "/pair/idle:" in said and "/pair/left:" not in said
+    running.kato("scale", "idle", "1", "--force")
+    assert "There is no app 'nosuch'" in running.kato("wait", "nosuch", code=1)
+
+
+def test_where_an_app_answers_is_opened_where_there_is_a_browser(running: Machine) -> None:
+    (url,) = json.loads(running.kato("inspect", "left", "-o", "json"))["urls"]
+    environ = {name: value for name, value in running.env.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    shown = running.root / "shown"
+    for browser in ("", f"sh -c 'echo %s > {shown}'"):
+        done = subprocess.run(
+            ["kato", "open", "left"],
+            env={**environ, "BROWSER": browser},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{url}\n"
+        assert shown.exists() is bool(browser)
+    assert shown.read_text() == f"{url}\n"
+    assert "/pair/idle answers nowhere" in running.kato("open", "idle", code=1)
+
+
+def test_files_are_judged_and_converted_without_a_cell(machine: Machine, tmp_path: Path) -> None:
+    right = written(tmp_path, COMPOSE)
+    (bad := tmp_path / "bad").mkdir()
+    written(bad, COMPOSE.replace("expose:", "expsoe:") + "  more:\n    imagee: x\n")
+    (twice := tmp_path / "twice").mkdir()
+    same = "expose: ['80']\n    x-kato: {runtime: process, host: left.localhost}"
+    written(twice, COMPOSE.replace("x-kato: {runtime: process}", same))
+    assert re.search(r"compose.yaml +2 +right$", machine.kato("validate", str(right)), re.MULTILINE)
+    said = machine.kato("validate", str(right), str(bad), str(twice), str(tmp_path / "none"), code=2)
+    assert "compose.yaml:6:5: " in said and "Did you mean 'expose'?" in said
+    assert "compose.yaml:12:5: " in said and "Did you mean 'image'?" in said
+    assert "left.localhost" in said, "two apps of one file want the same host"
+    assert f"There is no file or folder {tmp_path}/none." in said
+    rows = json.loads(
+        subprocess.run(
+            ["kato", "validate", str(right), str(bad), "-o", "json"],
+            env=machine.env,
+            capture_output=True,
+            check=False,
+        ).stdout
+    )
+    assert [row["state"] for row in rows] == ["right", "wrong"] and len(rows[1]["faults"]) > 1
+    group = json.loads(machine.kato("convert", str(right)))
+    assert group["id"] == "/pair" and {app["id"] for app in group["apps"]} == {"/pair/left", "/pair/idle"}
+    assert YAML(typ="safe").load(machine.kato("convert", str(right), "-o", "yaml")) == group
+    (again := tmp_path / "marathon.json").write_text(json.dumps(group))
+    assert json.loads(machine.kato("convert", str(again))) == group
+    assert machine.get("/ping") is None and not machine.data.exists()
+
+
+def test_a_watched_listing_is_shown_whenever_it_changes(running: Machine) -> None:
+    words = (["ls", "-w"], ["ps", "-w", "-o", "json"], ["ps", "idle", "--watch", "-o", "yaml"])
+    watching = [
+        subprocess.Popen(["kato", *each], env=running.env, stdout=subprocess.PIPE, text=True) for each in words
+    ]
+    try:
+        table, rows, documents = ("" for _ in watching)
+        while (table := table + _line(watching[0])).count("\n") < 3:
+            pass
+        while (rows := rows + _line(watching[1])).count("\n") < 2:
+            pass
+        while "health:" not in (documents := documents + _line(watching[2])):
+            pass
+        running.kato("scale", "idle", "2")
+        while "2/2" not in (table := table + _line(watching[0])):
+            pass
+        running.kato("scale", "idle", "1")
+        while '"gone": true' not in (rows := rows + _line(watching[1])):
+            pass
+        while documents.count("---\n") < 3:
+            documents += _line(watching[2])
+    finally:
+        for each in watching:
+            each.send_signal(signal.SIGINT)
+            each.communicate()
+    assert [each.returncode for each in watching] == [130] * 3
+    assert table.startswith("APP ") and table.count("\n\nAPP ") >= 1 and ESCAPE not in table
+    lines = [json.loads(line) for line in rows.splitlines()]
+    assert [line["app"] for line in lines[:2]] == ["/pair/idle", "/pair/left"]
+    assert all(line["app"] == "/pair/idle" for line in lines[2:]), "what did not change is not told again"
+    assert len(list(YAML(typ="safe").load_all(documents))) >= 3
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "it has ended"
+    return line
+
+
+def test_a_watched_table_begins_anew_on_a_terminal(running: Machine) -> None:
+    ours, theirs = pty.openpty()
+    environ = {name: value for name, value in running.env.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    with subprocess.Popen(["kato", "ls", "-w"], env=environ, stdout=theirs, stderr=theirs) as watching:
+        os.close(theirs)
+        said = b""
+        while b"idle" not in said:
+            said += os.read(ours, 65536)
+        running.kato("scale", "idle", "2")
+        while b"2/2" not in said:
+            said += os.read(ours, 65536)
+        running.kato("scale", "idle", "1")
+        watching.kill()
+    os.close(ours)
+    assert said.count(b"\x1b[H\x1b[2J") >= 2 and said.startswith(b"\x1b[H")
