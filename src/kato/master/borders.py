@@ -1,4 +1,4 @@
-"""The borders' server end: views of what to balance and of names go down; what was applied comes up, is committed."""
+"""The borders' server end: views of frontends and names go down; what was applied comes up and is committed."""
 
 from collections.abc import AsyncIterator
 

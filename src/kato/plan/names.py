@@ -1,7 +1,7 @@
 """The World goes in; what name servers answer comes out: addresses of apps and tasks, and where their ports are.
 
-The names are in Mesos-DNS' manner: `redis.voting.kato` for /voting/redis, `_redis._tcp.voting.kato` for its host ports.
-A task that does not serve is under no name. An app that is wished for has its name, also with nothing behind.
+In Mesos-DNS' manner /voting/redis is `redis.voting.kato`, its host ports are `_redis._tcp.voting.kato`. A task
+that does not serve is under no name. An app that is wished for has its name, also with nothing behind.
 """
 
 import re

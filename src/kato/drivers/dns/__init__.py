@@ -13,11 +13,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     listen: host:port, UDP and TCP. resolvers: a resolv.conf whose servers are asked for names that are not ours;
     None: they are refused. upstream_port: where those servers listen.
+    connections: over TCP, at once. patience: seconds that a TCP client may take for its next question, or to read
+    an answer (RFC 7766, 6.2.3).
     """
 
     listen: str
     resolvers: Path | None = None
     upstream_port: int = 53
+    connections: int = 256
+    patience: float = 5.0
 
 
 class Dns(Protocol):

@@ -96,6 +96,7 @@ async def _by_udp(server: Address, query: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     transport, once = await loop.create_datagram_endpoint(lambda: _Once(asked), remote_addr=server)
     try:
+        transport.sendto(asked)
         return query[:2] + (await once.reply)[2:]
     finally:
         transport.close()

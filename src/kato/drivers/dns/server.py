@@ -20,10 +20,6 @@ PACKETS = 32
 """Packets that are answered in one turn of the loop."""
 BUFFER = 1 << 20
 """Bytes of packets that wait in the kernel while the cell is busy with something else."""
-CONNECTIONS = 256
-"""TCP connections at once; one more ends the oldest."""
-PATIENCE = 5.0
-"""Seconds that a TCP client may take for its next query, or to read an answer (RFC 7766, 6.2.3)."""
 
 
 class Driver:
@@ -31,11 +27,14 @@ class Driver:
 
     name = "server"
 
-    def __init__(self, udp: socket.socket, tcp: socket.socket, zone: Zone, forwarder: Forwarder | None) -> None:
+    def __init__(
+        self, udp: socket.socket, tcp: socket.socket, zone: Zone, forwarder: Forwarder | None, options: Options
+    ) -> None:
         self._udp = udp
         self._tcp = tcp
         self._zone = zone
         self._forwarder = forwarder
+        self._options = options
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -51,7 +50,7 @@ class Driver:
             forwarder = None
             if options.resolvers is not None:
                 forwarder = Forwarder(options.resolvers, options.upstream_port, own=(address, port))
-            driver = cls(udp, tcp, Zone(address, forwards=forwarder is not None), forwarder)
+            driver = cls(udp, tcp, Zone(address, forwards=forwarder is not None), forwarder, options)
             driver._server = await asyncio.start_server(driver._connected, sock=tcp)
             driver._loop.add_reader(udp, driver._readable)
             stack.pop_all()
@@ -114,13 +113,15 @@ class Driver:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._clients) >= CONNECTIONS:
+        if len(self._clients) >= self._options.connections:  # the oldest makes room
             next(iter(self._clients.values())).transport.abort()
         self._clients[task] = writer
         try:
             await self._converse(reader, writer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            pass  # by `close`; asyncio's own callback of a connection would log a cancelled task as a fault
         finally:
             del self._clients[task]
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
@@ -128,7 +129,7 @@ class Driver:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One query after another, each within its time."""
         while True:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._options.patience):
                 (length,) = struct.unpack("!H", await reader.readexactly(2))
                 query = await reader.readexactly(length)
             reply = self._zone.answer(query, wire.WHOLE)
@@ -140,7 +141,7 @@ class Driver:
                 else:
                     reply = self._zone.refuse(query)
             writer.write(struct.pack("!H", len(reply)) + reply)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(self._options.patience):
                 await writer.drain()
 
 

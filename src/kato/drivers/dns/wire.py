@@ -1,4 +1,4 @@
-"""DNS messages as bytes (RFC 1035, 2782, 6891): a query comes in, its parts go out; records go in, bytes come out."""
+"""DNS messages as bytes (RFC 1035, 2782, 6891): a query goes in, its parts come out; records become bytes."""
 
 import struct
 from collections.abc import Iterator
