@@ -167,7 +167,8 @@ def apart(config: Config) -> None:
     for what, (where, flag) in listeners.items():
         if where is None:
             continue
-        other = taken.setdefault(where.lower().replace("localhost", "127.0.0.1"), what)
+        where = where.lower().replace("localhost", "127.0.0.1")
+        other = taken.setdefault(where, what)
         if other != what:
             raise InvalidInput(
                 f"{other[0].upper()}{other[1:]} and {what} cannot both listen on {where}. "

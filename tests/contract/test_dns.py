@@ -220,7 +220,7 @@ async def test_edns_is_spoken_and_another_version_refused(served: Served) -> Non
     answer = await served.udp("redis.voting.kato", use_edns=0, payload=1400)
     assert answer.edns == 0 and answer.payload == 1232
     assert (await served.udp("redis.voting.kato")).edns == -1
-    option = dns.edns.GenericOption(10, b"12345678")
+    option = dns.edns.CookieOption(b"12345678", b"")
     assert said(await served.udp("redis.voting.kato", use_edns=0, options=[option])) == {"10.0.0.2", "10.0.0.3"}
     newer = await served.udp("redis.voting.kato", use_edns=1)
     assert newer.rcode() == dns.rcode.BADVERS and newer.edns == 0 and not newer.answer

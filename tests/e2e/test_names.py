@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dns.flags
@@ -90,7 +91,7 @@ def test_a_killed_task_leaves_the_answers_and_its_heir_appears_at_once(named: Ma
         victim = named.tasks("/shop/web")[0]
         os.kill(named.pid(victim["id"]), signal.SIGKILL)
         killed = time.monotonic()
-        named.until(lambda gone=victim["ports"][0]: gone not in targets(named, service), 5)
+        named.until(partial(lambda gone: gone not in targets(named, service), victim["ports"][0]), 5)
         left = time.monotonic() - killed
         named.until(lambda: len(targets(named, service)) == 2, 20)
         seen = time.time()
