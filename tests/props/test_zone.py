@@ -5,6 +5,7 @@ import ipaddress
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdatatype
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -47,7 +48,9 @@ GOOD = dns.message.make_query("a.kato", "A", id=7, use_edns=0).to_wire()
 @st.composite
 def nearly_good(draw: st.DrawFn) -> bytes:
     """A question with some bytes of it changed, and perhaps cut or longer."""
-    asked = dns.message.make_query(draw(HOSTS), draw(KINDS), use_edns=draw(st.sampled_from([0, -1])))
+    asked = dns.message.make_query(
+        draw(HOSTS), dns.rdatatype.RdataType.make(draw(KINDS)), use_edns=draw(st.sampled_from([0, -1]))
+    )
     packet = bytearray(asked.to_wire())
     for at, byte in draw(st.lists(st.tuples(st.integers(0, len(packet) - 1), st.integers(0, 255)), max_size=4)):
         packet[at] = byte
@@ -80,9 +83,13 @@ def test_after_any_views_the_answers_are_those_of_the_last(views: list) -> None:
     above = {name.partition(".")[2] for name in every}
     for name in sorted(every | above | {"kato", "nobody.kato"}):
         for kind in (wire.A, wire.AAAA, wire.SRV, wire.SOA, wire.ANY):
-            asked = dns.message.make_query(name, kind, id=1).to_wire()
+            asked = asked_for(name, kind)
             assert said(zone, asked) == said(fresh, asked), name
         right(zone, name, views[-1])
+
+
+def asked_for(name: str, kind: int | str) -> bytes:
+    return dns.message.make_query(name, dns.rdatatype.RdataType.make(kind), id=1).to_wire()
 
 
 def said(zone: Zone, asked: bytes) -> tuple[int, set[str]]:
@@ -99,14 +106,14 @@ def right(zone: Zone, name: str, found: dict) -> None:  # type: ignore[type-arg]
         each for hosts, services in found.values() for each in (*hosts, *services) if each.endswith(f".{name}")
     ]
     exists = bool(owners or below or name == "kato")
-    code, _ = said(zone, dns.message.make_query(name, "TXT").to_wire())
+    code, _ = said(zone, asked_for(name, "TXT"))
     assert (code == dns.rcode.NXDOMAIN) == (not exists), name
     if len(owners) == 1:
         hosts, services = owners[0]
-        assert said(zone, dns.message.make_query(name, "A").to_wire())[1] == {
+        assert said(zone, asked_for(name, "A"))[1] == {
             each for each in hosts.get(name, ()) if ipaddress.ip_address(each).version == 4
         }
-        ports = {int(text.split()[2]) for text in said(zone, dns.message.make_query(name, "SRV").to_wire())[1]}
+        ports = {int(text.split()[2]) for text in said(zone, asked_for(name, "SRV"))[1]}
         assert ports == {target.port for target in services.get(name, ())}
 
 
