@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import dns.flags
@@ -113,6 +115,43 @@ def test_a_removed_app_has_no_name_and_a_new_life_of_the_cell_has_those_of_the_o
     named.until(lambda: dig(named, "web.shop.kato") == ["127.0.0.1"], 10)
     up(named, {"id": "back"})
     named.until(lambda: asked(named, "web.shop.kato").rcode() is dns.rcode.NXDOMAIN, 5)
+
+
+LIBC = """
+import asyncio, socket
+from kato.drivers.dns import Options
+from kato.drivers.dns.server import Driver
+from kato.model.names import AppNames, Names
+
+async def main():
+    driver = await Driver.open(Options(listen="127.0.0.1:53"))
+    hosts = {"web.kato": ("10.0.0.1", "10.0.0.2", "fd00::1")}
+    await driver.apply(Names(1, {"/web": AppNames("/web", "web.kato", hosts)}))
+    for name in ("web.kato", "nobody.kato"):
+        try:
+            found = await asyncio.to_thread(socket.getaddrinfo, name, 80, type=socket.SOCK_STREAM)
+            print(*sorted({each[4][0] for each in found}))
+        except socket.gaierror as error:
+            print(error.errno == socket.EAI_NONAME)
+    await driver.close()
+
+asyncio.run(main())
+"""
+"""A server at port 53, and Python's `getaddrinfo`, which is libc's."""
+
+
+def test_libc_finds_names_on_port_53(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "nsswitch.conf").write_text("hosts: files dns\n")
+    (tmp_path / "libc.py").write_text(LIBC)
+    # A network and a resolv.conf of its own, which end with it.
+    script = (
+        "ip link set lo up && for each in resolv nsswitch; do mount --bind $0/$each.conf /etc/$each.conf; done"
+    )
+    command = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
+    command += ["sh", "-ec", f"{script}; exec {sys.executable} $0/libc.py", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.split("\n") == ["10.0.0.1 10.0.0.2 fd00::1", "True", ""], done.stderr
 
 
 def test_a_port_that_is_taken_is_said_in_one_sentence(named: Machine) -> None:
