@@ -56,16 +56,21 @@ def dig(machine: Machine, *words: str) -> list[str]:
     return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
-def up(machine: Machine, *apps: dict[str, Any]) -> None:
+def up(machine: Machine, *apps: dict[str, Any], dns: str | None = None) -> None:
     file = machine.root / "shop.json"
     whole = {"cpus": 0.1, "mem": 32, "cmd": SERVER, "healthChecks": [CHECK]}
     file.write_text(json.dumps({"id": "/shop", "apps": [{**whole, **each} for each in apps]}))
-    machine.kato("up", str(file), "-d")
+    machine.kato("up", str(file), "-d", *(["--dns", dns] if dns else []))
 
 
 def test_every_app_and_task_that_serves_has_its_name(named: Machine) -> None:
     ports = [{"port": 0, "name": "http"}]
-    up(named, {"id": "web", "instances": 2, "portDefinitions": ports}, {"id": "none", "instances": 0})
+    where = named.env.pop("KATO_DNS")  # this time by the flag, which the cell must be handed on
+    up(named, {"id": "web", "instances": 2, "portDefinitions": ports}, {"id": "none", "instances": 0}, dns=where)
+    named.env["KATO_DNS"] = f"127.0.0.1:{free_port()}"
+    said = named.kato("up", str(named.root / "shop.json"), "-d")
+    assert f"the cell answers for names on {where}, as it was started." in said
+    named.env["KATO_DNS"] = where
     tasks = {task["ports"][0]: task for task in named.tasks("/shop/web")}
     named.until(lambda: targets(named, "_web._tcp.shop.kato").keys() == tasks.keys(), 5)
     for number, target in targets(named, "_web._tcp.shop.kato").items():

@@ -6,7 +6,7 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builders import app, node, status, task, world
@@ -59,6 +59,7 @@ def nearly_good(draw: st.DrawFn) -> bytes:
     )
 
 
+@settings(deadline=None)
 @given(packet=st.binary(max_size=80) | nearly_good(), found=VIEWS, most=st.sampled_from([0, wire.WHOLE]))
 @example(packet=GOOD, found={"/a": ({"a.kato": ("10.0.0.1",)}, {})}, most=0)
 def test_no_packet_whatever_does_harm(packet: bytes, found: dict, most: int) -> None:  # type: ignore[type-arg]
@@ -73,6 +74,7 @@ def test_no_packet_whatever_does_harm(packet: bytes, found: dict, most: int) -> 
         dns.message.from_wire(reply)
 
 
+@settings(deadline=None)
 @given(st.lists(VIEWS, min_size=1, max_size=4))
 def test_after_any_views_the_answers_are_those_of_the_last(views: list) -> None:  # type: ignore[type-arg]
     zone, fresh = Zone("127.0.0.1"), Zone("127.0.0.1")
@@ -131,6 +133,7 @@ PORTS = st.lists(
 ).map(tuple)
 
 
+@settings(deadline=None)
 @given(IDS, PORTS, st.lists(st.sampled_from([True, False, None]), max_size=4), st.booleans())
 def test_every_name_is_one_and_only_of_what_serves(id: str, ports: tuple, alive: list, wished: bool) -> None:  # type: ignore[type-arg]
     wish = app(id, port_definitions=ports)

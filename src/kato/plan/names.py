@@ -5,10 +5,9 @@ that does not serve is under no name. An app that is wished for has its name, al
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
 from ipaddress import ip_address
-from typing import TypeVar
 
 from kato.model.app import App
 from kato.model.names import ZONE, AppNames, Names, Target
@@ -16,7 +15,6 @@ from kato.model.task import Task
 from kato.model.world import World
 from kato.plan.recall import Recall
 
-_T = TypeVar("_T", str, Target)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
 _LONGEST = 253
 """Of a name as text: 255 bytes on the wire (RFC 1035, 2.3.4)."""
@@ -47,18 +45,29 @@ def _names(id: str, world: World, addresses: Mapping[str, str]) -> AppNames:
     own = host_name(id)
     if own is None:
         return AppNames(id)
-    hosts: dict[str, set[str]] = {own: set()} if id in world.apps else {}
-    services: dict[str, set[Target]] = {}
+    every: set[str] = set()
+    hosts: dict[str, tuple[str, ...]] = {}
+    services: dict[str, set[tuple[str, int]]] = {}
+    named: dict[str, list[tuple[str, ...]]] = {}
     for task in _serving(id, world):
-        address = _address(addresses.get(task.node))
+        address = _address(addresses.get(task.node, ""))
         if address is None:
             continue
-        alone = _valid(f"{_label(task)}.{own}") or own
-        for name in (own, alone):
-            hosts.setdefault(name, set()).add(address)
-        for name, port in _ports(world.spec(id, task.version), task, own):
-            services.setdefault(name, set()).add(Target(alone, port))
-    return AppNames(id, own, _sorted(hosts), _sorted(services))
+        every.add(address)
+        alone = f"{_label(task)}.{own}"
+        if len(alone) <= _LONGEST:
+            hosts[alone] = (address,)
+        else:
+            alone = own
+        if task.version not in named:
+            named[task.version] = _service_names(world.spec(id, task.version), own)
+        for number, under in zip(task.ports, named[task.version], strict=False):
+            for name in under:
+                services.setdefault(name, set()).add((alone, number))
+    if every or id in world.apps:
+        hosts[own] = tuple(sorted(every))
+    found = {name: tuple(Target(*each) for each in sorted(services[name])) for name in sorted(services)}
+    return AppNames(id, own, hosts, found)
 
 
 def _serving(id: str, world: World) -> Iterator[Task]:
@@ -76,29 +85,25 @@ def _label(task: Task) -> str:
     return f"{task.attempt}" if task.incarnation == 1 else f"{task.attempt}-{task.incarnation}"
 
 
-def _ports(app: App | None, task: Task, own: str) -> Iterator[tuple[str, int]]:
-    """Under which service names (RFC 2782) a task's host ports are: all of a protocol, and each by its name."""
+def _service_names(app: App | None, own: str) -> list[tuple[str, ...]]:
+    """Under which names (RFC 2782) each port of a version is: with all of its protocol, and by its own name."""
     head, _, group = own.partition(".")
-    for port, number in zip(app.ports if app else (), task.ports, strict=False):
-        for protocol in port.protocol.split(","):
-            name = f"_{head}._{protocol}.{group}"
-            if _valid(name):
-                yield name, number
-            if port.name and _valid(named := f"_{port.name.lower()}.{name}"):
-                yield named, number
+    found = []
+    for port in app.ports if app else ():
+        plain = [f"_{head}._{protocol}.{group}" for protocol in port.protocol.split(",")]
+        named = [f"_{port.name.lower()}.{name}" for name in plain] if port.name else []
+        found.append(tuple(filter(_valid, (*plain, *named))))
+    return found
 
 
-def _address(text: str | None) -> str | None:
+@lru_cache(maxsize=65536)
+def _address(text: str) -> str | None:
     """An IP address as it is written best; None for anything else."""
     try:
-        return str(ip_address(text or ""))
+        return str(ip_address(text))
     except ValueError:
         return None
 
 
 def _valid(name: str) -> str | None:
     return name if len(name) <= _LONGEST and all(map(_LABEL.fullmatch, name.split("."))) else None
-
-
-def _sorted(found: Mapping[str, Iterable[_T]]) -> dict[str, tuple[_T, ...]]:
-    return {name: tuple(sorted(each)) for name, each in sorted(found.items())}
