@@ -10,6 +10,7 @@ from runtime_suite import RuntimeContract
 from engine import IMAGE, Dockerd
 from kato.drivers.runtime import Options
 from kato.model.app import Container, Docker
+from oci import supplied
 from runtimes import folders
 
 
@@ -26,3 +27,13 @@ class TestDocker(RuntimeContract):
     def options(self, engine: Dockerd) -> Iterator[Options]:
         with folders() as options:
             yield msgspec.structs.replace(options, engine=engine.url, node=uuid.uuid4().hex)
+
+
+class TestOci(RuntimeContract):
+    driver = "oci"
+    container = Container(type="MESOS", docker=Docker(image=IMAGE))
+
+    @pytest.fixture
+    def options(self) -> Iterator[Options]:
+        with supplied(IMAGE) as options:
+            yield options
