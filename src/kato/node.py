@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 
-RUNTIMES = ("process", "docker")
+RUNTIMES = ("process", "docker", "oci")
 BALANCER = "haproxy"
 DNS = "server"
 

@@ -72,6 +72,7 @@ class Containers:
         self._options = options
         self._limits = limits
         self._commands = itertools.count()
+        self._path = options.environ.get("PATH") or os.environ.get("PATH", os.defpath)
         folder = options.folder / ".images"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
@@ -85,7 +86,7 @@ class Containers:
 
     def check(self) -> None:
         """Programs, root, and cgroups: without them what a container left behind could not be ended."""
-        tools.check()
+        tools.check(self._path)
         if not self._limits.tell_members:
             raise DriverMissing(f"The oci runtime needs cgroups of its own. {' '.join(self._limits.notes)}")
 
@@ -120,8 +121,7 @@ class Containers:
 
     def _around(self, record: Record) -> dict[str, str]:
         """crun's own environment, not the container's. The sandbox marks it for who looks for what is left."""
-        path = self._options.environ.get("PATH") or os.environ.get("PATH", os.defpath)
-        return {"PATH": path, "MESOS_SANDBOX": str(record.sandbox)}
+        return {"PATH": self._path, "MESOS_SANDBOX": str(record.sandbox)}
 
     def _site(self, record: Record, app: App, image: Image) -> Site:
         lower = self.images.root(image)
@@ -158,7 +158,7 @@ class Containers:
             yield ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", *argv)
         except (Exception, asyncio.CancelledError):
             with contextlib.suppress(OSError, ValueError):
-                os.killpg(int(file.read_text()), signal.SIGKILL)
+                os.killpg(os.getpgid(int(file.read_text())), signal.SIGKILL)
             raise
         finally:
             file.unlink(missing_ok=True)

@@ -17,9 +17,9 @@ PACKAGES = {"unshare": "util-linux"}
 _SAID = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 
 
-def check() -> None:
-    """DriverMissing where one is missing, or where who runs the cell may not make containers."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
+def check(path: str) -> None:
+    """DriverMissing where one is not on the PATH, or where who runs the cell may not make containers."""
+    missing = [name for name in NEEDED if shutil.which(name, path=path) is None]
     if missing:
         packages = " ".join(dict.fromkeys(PACKAGES.get(name, name) for name in missing))
         raise DriverMissing(
