@@ -1,5 +1,5 @@
-"""Containers go in, started by Káto on Docker's engine and without, by the engine's bare API and by Docker Swarm; how
-long that takes comes out, and how long until a killed one is replaced.
+"""Containers go in, started by Káto on Docker's engine and without, by the engine's bare API and by Docker Swarm;
+how long that takes comes out, and how long until a killed one is replaced.
 
 PYTHONPATH=tests python -m bench.containers
 

@@ -24,7 +24,7 @@ from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
 from kato.drivers.runtime.oci import tools
 from kato.drivers.runtime.oci.config import Bind, Image, Site, config
 from kato.drivers.runtime.oci.images import Images, overlays
-from kato.drivers.runtime.oci.volumes import binds, copy, text_in
+from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.supervised import Execution, Supervised
@@ -107,17 +107,16 @@ class Containers:
         for name in ("upper", "work", "rootfs"):
             (folder / name).mkdir(mode=0o755)
         (folder / "image").write_text(image.digest)
-        written = msgspec.json.encode(config(launch, image, self._site(record, launch.app, image)))
-        (folder / "config.json").write_bytes(written)
+        told = config(launch, image, self._site(record, launch.app, image))
+        (folder / "config.json").write_bytes(msgspec.json.encode(told))
         if not self.overlaid:
             copy(lower, folder / "rootfs")
-        steps = [
-            *self._hidden,
-            *([LAY] if self.overlaid else []),
-            f'exec {CRUN} --log=log run --pid-file=init "$2"',
-        ]
-        words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder))
-        return Execution(argv=(*words, "task"), env=self._around(record), cwd=folder)
+        place = told["process"]["cwd"]
+        made = f"rootfs/{place}" if lacks(lower, place) else "rootfs"
+        lay = [LAY] if self.overlaid else []
+        steps = [*self._hidden, *lay, 'mkdir -p "$2"', f"exec {CRUN} --log=log run --pid-file=init task"]
+        words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder), made)
+        return Execution(argv=words, env=self._around(record), cwd=folder)
 
     def _around(self, record: Record) -> dict[str, str]:
         """crun's own environment, not the container's. The sandbox marks it for who looks for what is left."""

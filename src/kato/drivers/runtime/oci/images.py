@@ -43,7 +43,8 @@ class Images:
         self._logins = logins
         self._used = used
         self._pulls: dict[str, asyncio.Task[None]] = {}
-        self._writing = asyncio.Lock()
+        self._layout = asyncio.Lock()
+        self._known: dict[str, Image] = {}
         self._pulled = Pulled(folder / "pulled", clock)
 
     def root(self, image: Image) -> Path:
@@ -53,7 +54,7 @@ class Images:
     async def have(self, docker: Docker) -> None:
         """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
         name = docker.image or ""
-        if not docker.force_pull_image and await asyncio.to_thread(self._here, name):
+        if not docker.force_pull_image and self._here(name):
             await self._pulled.use(name)
             return
         pull = self._pulls.get(name)
@@ -67,19 +68,20 @@ class Images:
         return image is not None and self.root(image).is_dir()
 
     async def _bring(self, name: str, anew: bool) -> None:
-        async with self._writing:
-            if anew or self.known(name) is None:
+        async with self._layout:  # neither skopeo nor umoci bears another beside it
+            if anew or self._read(name) is None:
                 await self._pull(name)
-            image = self.known(name)
+            image = self._read(name)
             if image is None:
                 raise DriverError(
                     f"Its image {name} is none for this machine. Name one for Linux on its processor."
                 )
             if not self.root(image).is_dir():
                 await self._unpack(name, image)
+            self._known[name] = image
 
     async def _pull(self, name: str) -> None:
-        known = self.known(name) is not None
+        known = self._read(name) is not None
         try:
             await run(
                 [*_copy(name, self._logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"], self._folder
@@ -105,7 +107,11 @@ class Images:
         half.rename(self.root(image))
 
     def known(self, name: str) -> Image | None:
-        """What an image says of its containers; None where it is not here."""
+        """What an image says of its containers; None where nobody had it here in this life of the cell."""
+        return self._known.get(name)
+
+    def _read(self, name: str) -> Image | None:
+        """The same from the layout, which is whole only for who holds its lock."""
         for entry in self._index():
             if entry.get("annotations", {}).get(REF) == tag(name):
                 manifest = self._blob(entry["digest"])
@@ -126,25 +132,35 @@ class Images:
 
     async def tidy(self) -> None:
         """Removes what was pulled here and used for the last time long ago, and files that no image has; those
-        that a task is laid over stay."""
-        async with self._writing:
+        that a task is laid over stay. While an image is brought nothing goes."""
+        if self._layout.locked():
+            return
+        async with self._layout:
+            old, roots = self._pulled.old(), await asyncio.to_thread(self._spare)
+            if not old and not roots:
+                return
             used = await asyncio.to_thread(self._used)
-            for name in self._pulled.old():
-                image = self.known(name)
-                if image is not None and image.digest in used:
-                    continue
-                if image is not None:
-                    await run(["umoci", "rm", "--image", f"layout:{tag(name)}"], self._folder)
-                    await run(["umoci", "gc", "--layout", "layout"], self._folder)
-                log.info("an image was removed that nothing has used for a week", image=name)
-                await self._pulled.drop(name)
-            await asyncio.to_thread(self._sweep, used)
+            for name in old:
+                await self._forget(name, used)
+            for root in await asyncio.to_thread(self._spare):
+                if root.name not in used:
+                    await asyncio.to_thread(delete, root)
 
-    def _sweep(self, used: set[str]) -> None:
-        standing = {entry["digest"].partition(":")[2] for entry in self._index()} | used
-        for root in (self._folder / "roots").glob("*"):
-            if root.name not in standing:
-                delete(root)
+    async def _forget(self, name: str, used: set[str]) -> None:
+        image = self._read(name)
+        if image is not None and image.digest in used:
+            return
+        self._known.pop(name, None)
+        if image is not None:
+            await run(["umoci", "rm", "--image", f"layout:{tag(name)}"], self._folder)
+            await run(["umoci", "gc", "--layout", "layout"], self._folder)
+        log.info("an image was removed that nothing has used for a week", image=name)
+        await self._pulled.drop(name)
+
+    def _spare(self) -> list[Path]:
+        """The files of images that are no more."""
+        standing = {entry["digest"].partition(":")[2] for entry in self._index()}
+        return [root for root in (self._folder / "roots").glob("*") if root.name not in standing]
 
 
 def tag(name: str) -> str:

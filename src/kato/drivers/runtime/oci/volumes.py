@@ -65,6 +65,18 @@ def inside(root: Path, place: str) -> Path | None:
     return path
 
 
+def lacks(root: Path, place: str) -> bool:
+    """Whether a folder is missing in an image and can be made there: no link is on the way to it."""
+    path = root
+    for part in Path(place.lstrip("/")).parts:
+        path = path / part
+        if part == ".." or path.is_symlink():
+            return False
+        if not path.exists():
+            return ".." not in Path(place).parts
+    return False
+
+
 def text_in(root: Path, place: str) -> str:
     """A file of an image; nothing where there is none."""
     path = inside(root, place)
