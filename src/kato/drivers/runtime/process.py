@@ -21,7 +21,8 @@ from kato.drivers.runtime.sandbox import (
     links,
     working_folder,
 )
-from kato.drivers.runtime.supervised import Execution, Supervised
+from kato.drivers.runtime.supervised import Supervised
+from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.errors import DriverError
 

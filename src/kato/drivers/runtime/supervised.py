@@ -16,9 +16,8 @@ import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 import structlog
@@ -29,9 +28,9 @@ from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
 from kato.drivers.runtime.leftovers import end_all, keepers
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of
-from kato.drivers.runtime.sandbox import Identity, delete
+from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.streams import Changes, Stream
-from kato.model.app import App
+from kato.drivers.runtime.way import Way
 from kato.model.errors import DriverError, DriverMissing, NotFound
 from kato.model.link import Kept, Output
 
@@ -45,47 +44,6 @@ UNREAD_GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL for a task whose record says nothing of it."""
 _T = TypeVar("_T")
 log = structlog.get_logger()
-
-
-class Execution(msgspec.Struct, frozen=True, kw_only=True):
-    """What a keeper executes. env is whole; who: None for the cell's own user."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    cwd: Path
-    who: Identity | None = None
-
-
-class Way(Protocol):
-    """How tasks of one kind are executed under their keepers. All but `ready` may block, and runs in threads."""
-
-    def check(self) -> None:
-        """DriverMissing where this machine lacks what it needs."""
-        ...
-
-    async def ready(self, app: App) -> None:
-        """Has here what a start needs (an image). DriverError says why it cannot be had."""
-        ...
-
-    def prepare(self, record: Record, launch: Launch) -> Execution:
-        """Furnishes the record's folder, which is there. OSError, ValueError, DriverError."""
-        ...
-
-    def began(self, record: Record, launch: Launch) -> None:
-        """Returns once what was executed runs, or ran. DriverError where it did not come so far."""
-        ...
-
-    def words(self, fault: keeper.Fault, record: Record, launch: Launch) -> str:
-        """A keeper's fault as a sentence that says what to do."""
-        ...
-
-    def beside(self, record: Record, argv: tuple[str, ...]) -> AbstractContextManager[Sequence[str]]:
-        """What a keeper runs for a command beside the task; left by an exception, nothing of the command stays."""
-        ...
-
-    def clear(self, record: Record) -> None:
-        """Takes away what nobody needs of a task that has ended, beside its sandbox and output."""
-        ...
 
 
 class Supervised:

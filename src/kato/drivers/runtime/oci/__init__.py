@@ -27,7 +27,8 @@ from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete
-from kato.drivers.runtime.supervised import Execution, Supervised
+from kato.drivers.runtime.supervised import Supervised
+from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.errors import DriverError, DriverMissing
 
@@ -149,18 +150,23 @@ class Containers:
 
     @contextlib.contextmanager
     def beside(self, record: Record, argv: tuple[str, ...]) -> Iterator[Sequence[str]]:
-        """crun puts the command into the container. Where it is given up, its group of processes is killed."""
-        file = _own(record) / f"command.{next(self._commands)}"
-        file.unlink(missing_ok=True)
-        steps = [*self._hidden, f'exec {CRUN} exec --pid-file={file.name} task "$@"']
+        """crun puts the command into the container, as the task runs there. Where it is given up, its group of
+        processes is killed."""
+        folder, name = _own(record), f"command.{next(self._commands)}"
+        told = msgspec.json.decode((folder / "config.json").read_bytes())["process"] | {"args": argv}
+        pid, process = folder / f"{name}.pid", folder / name
+        pid.unlink(missing_ok=True)
+        process.write_bytes(msgspec.json.encode(told))
+        steps = [*self._hidden, f"exec {CRUN} exec --process={name} --pid-file={name}.pid task"]
         try:
-            yield ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", *argv)
+            yield ("unshare", "--mount", "sh", "-c", " && ".join(steps))
         except (Exception, asyncio.CancelledError):
             with contextlib.suppress(OSError, ValueError):
-                os.killpg(os.getpgid(int(file.read_text())), signal.SIGKILL)
+                os.killpg(os.getpgid(int(pid.read_text())), signal.SIGKILL)
             raise
         finally:
-            file.unlink(missing_ok=True)
+            for file in (pid, process):
+                file.unlink(missing_ok=True)
 
     def clear(self, record: Record) -> None:
         """All of the container but its sandbox and output."""
