@@ -113,10 +113,10 @@ class Containers:
         if not self.overlaid:
             copy(lower, folder / "rootfs")
         place = told["process"]["cwd"]
-        made = f"rootfs/{place}" if lacks(lower, place) else "rootfs"
         lay = [LAY] if self.overlaid else []
-        steps = [*self._hidden, *lay, 'mkdir -p "$2"', f"exec {CRUN} --log=log run --pid-file=init task"]
-        words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder), made)
+        make = ['mkdir -p "rootfs/$2"'] if lacks(lower, place) else []
+        steps = [*self._hidden, *lay, *make, f"exec {CRUN} --log=log run --pid-file=init task"]
+        words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder), place)
         return Execution(argv=words, env=self._around(record), cwd=folder)
 
     def _around(self, record: Record) -> dict[str, str]:
