@@ -12,6 +12,8 @@ from machine import SLOW, Machine
 from oci import IMAGE, bring, mounts, needs_root
 from runtimes import alive
 
+pytestmark = pytest.mark.xdist_group("daemonless")
+
 PROJECT = """
 name: shop
 services:
