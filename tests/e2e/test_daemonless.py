@@ -53,6 +53,12 @@ def containers(machine: Machine) -> list[Path]:
     return list((machine.data / "oci").glob("*/oci/state/task"))
 
 
+def newer(machine: Machine) -> list[bool]:
+    """Of each container, whether it says the second word."""
+    told = (each.parents[1] / "config.json" for each in containers(machine))
+    return ["echo two" in file.read_text() for file in told if file.exists()]
+
+
 def test_a_project_runs_without_an_engine_and_is_balanced(machine: Machine) -> None:
     assert machine.site("shop.localhost") == (200, "one\n")
     assert len(containers(machine)) == 2
@@ -61,7 +67,7 @@ def test_a_project_runs_without_an_engine_and_is_balanced(machine: Machine) -> N
 def test_an_upgrade_leaves_no_older_container(machine: Machine) -> None:
     up(machine, word="two")
     machine.until(lambda: machine.site("shop.localhost") == (200, "two\n"), 5 * SLOW)
-    machine.until(lambda: len(containers(machine)) == 2, 10 * SLOW)
+    machine.until(lambda: newer(machine) == [True, True], 10 * SLOW)
 
 
 def test_a_killed_container_is_replaced_and_serves(machine: Machine) -> None:
