@@ -18,7 +18,6 @@ class TestProcess(RuntimeContract):
     driver = "process"
 
 
-@pytest.mark.xdist_group("docker")
 class TestDocker(RuntimeContract):
     driver = "docker"
     container = Container(docker=Docker(image=IMAGE))

@@ -12,8 +12,6 @@ from machine import SLOW, Machine
 from oci import IMAGE, bring, mounts, needs_root
 from runtimes import alive
 
-pytestmark = pytest.mark.xdist_group("daemonless")
-
 PROJECT = """
 name: shop
 services:

@@ -22,8 +22,6 @@ import pytest
 from load import free_port
 from machine import SLOW, Machine
 
-pytestmark = pytest.mark.xdist_group("up")
-
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 CHECK = {"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0, "timeoutSeconds": 1}
 AT_ONCE = 0.1 * SLOW
