@@ -29,7 +29,7 @@ demo: .stamp-demo
 	@kato up examples/voting || (( $$? == 130 ))  # Ctrl-C is how it is meant to end
 
 test: .stamp-test
-	@pytest -n 2 --dist loadgroup --promises
+	@pytest -n 2 --dist loadfile --promises
 
 check: .stamp-test
 	ruff check

@@ -28,6 +28,7 @@ BENCHES = {
     "store": [],
     "api": ["--seconds", "1"] if SHORT else ["--seconds", "3"],
     "containers": [],
+    "names": [],
     "crowd": [],
     "simulation": [],
 }
@@ -38,6 +39,7 @@ PROMISED = {
     "upgrade": ["upgrade_keepalive_failed", "upgrade_fresh_failed", "upgrade_posts_failed"],
     "supervisors": ["keeper_pss", "keeper_pss_alone"],
     "containers": ["start_containers", "start_container", "heal_container"],
+    "names": ["dns_answer", "dns_answer_edns", "dns_change_gone", "dns_change_healthy"],
 }
 """The figures of docs/promises.md."""
 ALONE = "upgrade"

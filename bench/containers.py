@@ -1,10 +1,11 @@
-"""Containers of the Docker engine go in, started by Káto, by the engine's bare API and by Docker Swarm; how long
-that takes comes out, and how long until a killed one is replaced.
+"""Containers go in, started by Káto on Docker's engine and without, by the engine's bare API and by Docker Swarm;
+how long that takes comes out, and how long until a killed one is replaced.
 
 PYTHONPATH=tests python -m bench.containers
 
 The engines are our own, in networks of their own, with one image of busybox; containers are on the host's network,
-so that the orchestrator is measured, not the kernel's bridges. All times are the engine's own. It needs root.
+so that the orchestrator is measured, not the kernel's bridges. All times are the engine's own; without an engine,
+those of the files with the containers' pids. It needs root.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import signal
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -22,6 +23,7 @@ from bench.probe import until
 from engine import IMAGE, Dockerd, dockerd
 from kato.drivers.runtime.docker.engine import Engine
 from machine import Machine
+from oci import bring
 
 CROWD = 20 if SHORT else 50
 ROUNDS = 2 if SHORT else 5
@@ -48,13 +50,25 @@ def main() -> None:
             swarmed, healed = by_swarm()
             time.sleep(max(0.0, since + FORGIVEN - time.monotonic()))
             old = [replaced(engine, f"label=kato.app=/old-{n}") for n in range(HEALS)]
+        with cell(engine) as machine:
+            crowds, bare_of_engine, mended = without_engine(machine)
     note = f"{CROWD} containers, from the request to the start of the last"
     say("start_containers", "s", ours, target=1.1 * statistics.median(bare), note=note)
+    say("start_containers", "s", crowds, by="kato oci", target=statistics.median(bare) / 2, note=note)
     say("start_containers", "s", bare, by="docker's API", note=f"{note}; {PARALLEL} at a time")
     say("start_containers", "s", swarmed, by="docker swarm", note="a service of as many replicas")
     say("start_container", "s", alone, target=statistics.median(single) + 0.05, note="one container")
+    say(
+        "start_container",
+        "s",
+        bare_of_engine,
+        by="kato oci",
+        target=statistics.median(single),
+        note="one container",
+    )
     say("start_container", "s", single, by="docker's API", note="one container")
     say("heal_container", "s", old, target=0.6, note="SIGKILL to the start of the next; ran for > 60 s")
+    say("heal_container", "s", mended, by="kato oci", target=0.3, note="SIGKILL to the start of the next")
     say(
         "heal_container",
         "s",
@@ -113,19 +127,67 @@ def by_kato(machine: Machine, engine: Dockerd, id: str, count: int) -> float:
 
 
 def wish(machine: Machine, engine: Dockerd, id: str, count: int) -> float:
+    began = ask(machine, id, count, "DOCKER")
+    return started(engine, began, count) - began
+
+
+def ask(machine: Machine, id: str, count: int, type: str) -> float:
+    """Wishes for an app of containers on the host's network; when, in epoch seconds."""
     app = {
         "id": id,
         "args": ["sleep", "1000"],
         "instances": count,
         "cpus": 0.01,
         "mem": 16,
-        "container": {"type": "DOCKER", "docker": {"image": IMAGE}},
+        "container": {"type": type, "docker": {"image": IMAGE}},
         "networks": [{"mode": "host"}],
         "taskKillGracePeriodSeconds": 0,
     }
     began = time.time()
     assert machine.ask("POST", "/v2/apps", app) is not None
-    return started(engine, began, count) - began
+    return began
+
+
+def without_engine(machine: Machine) -> tuple[list[float], list[float], list[float]]:
+    """The same without a daemon: crowds, single ones, and those that were killed after they had run for long."""
+    bring(machine.data / "oci", IMAGE)
+    unengined(machine, "/first", 1)  # unpacks the image, which docker's engine did when it was imported
+    for n in range(HEALS):
+        unengined(machine, f"/old-{n}", 1)
+    since = time.monotonic()
+    crowds = [unengined(machine, f"/crowd-{n}", CROWD, keep=False) for n in range(ROUNDS)]
+    alone = [unengined(machine, f"/one-{n}", 1, keep=False) for n in range(SINGLES)]
+    time.sleep(max(0.0, since + FORGIVEN - time.monotonic()))
+    return crowds, alone, [mended(machine, f"/old-{n}") for n in range(HEALS)]
+
+
+def unengined(machine: Machine, id: str, count: int, *, keep: bool = True) -> float:
+    began = ask(machine, id, count, "MESOS")
+    until(lambda: len(inits(machine, id)) == count, 60)
+    took = max(inits(machine, id).values()) - began
+    if not keep:
+        machine.kato("rm", id)
+        until(lambda: not inits(machine, id), 60)
+    return took
+
+
+def inits(machine: Machine, id: str) -> dict[str, float]:
+    """When the containers of an app were running, by task."""
+    found = {}
+    for file in (machine.data / "oci").glob(f"{id[1:]}.*/oci/init"):
+        with suppress(FileNotFoundError):
+            found[file.parent.parent.name] = file.stat().st_mtime
+    return found
+
+
+def mended(machine: Machine, id: str) -> float:
+    """From SIGKILL of one container's process to the start of another."""
+    (victim,) = inits(machine, id)
+    pid = int((machine.data / "oci" / victim / "oci/init").read_text())
+    began = time.time()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: bool(inits(machine, id).keys() - {victim}), 60)
+    return max(inits(machine, id).values()) - began
 
 
 def by_swarm() -> tuple[list[float], list[float]]:

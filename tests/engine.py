@@ -18,12 +18,10 @@ PATIENCE = 30.0
 CLONE_NEWNET = 0x40000000
 
 
-class Dockerd:
-    """An engine in its own namespaces. url: as DOCKER_HOST."""
+class Room:
+    """A network and a mount namespace, with a loopback of its own."""
 
-    def __init__(self, folder: Path, *, live_restore: bool = True) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/docker.sock"
+    def __init__(self) -> None:
         words = [
             "unshare",
             "--net",
@@ -36,16 +34,14 @@ class Dockerd:
         assert self._room.stdout is not None
         with self._room.stdout as said:
             assert said.readline() == b"ready\n"
-        self._options = ("--live-restore",) if live_restore else ()
-        self._daemon: subprocess.Popen[bytes] | None = None
 
     def inside(self, *words: str) -> list[str]:
-        """A command line that runs in the engine's namespaces."""
+        """A command line that runs in these namespaces."""
         return ["nsenter", f"--target={self._room.pid}", "--net", "--mount", "--", *words]
 
     @contextlib.contextmanager
     def network(self) -> Iterator[None]:
-        """What this thread does meanwhile, and what it starts, is in the engine's network, its loopback too."""
+        """What this thread does meanwhile, and what it starts, is in this network, its loopback too."""
         libc = ctypes.CDLL(None, use_errno=True)
         here, there = (os.open(f"/proc/{who}/ns/net", os.O_RDONLY) for who in ("thread-self", self._room.pid))
         try:
@@ -55,6 +51,22 @@ class Dockerd:
             assert libc.setns(here, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
             os.close(here)
             os.close(there)
+
+    def end(self) -> None:
+        """Ends the namespaces."""
+        self._room.kill()
+        self._room.wait()
+
+
+class Dockerd(Room):
+    """An engine in its own namespaces. url: as DOCKER_HOST."""
+
+    def __init__(self, folder: Path, *, live_restore: bool = True) -> None:
+        super().__init__()
+        self.folder = folder
+        self.url = f"unix://{folder}/docker.sock"
+        self._options = ("--live-restore",) if live_restore else ()
+        self._daemon: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts the daemon, again too, and waits until it answers."""
@@ -104,8 +116,7 @@ class Dockerd:
             if containers := self.ask("ps", "--all", "--quiet").split():
                 self.ask("rm", "--force", *containers)
             self.stop()
-        self._room.kill()
-        self._room.wait()
+        super().end()
 
 
 @contextlib.contextmanager
@@ -142,14 +153,23 @@ SECRET = "kato:$2b$04$uBXG9zVCmST7FOYvwumHuuvpKkE1uKw7hSHONzgzm8O83OPpotrmO"
 
 
 @contextlib.contextmanager
-def registry(engine: Dockerd, folder: Path, port: int = 5000) -> Iterator[str]:
-    """A private registry on the engine's loopback, with IMAGE as `<address>/test:1`; its address."""
+def shelves(room: Room, folder: Path, port: int = 5000) -> Iterator[str]:
+    """A private registry on the room's loopback, which has nothing yet; its address."""
     (folder / "htpasswd").write_text(SECRET + "\n")
     (folder / "registry.yml").write_text(REGISTRY.format(folder=folder, port=port))
-    words = _with_us(engine.inside("docker-registry", "serve", str(folder / "registry.yml")))
+    words = _with_us(room.inside("docker-registry", "serve", str(folder / "registry.yml")))
     server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
-    address = f"127.0.0.1:{port}"
     try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def registry(engine: Dockerd, folder: Path, port: int = 5000) -> Iterator[str]:
+    """A private registry on the engine's loopback, with IMAGE as `<address>/test:1`; its address."""
+    with shelves(engine, folder, port) as address:
         login = engine.docker(f"--config={folder}", "login", "--username=kato", "--password=secret", address)
         deadline = time.monotonic() + PATIENCE
         while subprocess.run(login, capture_output=True).returncode:
@@ -159,6 +179,3 @@ def registry(engine: Dockerd, folder: Path, port: int = 5000) -> Iterator[str]:
         engine.ask(f"--config={folder}", "push", f"{address}/test:1")
         engine.ask("rmi", f"{address}/test:1")
         yield address
-    finally:
-        server.terminate()
-        server.wait(PATIENCE)

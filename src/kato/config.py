@@ -14,6 +14,8 @@ API = "127.0.0.1:8180"
 INGRESS = "127.0.0.1:8181"
 SERVER = "kato"
 """What a cell calls itself in every answer: its port may be another program's."""
+RESOLVERS = Path("/etc/resolv.conf")
+"""Where a machine says which name servers it asks."""
 LOCK = "node.lock"
 """What a cell holds in its folder for as long as it runs."""
 
@@ -21,7 +23,9 @@ LOCK = "node.lock"
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where a cell lives and listens, and what this machine is.
 
-    data: a folder, closed to others. api, ingress: host:port. store: a URL; None means `local:` in `data`.
+    data: a folder, closed to others. api, ingress: host:port. dns: host:port, None for no name server;
+    resolvers: the file that says whom it asks for names of others, None for nobody.
+    store: a URL; None means `local:` in `data`.
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
     environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
     engine: DOCKER_HOST, for the docker runtime. privileged: whether a container may be.
@@ -31,6 +35,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     api: str = API
     ingress: str = INGRESS
+    dns: str | None = None
+    resolvers: Path | None = None
     store: str | None = None
     roles: tuple[str, ...] = ("master", "agent", "border", "api")
     user: str | None = None
@@ -48,7 +54,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def own_ports(self) -> Mapping[int, str]:
         """The ports that no app can have, and what each is."""
-        return {int(self.ingress.rpartition(":")[2]): "ingress", int(self.api.rpartition(":")[2]): "API"}
+        own = {"DNS": self.dns, "ingress": self.ingress, "API": self.api}
+        return {int(where.rpartition(":")[2]): what for what, where in own.items() if where}
 
     @property
     def store_url(self) -> str:
@@ -64,19 +71,25 @@ def configure(
     *,
     api: str | None = None,
     ingress: str | None = None,
+    dns: str | None = None,
+    dns_forward: bool = False,
     data: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
-    """The configuration from flags, else KATO_API, KATO_INGRESS and KATO_DATA, else defaults.
+    """The configuration from flags, else KATO_API, KATO_INGRESS, KATO_DNS and KATO_DATA, else defaults.
 
     Raises InvalidInput, naming the flag and the variable, for an address that is not host:port on loopback.
     """
     env = os.environ if environ is None else environ
     root = os.geteuid() == 0
+    names = dns or env.get("KATO_DNS") or None
+    forward = dns_forward or env.get("KATO_DNS_FORWARD") == "1"
     return Config(
         data=folder(data or env.get("KATO_DATA") or ("/var/lib/kato" if root else "~/.local/share/kato"), env),
         api=address(api or env.get("KATO_API") or API, "--api", "KATO_API"),
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
+        dns=address(names, "--dns", "KATO_DNS") if names else None,
+        resolvers=RESOLVERS if forward else None,
         environ={name: env[name] for name in ("HOME", "LANG") if name in env} | {"PATH": search_path(env)},
         engine=env.get("DOCKER_HOST"),
         privileged=env.get("KATO_PRIVILEGED") == "1",
@@ -150,13 +163,23 @@ def address(text: str, flag: str, variable: str) -> str:
 
 
 def apart(config: Config) -> None:
-    """InvalidInput where a cell would be started with its API and its ingress at one address."""
-    api, ingress = (each.lower().replace("localhost", "127.0.0.1") for each in (config.api, config.ingress))
-    if api == ingress:
-        raise InvalidInput(
-            f"The API and the ingress cannot both listen on {config.api}. "
-            "Give one of them another port: --api (or KATO_API), --ingress (or KATO_INGRESS)."
-        )
+    """InvalidInput where a cell would be started with two of its listeners at one address."""
+    listeners = {
+        "the API": (config.api, "--api (or KATO_API)"),
+        "the ingress": (config.ingress, "--ingress (or KATO_INGRESS)"),
+        "the name server": (config.dns, "--dns (or KATO_DNS)"),
+    }
+    taken: dict[str, str] = {}
+    for what, (where, flag) in listeners.items():
+        if where is None:
+            continue
+        where = where.lower().replace("localhost", "127.0.0.1")
+        other = taken.setdefault(where, what)
+        if other != what:
+            raise InvalidInput(
+                f"{other[0].upper()}{other[1:]} and {what} cannot both listen on {where}. "
+                f"Give one of them another port: {listeners[other][1]}, {flag}."
+            )
 
 
 def _loopback(host: str) -> bool:

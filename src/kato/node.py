@@ -18,6 +18,7 @@ import structlog
 
 from kato.config import Config
 from kato.drivers.balancer import Balancer
+from kato.drivers.dns import Dns
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
 from kato.log import log_to
@@ -36,18 +37,23 @@ log = structlog.get_logger()
 
 Run = Callable[[], Coroutine[Any, Any, None]]
 
-RUNTIMES = ("process", "docker")
+RUNTIMES = ("process", "docker", "oci")
 BALANCER = "haproxy"
+DNS = "server"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drivers:
-    """What may touch the machine, and what it says of itself. facts: the node as it is now."""
+    """What may touch the machine, and what it says of itself. facts: the node as it is now.
+
+    dns: None where nobody asks for names.
+    """
 
     runtimes: Mapping[str, Runtime]
     balancer: Balancer
     probe: "Probe"
     facts: Callable[[], Facts]
+    dns: Dns | None = None
 
 
 class Node:
@@ -139,9 +145,20 @@ class Node:
 
     def _border(self, facts: Facts, _agents: "Agents") -> Run:
         from kato.border import Border
+        from kato.border.names import NameServer
         from kato.master.borders import Borders
 
-        return Border(Borders(store=self._store, mirror=self.mirror), self._drivers.balancer, facts.id).run
+        link = Borders(store=self._store, mirror=self.mirror)
+        halves: list[Run] = [Border(link, self._drivers.balancer, facts.id).run]
+        if self._drivers.dns is not None:
+            halves.append(NameServer(link, self._drivers.dns, facts.id).run)
+
+        async def run() -> None:
+            async with asyncio.TaskGroup() as group:
+                for half in halves:
+                    group.create_task(half())
+
+        return run
 
     def _api(self, _facts: Facts, agents: "Agents") -> Run:
         from kato.api import Api
@@ -255,13 +272,14 @@ async def serve(config: Config) -> None:
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         # Before anything is started, so that a cell that cannot be leaves nothing to end.
         listener = stack.enter_context(contextlib.closing(listen(config.api)))
+        dns = await _open_dns(config, stack)
         log_to(config.data / "cell.log")
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
         runtimes = await _open_runtimes(config, identity.id, stack, descriptors)
         balancer = await _open_balancer(config, identity.id)
         facts = Survey(config, identity)
-        drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts)
+        drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
         node = Node(config, store, drivers, memory=config.data, listener=listener)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, node.stop)
@@ -294,6 +312,17 @@ async def _open_runtimes(
         )
         opened[name] = await load("runtime", name).open(options)
         stack.push_async_callback(opened[name].close)
+    return opened
+
+
+async def _open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | None:
+    """The name server, where one is asked for."""
+    from kato.drivers.dns import Options
+
+    if config.dns is None:
+        return None
+    opened: Dns = await load("dns", DNS).open(Options(listen=config.dns, resolvers=config.resolvers))
+    stack.push_async_callback(opened.close)
     return opened
 
 

@@ -157,6 +157,40 @@ class RuntimeContract:
         with pytest.raises(DriverError):
             await runtime.execute(TASK, ("true",), 1)
 
+    async def test_a_running_task_is_not_removed(self, runtime: Runtime) -> None:
+        await runtime.start(self.launch("sleep 1000"))
+        with pytest.raises(DriverError, match="still runs"):
+            await runtime.remove(TASK)
+
+    async def test_a_removed_task_is_forgotten_and_its_output_kept(self, runtime: Runtime) -> None:
+        await self.run(runtime, "echo last words; exit 3")
+        assert list(await runtime.kept()) == []
+        await runtime.remove(TASK)
+        await runtime.remove(TASK)
+        assert await runtime.found() == {}
+        assert await said(runtime) == "last words\n"
+        (kept,) = await runtime.kept()
+        assert kept.task == TASK and kept.message == "It exited with code 3."
+        assert kept.started is not None and kept.ended is not None and kept.started <= kept.ended
+
+    async def test_tasks_outlive_the_driver(self, options: Options) -> None:
+        first = await self.open(options)
+        running = await first.start(self.launch("sleep 1000", task="a.instance-1"))
+        await first.start(self.launch("exit 3", task="b.instance-1"))
+        await ended(first, "b.instance-1")
+        await first.close()
+        async with ending_all(await self.open(options)) as second:
+            found = await second.found()
+            assert found["a.instance-1"] == running
+            assert (end := found["b.instance-1"].exit) is not None
+            assert end.code == 3
+            await second.stop("a.instance-1", 0)
+            await ended(second, "a.instance-1")
+
+
+class ExecContract(RuntimeContract):
+    """And what those promise that have the power `exec`."""
+
     async def test_a_terminal_is_the_command_s_own(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000", env={"ONE": "1"}))
         shell = Command(("/bin/sh",), terminal=True, interactive=True, rows=33, columns=99, kind="vt100")
@@ -209,33 +243,3 @@ class RuntimeContract:
             await person.hears("up")
             await person.hangs_up()
             await hears(runtime, "gone")
-
-    async def test_a_running_task_is_not_removed(self, runtime: Runtime) -> None:
-        await runtime.start(self.launch("sleep 1000"))
-        with pytest.raises(DriverError, match="still runs"):
-            await runtime.remove(TASK)
-
-    async def test_a_removed_task_is_forgotten_and_its_output_kept(self, runtime: Runtime) -> None:
-        await self.run(runtime, "echo last words; exit 3")
-        assert list(await runtime.kept()) == []
-        await runtime.remove(TASK)
-        await runtime.remove(TASK)
-        assert await runtime.found() == {}
-        assert await said(runtime) == "last words\n"
-        (kept,) = await runtime.kept()
-        assert kept.task == TASK and kept.message == "It exited with code 3."
-        assert kept.started is not None and kept.ended is not None and kept.started <= kept.ended
-
-    async def test_tasks_outlive_the_driver(self, options: Options) -> None:
-        first = await self.open(options)
-        running = await first.start(self.launch("sleep 1000", task="a.instance-1"))
-        await first.start(self.launch("exit 3", task="b.instance-1"))
-        await ended(first, "b.instance-1")
-        await first.close()
-        async with ending_all(await self.open(options)) as second:
-            found = await second.found()
-            assert found["a.instance-1"] == running
-            assert (end := found["b.instance-1"].exit) is not None
-            assert end.code == 3
-            await second.stop("a.instance-1", 0)
-            await ended(second, "a.instance-1")

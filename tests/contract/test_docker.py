@@ -23,8 +23,6 @@ from kato.model.app import AppVolume, Container, Docker, External, Network, Para
 from kato.model.errors import DriverError, DriverMissing
 from runtimes import ended, ending_all, folders, hears, launch, said
 
-pytestmark = pytest.mark.xdist_group("docker")
-
 BRIDGE = (Network(mode="container/bridge"),)
 SHARED = (Network(mode="container", name="default"),)
 TASK = "web.instance-1"

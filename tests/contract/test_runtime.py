@@ -5,20 +5,20 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from runtime_suite import RuntimeContract
+from runtime_suite import ExecContract, RuntimeContract
 
 from engine import IMAGE, Dockerd
 from kato.drivers.runtime import Options
 from kato.model.app import Container, Docker
+from oci import supplied
 from runtimes import folders
 
 
-class TestProcess(RuntimeContract):
+class TestProcess(ExecContract):
     driver = "process"
 
 
-@pytest.mark.xdist_group("docker")
-class TestDocker(RuntimeContract):
+class TestDocker(ExecContract):
     driver = "docker"
     container = Container(docker=Docker(image=IMAGE))
 
@@ -26,3 +26,13 @@ class TestDocker(RuntimeContract):
     def options(self, engine: Dockerd) -> Iterator[Options]:
         with folders() as options:
             yield msgspec.structs.replace(options, engine=engine.url, node=uuid.uuid4().hex)
+
+
+class TestOci(RuntimeContract):
+    driver = "oci"
+    container = Container(type="MESOS", docker=Docker(image=IMAGE))
+
+    @pytest.fixture
+    def options(self) -> Iterator[Options]:
+        with supplied(IMAGE) as options:
+            yield options

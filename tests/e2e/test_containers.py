@@ -13,8 +13,6 @@ from load import Tally, pressing
 from machine import SLOW, Machine
 from runtimes import alive
 
-pytestmark = pytest.mark.xdist_group("docker")
-
 PROJECT = """
 name: shop
 x-ends-soon: &ends-soon

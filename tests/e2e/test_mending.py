@@ -7,11 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from machine import Machine
-
-pytestmark = pytest.mark.xdist_group("up")
 
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 CHECK = {"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0}

@@ -13,8 +13,6 @@ import pytest
 
 from machine import ROOT, Machine
 
-pytestmark = pytest.mark.xdist_group("parting")
-
 SMALL = {"cpus": 0.1, "mem": 32}
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 NEVER = {"cmd": "sleep 1000", "healthChecks": [{"protocol": "TCP", "portIndex": 0}]}

@@ -5,13 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
-
 from kato.cli.cell import held
 from load import free_ports
 from machine import Machine
-
-pytestmark = pytest.mark.xdist_group("up")
 
 
 def written(machine: Machine, **more: object) -> str:

@@ -16,8 +16,6 @@ import pytest
 from kato.language import read
 from machine import ROOT, Machine
 
-pytestmark = pytest.mark.xdist_group("readme")
-
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 READS = re.compile(r"kato (ls|ps|why|logs)\b|curl -s http\S+$")
 """Commands that change nothing: what they show may take a moment to come true."""

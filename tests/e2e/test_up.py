@@ -16,8 +16,6 @@ from ruamel.yaml import YAML
 
 from machine import Machine
 
-pytestmark = pytest.mark.xdist_group("up")
-
 SECRET = "correct-horse-battery"
 COMPOSE = """
 name: pair

@@ -16,8 +16,6 @@ import pytest
 from load import free_port
 from machine import Machine
 
-pytestmark = pytest.mark.xdist_group("up")
-
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 SMALL = {"cpus": 0.1, "mem": 32}
 

@@ -8,8 +8,6 @@ import pytest
 from load import free_ports
 from machine import ROOT, Machine
 
-pytestmark = pytest.mark.xdist_group("up")
-
 (EXAMPLE,) = re.findall(r"^```yaml\n(name: notes\n.*?)^```", (ROOT / "docs/compose.md").read_text(), re.M | re.S)
 STORE = """
 import http.server, os, pathlib, sys

@@ -13,8 +13,6 @@ import pytest
 from load import pressing
 from machine import ROOT, SLOW, Machine
 
-pytestmark = pytest.mark.xdist_group("voting")
-
 APPS = ("/voting/vote", "/voting/redis", "/voting/worker", "/voting/db", "/voting/results")
 BROKEN = "[python, -c, 'import time; time.sleep(1000)']"
 

@@ -20,6 +20,15 @@ def parameters(lines: str) -> set[tuple[str, str]]:
 def test_the_shape_chooses_the_runtime() -> None:
     assert container("").runtime == "docker"
     assert container("command: x\nx-kato: {runtime: process}").runtime == "process"
+    assert container("x-kato: {runtime: oci}").runtime == "oci"
+
+
+@pytest.mark.parametrize("mode", ["", "network_mode: host\n"])
+def test_without_a_daemon_it_is_on_the_host_s_network_with_ports_of_the_planner_s(mode: str) -> None:
+    app = container(f"{mode}ports: ['8080:80']\nx-kato: {{runtime: oci}}")
+    assert (app.container.type, app.container.port_mappings) == ("MESOS", None)
+    assert app.networks == (Network(mode="host"),)
+    assert [each.port for each in app.port_definitions] == [8080]
 
 
 def test_ports_are_the_containers_own_and_the_balancers() -> None:

@@ -35,6 +35,20 @@ def test_the_api_and_the_ingress_are_two(ingress: str) -> None:
     apart(Config(data=Path("/x")))
 
 
+def test_the_name_server_is_a_third_and_only_where_it_is_asked_for() -> None:
+    assert configure(environ={}).dns is None and configure(environ={"KATO_DNS": ""}).dns is None
+    assert configure(environ={"KATO_DNS": "127.0.0.1:53"}).dns == "127.0.0.1:53"
+    found = configure(dns="[::1]:5353", environ={"KATO_DNS": "127.0.0.1:53"})
+    assert found.dns == "[::1]:5353" and found.resolvers is None
+    assert found.own_ports == {5353: "DNS", 8181: "ingress", 8180: "API"}
+    assert configure(dns_forward=True, environ={}).resolvers == Path("/etc/resolv.conf")
+    assert configure(environ={"KATO_DNS_FORWARD": "1"}).resolvers == Path("/etc/resolv.conf")
+    with pytest.raises(InvalidInput, match=r"--dns \(or KATO_DNS\) is '10\.0\.0\.1:53', which is not loopback"):
+        configure(dns="10.0.0.1:53", environ={})
+    with pytest.raises(InvalidInput, match=r"The API and the name server cannot both.*--api .*--dns"):
+        apart(Config(data=Path("/x"), dns="localhost:8180"))
+
+
 def test_tasks_find_the_interpreter_of_the_cell_last() -> None:
     assert search_path({"PATH": "/usr/bin"}, "/venv/bin/python") == "/usr/bin:/venv/bin"
     assert search_path({"PATH": "/venv/bin:/usr/bin"}, "/venv/bin/python") == "/venv/bin:/usr/bin"

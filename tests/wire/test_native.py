@@ -24,7 +24,7 @@ async def test_the_cell_says_who_it_is(cell: Cell) -> None:
         said["id"] == "test-cell" and said["incarnation"] == 1 and said["api"] == cell.base.removeprefix("http://")
     )
     assert set(said) == {
-        *("id", "incarnation", "version", "pid", "api", "ingress", "data", "started", "leader"),
+        *("id", "incarnation", "version", "pid", "api", "ingress", "dns", "data", "started", "leader"),
     }
 
 

@@ -97,7 +97,8 @@ class Api:
         stream = self._parts.stream
         config = self._parts.config
         with contextlib.closing(self._listener or listen(config.api)) as listener:
-            log.info("this cell listens", api=f"http://{config.api}", ingress=f"http://{config.ingress}")
+            names = {"dns": config.dns} if config.dns else {}
+            log.info("this cell listens", api=f"http://{config.api}", ingress=f"http://{config.ingress}", **names)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(stream.run()), group.create_task(self._keep_house())]
                 try:

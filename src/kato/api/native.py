@@ -65,6 +65,7 @@ class Native:
                 "pid": parts.pid,
                 "api": parts.config.api,
                 "ingress": parts.config.ingress,
+                "dns": parts.config.dns,
                 "data": str(parts.config.data),
                 "started": parts.started,
                 "leader": parts.leader(),

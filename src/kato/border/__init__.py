@@ -9,16 +9,15 @@ import asyncio
 import msgspec
 import structlog
 
+from kato.border.listen import listen
 from kato.drivers.balancer import Balancer, Supervised
 from kato.loop import Loop, Pass
-from kato.model.errors import DriverError, Unavailable
+from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends, shape_of
 from kato.model.link import BorderLink
 
 SOON, LATE = 0.05, 0.25
 """Seconds between two looks at draining sessions: at first, and at most."""
-BACKOFF = 5.0
-"""Seconds between two tries to reach a master, at most."""
 
 log = structlog.get_logger()
 
@@ -75,17 +74,9 @@ class Border:
 
     async def _listen(self) -> None:
         """Keeps the newest view, and dials again when the link breaks."""
-        wait = 0.1
-        while True:
-            try:
-                async for view in self._link.frontends(self._node):
-                    wait = 0.1
-                    self._view = view
-                    self._loop.wake()
-            except Unavailable as error:
-                log.warning("no master answers; the last view goes on", error=str(error), again_in=wait)
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, BACKOFF)
+        async for view in listen(lambda: self._link.frontends(self._node)):
+            self._view = view
+            self._loop.wake()
 
     async def _supervise(self, balancer: Supervised) -> None:
         """Passes on that the balancer itself wants to be looked at."""

@@ -106,6 +106,8 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     apart(config)
     make_folder(config)
     flags = ["--api", config.api, "--ingress", config.ingress, "--data", str(config.data)]
+    flags += ["--dns", config.dns] if config.dns else []
+    flags += ["--dns-forward"] if config.resolvers else []
     descriptor = os.open(log_file(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(

@@ -50,18 +50,26 @@ class Place(Address):
     ----------
     ingress
         Where the cell listens for HTTP by host name (or KATO_INGRESS; else 127.0.0.1:8181).
+    dns
+        Where the cell answers for names below `kato` (or KATO_DNS; else nowhere).
+    dns_forward
+        Ask the machine's resolvers for all other names (or KATO_DNS_FORWARD=1).
     data
         The folder in which the cell lives (or KATO_DATA; else /var/lib/kato for root, ~/.local/share/kato for
         others).
     """
 
     ingress: Annotated[str | None, Parameter(group="Cell")] = None
+    dns: Annotated[str | None, Parameter(group="Cell")] = None
+    dns_forward: Annotated[bool, Parameter(group="Cell", negative=())] = False
     data: Annotated[str | None, Parameter(group="Cell")] = None
 
     @property
     def config(self) -> Config:
         """As of an Address."""
-        return configure(api=self.api, ingress=self.ingress, data=self.data)
+        return configure(
+            api=self.api, ingress=self.ingress, dns=self.dns, dns_forward=self.dns_forward, data=self.data
+        )
 
 
 THERE = Address()

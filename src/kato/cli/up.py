@@ -91,6 +91,9 @@ class _Session:
             say(f"A cell has started in {found['data']}.")
         elif self.place.config.ingress != found["ingress"]:
             print(f"kato: the cell listens for HTTP on {found['ingress']}, as it was started.", file=sys.stderr)
+        if self.process is None and self.place.config.dns not in (None, found.get("dns")):
+            where = f"answers for names on {found['dns']}" if found.get("dns") else "has no name server"
+            print(f"kato: the cell {where}, as it was started.", file=sys.stderr)
 
     async def deploy(self, force: bool, timeout: float) -> None:
         """Hands the wish over and waits until it is true; prints where it answers."""

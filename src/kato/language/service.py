@@ -23,7 +23,7 @@ from kato.language.shape import closest
 from kato.model.app import App, UpgradeStrategy
 from kato.model.errors import InvalidInput
 
-RUNTIMES = ("process", "docker")
+RUNTIMES = ("process", "docker", "oci")
 
 _STOP_GRACE = 10.0
 """Seconds, Compose's default."""
@@ -60,7 +60,7 @@ def read_service(service: Part, id: str, project: Project) -> App:
         body = read_process(service, ports, volumes, project.around)
         warn_of_names(service, env, project.ids)
     else:
-        body = read_container(service, ports, volumes, project.networks)
+        body = read_container(service, ports, volumes, project.networks, daemon=runtime == "docker")
     checked = read_healthcheck(service)
     health = read_health(kato, len(ports)) or checked
     if runtime == "process":

@@ -53,9 +53,14 @@ def read_container(
     ports: tuple[Port, ...],
     volumes: tuple[AppVolume, ...],
     networks: Mapping[str, str],
+    *,
+    daemon: bool,
 ) -> Body:
-    """The body of a service that runs in a container. networks: the project's, name in the file → in the cell."""
-    joined = _networks(service, networks)
+    """The body of a service that runs in a container. networks: the project's, name in the file → in the cell.
+
+    daemon: whether Docker's engine runs it; without it there is no network but the host's, on which it is then.
+    """
+    joined = _networks(service, networks) if daemon else _host_alone(service)
     on_host = joined[0].mode == "host"
     image = service.text("image")
     if image is None and service.raw("build") is not None:
@@ -76,6 +81,7 @@ def read_container(
         for port in ports
     )
     container = Container(
+        type="DOCKER" if daemon else "MESOS",
         docker=docker,
         volumes=tuple(msgspec.structs.replace(each, container_path=f"/{each.container_path}") for each in volumes),
         port_mappings=None if on_host else mappings,
@@ -181,6 +187,17 @@ def _ulimits(service: Part) -> Iterator[Parameter]:
             yield Parameter(key="ulimit", value=f"{word}={soft}:{hard}")
         elif (number := section.whole(word, -1)) is not None:
             yield Parameter(key="ulimit", value=f"{word}={number}")
+
+
+def _host_alone(service: Part) -> tuple[Network, ...]:
+    mode = service.text("network_mode")
+    if mode not in (None, "host"):
+        service.fault("network_mode", f"{mode[:40]!r} is not taken by the oci runtime yet; use host, or docker")
+    if service.raw("networks") is not None:
+        service.fault(
+            "networks", "are not joined by the oci runtime yet; leave it out, or use x-kato.runtime: docker"
+        )
+    return (Network(mode="host"),)
 
 
 def _networks(service: Part, known: Mapping[str, str]) -> tuple[Network, ...]:

@@ -1,10 +1,11 @@
-"""The borders' server end: views of what to balance go down; what was applied comes up and is committed."""
+"""The borders' server end: views of frontends and names go down; what was applied comes up and is committed."""
 
 from collections.abc import AsyncIterator
 
 from kato.model.frontend import BorderAck, Frontends, Service
+from kato.model.names import Names
 from kato.model.world import World
-from kato.plan import Recall, frontends
+from kato.plan import Recall, frontends, names
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
 
@@ -32,6 +33,20 @@ class Borders:
             if sent is None or view.services != sent.services or _drained_since(world, sent.seq):
                 sent = view
                 yield view
+            await self._mirror.reached(world.revision + 1)
+
+    async def names(self, node: str) -> AsyncIterator[Names]:
+        """Yields the view whenever it changes. No plan waits for a name to be gone: answers are short-lived."""
+        recall = Recall()
+        sent: Names | None = None
+        seen: tuple[object, ...] | None = None
+        while True:
+            world = self._mirror.world()
+            if seen is None or any(was is not now for was, now in zip(seen, _made_from(world), strict=True)):
+                seen, view = _made_from(world), names(world, recall)
+                if sent is None or view.apps != sent.apps:
+                    sent = view
+                    yield view
             await self._mirror.reached(world.revision + 1)
 
     async def acknowledge(self, ack: BorderAck) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.frontend import BorderAck, Frontends
+from kato.model.names import Names
 from kato.model.node import Node
 from kato.model.task import Status, Task
 
@@ -110,4 +111,12 @@ class BorderLink(Protocol):
 
     async def acknowledge(self, ack: BorderAck) -> None:
         """Says what was applied; returns once it is committed."""
+        ...
+
+
+class NamesLink(Protocol):
+    """A name server's link to a master."""
+
+    def names(self, node: str) -> AsyncIterator[Names]:
+        """Yields the whole view whenever it changes."""
         ...

@@ -5,6 +5,7 @@ review       one app: what ended, what is sick, what is too much, how many are m
 place        where the missing ones go, or which filter refuses them
 environment  what a task finds in its environment
 frontends    what the balancers serve
+names        what the name servers answer
 upgrades     which images a node is to have before older tasks there are stopped
 why, queue   what is missing, in words; missing: the dependencies that are not there
 """
@@ -19,13 +20,14 @@ from kato.plan.environment import environment
 from kato.plan.frontends import frontends
 from kato.plan.goals import Goals
 from kato.plan.launch import Launcher
+from kato.plan.names import names
 from kato.plan.price import price
 from kato.plan.recall import Recall
 from kato.plan.review import Review, Subject
 from kato.plan.rollout import upgrades
 from kato.plan.why import missing, queue, why
 
-__all__ = ["Recall", "decide", "environment", "frontends", "missing", "queue", "upgrades", "why"]
+__all__ = ["Recall", "decide", "environment", "frontends", "missing", "names", "queue", "upgrades", "why"]
 
 
 def decide(world: World, now: float, recall: Recall | None = None) -> Plan:

@@ -11,6 +11,7 @@ import msgspec
 from kato.model.app import App
 from kato.model.deployment import Deployment
 from kato.model.frontend import Service
+from kato.model.names import AppNames
 from kato.model.node import Node
 from kato.model.world import World
 from kato.plan.columns import Free, Mask
@@ -41,6 +42,7 @@ class Recall:
         self._addresses: dict[str, str] = {}
         self._addressed: Mapping[str, Node] = {}
         self._services: dict[str, tuple[tuple[object, ...], tuple[Service, ...]]] = {}
+        self._names: dict[str, tuple[tuple[object, ...], AppNames]] = {}
 
     def look(self, world: World) -> None:
         """Begins a decision: where nodes are gone, so may be the tasks of any app."""
@@ -124,6 +126,22 @@ class Recall:
         """Lets go of the services of apps of which nothing is left."""
         for id in self._services.keys() - world.apps.keys() - world.tasks.keys():
             del self._services[id]
+
+    def names(self, id: str, seen: tuple[object, ...], find: Callable[[], AppNames]) -> AppNames:
+        """The names of an app, found anew only where something that they follow from (`seen`) has changed."""
+        known = self._names.get(id)
+        if known is not None and all(was is now for was, now in zip(known[0], seen, strict=True)):
+            return known[1]
+        found = find()
+        if known is not None and known[1] == found:
+            found = known[1]
+        self._names[id] = (seen, found)
+        return found
+
+    def drop_names(self, named: Mapping[str, AppNames]) -> None:
+        """Lets go of the names of apps that are not named any more."""
+        for id in self._names.keys() - named.keys():
+            del self._names[id]
 
     def forget(self, world: World) -> None:
         """Lets go of deployments and apps that are no more."""

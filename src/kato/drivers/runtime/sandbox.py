@@ -21,6 +21,8 @@ INHERITED = ("PATH", "HOME", "LANG")
 """What a task has from the cell where its app does not say."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+SANDBOX = "/mnt/mesos/sandbox"
+"""Where a container finds its sandbox (Mesos' place)."""
 LAST_ID = 2**32 - 2
 LONGEST_NAME = 255
 """Bytes in the name of a file, on the file systems of Linux."""

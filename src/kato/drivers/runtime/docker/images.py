@@ -16,15 +16,9 @@ import msgspec
 import structlog
 
 from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
+from kato.drivers.runtime.pulled import Pulled, reference, registry
 from kato.model.app import Docker
 from kato.model.errors import DriverError
-
-KEPT = 7 * 86_400.0
-"""Seconds after its last use that an image stays which was pulled here."""
-FRESH = 3600.0
-"""Seconds in which a use is not written down again."""
-HUB = "https://index.docker.io/v1/"
-"""What Docker's own registry is called among logins."""
 
 log = structlog.get_logger()
 
@@ -36,13 +30,9 @@ class Images:
         self, engine: Engine, file: Path, logins: Path | None, clock: Callable[[], float] = time.time
     ) -> None:
         self._engine = engine
-        self._file = file
         self._logins = logins
-        self._clock = clock
         self._pulls: dict[str, asyncio.Task[None]] = {}
-        self._pulled: dict[str, float] = {}
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
-            self._pulled = msgspec.json.decode(file.read_bytes(), type=dict[str, float])
+        self._pulled = Pulled(file, clock)
 
     async def have(self, docker: Docker) -> None:
         """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
@@ -53,8 +43,8 @@ class Images:
                 pull = self._pulls[image] = asyncio.create_task(self._pull(image))
                 pull.add_done_callback(lambda _: self._pulls.pop(image))
             await asyncio.shield(pull)
-        elif self._clock() - self._pulled.get(image, self._clock()) > FRESH:
-            await self._remember(image)
+        else:
+            await self._pulled.use(image)
 
     async def _has(self, image: str) -> bool:
         with unless(NOT_FOUND):
@@ -72,46 +62,16 @@ class Images:
                     raise DriverError(told["error"])
         log.info("an image was pulled", image=image)
         if not known or image in self._pulled:
-            await self._remember(image)
-
-    async def _remember(self, image: str) -> None:
-        self._pulled[image] = self._clock()
-        await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._pulled))
+            await self._pulled.add(image)
 
     async def tidy(self) -> None:
         """Removes what was pulled here and used for the last time long ago; one in use stays."""
-        old = [image for image, used in self._pulled.items() if self._clock() - used > KEPT]
-        for image in old:
+        for image in self._pulled.old():
             with contextlib.suppress(Rejected):
                 await self._engine.ask("DELETE", f"/images/{image}")
                 log.info("an image was removed that nothing has used for a week", image=image)
             if not await self._has(image):
-                del self._pulled[image]
-        if old:
-            await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._pulled))
-
-
-def reference(image: str) -> tuple[str, str]:
-    """An image's name, and its tag or digest.
-
-    >>> reference("busybox"), reference("localhost:5000/a/b:1"), reference("a@sha256:00")
-    (('busybox', 'latest'), ('localhost:5000/a/b', '1'), ('a', 'sha256:00'))
-    """
-    name, _, digest = image.partition("@")
-    if digest:
-        return name, digest
-    head, colon, tag = name.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (name, "latest")
-
-
-def registry(name: str) -> str:
-    """The registry of an image, as `docker login` writes it.
-
-    >>> registry("busybox"), registry("localhost:5000/a"), registry("quay.io/b/c"), registry("b/c")
-    ('https://index.docker.io/v1/', 'localhost:5000', 'quay.io', 'https://index.docker.io/v1/')
-    """
-    first, slash, _ = name.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else HUB
+                await self._pulled.drop(image)
 
 
 def login_for(name: str, logins: Path | None) -> dict[str, str]:

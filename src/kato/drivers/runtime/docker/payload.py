@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from kato.drivers.runtime import Launch
+from kato.drivers.runtime.flags import size, truth, ulimit
 from kato.drivers.runtime.limits import MAX_PIDS, MIB, PERIOD, memory_limit
+from kato.drivers.runtime.sandbox import SANDBOX
 from kato.model.app import App, AppVolume, Parameter
 from kato.model.errors import DriverError
 from kato.model.ids import alias
 
-SANDBOX = "/mnt/mesos/sandbox"
-"""Where a container finds its sandbox (Mesos' place)."""
 LOGS: Mapping[str, Any] = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 Body = dict[str, Any]
 
@@ -179,7 +179,7 @@ def _word(field: str, *, host: bool = True) -> Callable[[Body, str], None]:
 
 def _flag(field: str) -> Callable[[Body, str], None]:
     def put(asked: Body, value: str) -> None:
-        asked["HostConfig"][field] = _truth(value)
+        asked["HostConfig"][field] = truth(value)
 
     return put
 
@@ -199,21 +199,6 @@ def _size(field: str) -> Callable[[Body, str], None]:
     return put
 
 
-def size(text: str) -> int:
-    """Bytes of `64m`, `1g`, `512`. ValueError for what is no size."""
-    units = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    number, unit = (text[:-1], text[-1].lower()) if text and text[-1].isalpha() else (text, "b")
-    if unit not in units or not number.isdecimal():
-        raise ValueError("write a number with b, k, m or g, as 64m")
-    return int(number) * units[unit]
-
-
-def _truth(value: str) -> bool:
-    if value.lower() not in ("", "true", "false", "1", "0"):
-        raise ValueError("write true or false")
-    return value.lower() in ("", "true", "1")
-
-
 def _environment(asked: Body, value: str) -> None:
     asked["Env"].append(value)
 
@@ -228,12 +213,8 @@ def _alias(asked: Body, value: str) -> None:
 
 
 def _ulimit(asked: Body, value: str) -> None:
-    name, _, limits = value.partition("=")
-    soft, _, hard = limits.partition(":")
-    if not name or not soft.lstrip("-").isdecimal() or not (hard or soft).lstrip("-").isdecimal():
-        raise ValueError("write NAME=SOFT[:HARD], as nofile=1024:4096")
-    limit = {"Name": name, "Soft": int(soft), "Hard": int(hard or soft)}
-    asked["HostConfig"].setdefault("Ulimits", []).append(limit)
+    name, soft, hard = ulimit(value)
+    asked["HostConfig"].setdefault("Ulimits", []).append({"Name": name, "Soft": soft, "Hard": hard})
 
 
 def _device(asked: Body, value: str) -> None:
@@ -249,7 +230,7 @@ def _tmpfs(asked: Body, value: str) -> None:
 
 
 def _privileged(asked: Body, value: str) -> None:
-    asked["HostConfig"]["Privileged"] = _truth(value)
+    asked["HostConfig"]["Privileged"] = truth(value)
 
 
 _FLAGS: Mapping[str, Callable[[Body, str], None]] = {

@@ -1,0 +1,29 @@
+"""Values of flags of `docker run`, as drivers of containers share them: text goes in, numbers and words come out.
+
+Every function raises ValueError with what to write instead.
+"""
+
+
+def size(text: str) -> int:
+    """Bytes of `64m`, `1g`, `512`."""
+    units = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    number, unit = (text[:-1], text[-1].lower()) if text and text[-1].isalpha() else (text, "b")
+    if unit not in units or not number.isdecimal():
+        raise ValueError("write a number with b, k, m or g, as 64m")
+    return int(number) * units[unit]
+
+
+def truth(value: str) -> bool:
+    """A flag without a value is true."""
+    if value.lower() not in ("", "true", "false", "1", "0"):
+        raise ValueError("write true or false")
+    return value.lower() in ("", "true", "1")
+
+
+def ulimit(value: str) -> tuple[str, int, int]:
+    """Name, soft and hard limit of `nofile=1024:4096`."""
+    name, _, limits = value.partition("=")
+    soft, _, hard = limits.partition(":")
+    if not name or not soft.lstrip("-").isdecimal() or not (hard or soft).lstrip("-").isdecimal():
+        raise ValueError("write NAME=SOFT[:HARD], as nofile=1024:4096")
+    return name, int(soft), int(hard or soft)

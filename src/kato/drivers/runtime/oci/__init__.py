@@ -1,0 +1,191 @@
+"""Tasks as containers without a daemon: a Launch flows in; its image under a folder of its own, and crun under a
+keeper to run it, come out. What a keeper does with it: supervised.py.
+
+    FOLDER/<task>/oci/     all of the container: config.json, what it wrote over its image, crun's own record
+    FOLDER/.images/        images.py
+
+The image is mounted in a mount namespace of the container's, so that no mount is ever seen outside or left behind.
+crun leaves cgroups alone: the keeper joins the task's before it, and tells memory beyond its limit apart.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from kato.drivers.runtime import Launch, Options, keeper
+from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
+from kato.drivers.runtime.oci import tools
+from kato.drivers.runtime.oci.config import Bind, Image, Site, config
+from kato.drivers.runtime.oci.images import Images, overlays
+from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
+from kato.drivers.runtime.record import Record
+from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.supervised import Supervised
+from kato.drivers.runtime.way import Execution
+from kato.model.app import App
+from kato.model.errors import DriverError, DriverMissing
+
+CRUN = "crun --root=state --cgroup-manager=disabled"
+LAY = 'mount -t overlay -o "lowerdir=$1,upperdir=upper,workdir=work" overlay rootfs'
+SHARED = ("/etc/hosts", "/etc/resolv.conf")
+"""Files of the host that a container on its network has too."""
+COPIED = "Images are copied for each task: this kernel lays no folder over another here."
+PLAIN = (
+    "Containers of oci have no seccomp profile, and SIGTERM is what asks them to end, whatever their image says."
+)
+LOOK = 0.002
+"""Seconds between two looks at whether a container runs. It takes about 10 ms."""
+
+
+class Driver(Supervised):
+    """The runtime driver `oci`: crun, with images of skopeo and umoci. It needs root."""
+
+    name = "oci"
+    powers: tuple[str, ...] = ("logs", "execute", "images")
+    _way: "Containers"
+
+    @classmethod
+    def way(cls, options: Options, limits: Limits) -> tuple["Containers", tuple[str, ...]]:
+        way = Containers(options, limits)
+        return way, (PLAIN,) if way.overlaid else (PLAIN, COPIED)
+
+    async def fetch(self, app: App) -> None:
+        """Has the image of an app here, pulled where it is missing (the power `images`)."""
+        await self._way.ready(app)
+
+    async def remove(self, task: str) -> None:
+        """Forgets an ended task, as every runtime does; images that nothing needs go too."""
+        await super().remove(task)
+        await self._way.images.tidy()
+
+
+class Containers:
+    """The way of a container: crun is between the keeper and the program."""
+
+    def __init__(self, options: Options, limits: Limits) -> None:
+        self._options = options
+        self._limits = limits
+        self._commands = itertools.count()
+        self._path = options.environ.get("PATH") or os.environ.get("PATH", os.defpath)
+        folder = options.folder / ".images"
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        self.images = Images(folder, options.logins, self._digests)
+        self._hidden = _hidden(Path("/proc/self/mountinfo").read_text())
+        self.overlaid = os.geteuid() != 0 or overlays(folder)
+
+    def _digests(self) -> set[str]:
+        """The images that tasks are laid over."""
+        return {file.read_text() for file in self._options.folder.glob("*/oci/image")}
+
+    def check(self) -> None:
+        """Programs, root, and cgroups: without them what a container left behind could not be ended."""
+        tools.check(self._path)
+        if not self._limits.tell_members:
+            raise DriverMissing(f"The oci runtime needs cgroups of its own. {' '.join(self._limits.notes)}")
+
+    async def ready(self, app: App) -> None:
+        """Has its image here."""
+        if app.container is not None and app.container.docker is not None:
+            await self.images.have(app.container.docker)
+
+    def prepare(self, record: Record, launch: Launch) -> Execution:
+        """Makes the sandbox, the volumes that are missing, and the container's own folder with its config.json."""
+        image = self.images.known(launch.app.image or "")
+        if image is None:
+            raise DriverError(f"Its image {launch.app.image} is gone. It is pulled again by the next start.")
+        folder, lower = _own(record), self.images.root(image)
+        record.sandbox.mkdir()
+        record.sandbox.chmod(0o777)  # whoever the image runs as may write into it
+        folder.mkdir(mode=0o700)
+        for name in ("upper", "work", "rootfs"):
+            (folder / name).mkdir(mode=0o755)
+        (folder / "image").write_text(image.digest)
+        told = config(launch, image, self._site(record, launch.app, image))
+        (folder / "config.json").write_bytes(msgspec.json.encode(told))
+        if not self.overlaid:
+            copy(lower, folder / "rootfs")
+        place = told["process"]["cwd"]
+        lay = [LAY] if self.overlaid else []
+        make = ['mkdir -p "rootfs/$2"'] if lacks(lower, place) else []
+        steps = [*self._hidden, *lay, *make, f"exec {CRUN} --log=log run --pid-file=init task"]
+        words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder), place)
+        return Execution(argv=words, env=self._around(record), cwd=folder)
+
+    def _around(self, record: Record) -> dict[str, str]:
+        """crun's own environment, not the container's. The sandbox marks it for who looks for what is left."""
+        return {"PATH": self._path, "MESOS_SANDBOX": str(record.sandbox)}
+
+    def _site(self, record: Record, app: App, image: Image) -> Site:
+        lower = self.images.root(image)
+        shared = tuple(Bind(name, name, True) for name in SHARED if os.path.exists(name))
+        return Site(
+            hostname=os.uname().nodename,
+            sandbox=str(record.sandbox),
+            binds=(*shared, *binds(app, self._options.volumes, lower)),
+            passwd=text_in(lower, "etc/passwd"),
+            group=text_in(lower, "etc/group"),
+            privileged=self._options.privileged,
+        )
+
+    def began(self, record: Record, launch: Launch) -> None:
+        """Returns once crun has written the container's pid; it is gone without where it could not run it."""
+        init = _own(record) / "init"
+        while not init.exists():
+            if not record.locked() and not init.exists():
+                said = _text(_own(record) / "log") or _text(record.folder / "stderr.0")
+                raise DriverError(tools.last_words(said) or "crun ended without a word.")
+            time.sleep(LOOK)
+
+    def words(self, fault: keeper.Fault, record: Record, launch: Launch) -> str:
+        """The keeper's own."""
+        return str(fault)
+
+    @contextlib.contextmanager
+    def beside(self, record: Record, argv: tuple[str, ...]) -> Iterator[Sequence[str]]:
+        """crun puts the command into the container, as the task runs there. Where it is given up, its group of
+        processes is killed."""
+        folder, name = _own(record), f"command.{next(self._commands)}"
+        told = msgspec.json.decode((folder / "config.json").read_bytes())["process"] | {"args": argv}
+        pid, process = folder / f"{name}.pid", folder / name
+        pid.unlink(missing_ok=True)
+        process.write_bytes(msgspec.json.encode(told))
+        steps = [*self._hidden, f"exec {CRUN} exec --process={name} --pid-file={name}.pid task"]
+        try:
+            yield ("unshare", "--mount", "sh", "-c", " && ".join(steps))
+        except (Exception, asyncio.CancelledError):
+            with contextlib.suppress(OSError, ValueError):
+                os.killpg(os.getpgid(int(pid.read_text())), signal.SIGKILL)
+            raise
+        finally:
+            for file in (pid, process):
+                file.unlink(missing_ok=True)
+
+    def clear(self, record: Record) -> None:
+        """All of the container but its sandbox and output."""
+        if _own(record).exists():
+            delete(_own(record))
+
+
+def _own(record: Record) -> Path:
+    return record.folder / "oci"
+
+
+def _text(file: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return file.read_text(errors="replace")
+    return ""
+
+
+def _hidden(mountinfo: str) -> list[str]:
+    """crun 1.8 refuses a machine with both versions of cgroups; where v1 has controllers, it sees that alone."""
+    mount = unified_mount(mountinfo)
+    both = mount is not None and any(each.version == 1 for each in hierarchies(mountinfo, "").values())
+    return [f"umount {mount}"] if both else []

@@ -1,0 +1,214 @@
+"""Images without an engine: a name flows in; what it says of its containers, and the folder that they lie over,
+flow out. skopeo brings them, umoci unpacks them, each once for all tasks of the node.
+
+    FOLDER/layout/            an OCI layout, in which an image's tag is a hash of the name that apps give it
+    FOLDER/roots/<digest>/    its files; no device is among them
+    FOLDER/pulled             what was pulled here and not brought by somebody else, with its last use
+"""
+
+import asyncio
+import hashlib
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from kato.drivers.runtime.oci.config import Image
+from kato.drivers.runtime.oci.tools import run
+from kato.drivers.runtime.pulled import Pulled, reference, registry
+from kato.drivers.runtime.sandbox import delete
+from kato.model.app import Docker
+from kato.model.errors import DriverError
+
+REF = "org.opencontainers.image.ref.name"
+
+log = structlog.get_logger()
+
+
+class Images:
+    """Of one node. logins: the file that `docker login` writes. used: the digests that tasks are laid over now."""
+
+    def __init__(
+        self,
+        folder: Path,
+        logins: Path | None,
+        used: Callable[[], set[str]],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._logins = logins
+        self._used = used
+        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._layout = asyncio.Lock()
+        self._known: dict[str, Image] = {}
+        self._pulled = Pulled(folder / "pulled", clock)
+
+    def root(self, image: Image) -> Path:
+        """The folder with its files."""
+        return self._folder / "roots" / image.digest
+
+    async def have(self, docker: Docker) -> None:
+        """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
+        name = docker.image or ""
+        if not docker.force_pull_image and self._here(name):
+            await self._pulled.use(name)
+            return
+        pull = self._pulls.get(name)
+        if pull is None:
+            pull = self._pulls[name] = asyncio.create_task(self._bring(name, docker.force_pull_image))
+            pull.add_done_callback(lambda _: self._pulls.pop(name))
+        await asyncio.shield(pull)
+
+    def _here(self, name: str) -> bool:
+        image = self.known(name)
+        return image is not None and self.root(image).is_dir()
+
+    async def _bring(self, name: str, anew: bool) -> None:
+        async with self._layout:  # neither skopeo nor umoci bears another beside it
+            if anew or self._read(name) is None:
+                await self._pull(name)
+            image = self._read(name)
+            if image is None:
+                raise DriverError(
+                    f"Its image {name} is none for this machine. Name one for Linux on its processor."
+                )
+            if not self.root(image).is_dir():
+                await self._unpack(name, image)
+            self._known[name] = image
+
+    async def _pull(self, name: str) -> None:
+        known = self._read(name) is not None
+        try:
+            await run(
+                [*_copy(name, self._logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"], self._folder
+            )
+        except DriverError as error:
+            raise DriverError(f"Its image {name} cannot be pulled: {error}.") from error
+        log.info("an image was pulled", image=name)
+        if not known or name in self._pulled:
+            await self._pulled.add(name)
+
+    async def _unpack(self, name: str, image: Image) -> None:
+        """Files come under another name first, so that half of them are never taken for the whole."""
+        half = self._folder / "half"
+        try:
+            await asyncio.to_thread(_clear, half)
+            await run(["umoci", "raw", "unpack", "--image", f"layout:{tag(name)}", "half"], self._folder)
+            await run(
+                ["find", "half", "-xdev", "(", "-type", "b", "-o", "-type", "c", ")", "-delete"], self._folder
+            )
+        except DriverError as error:
+            raise DriverError(f"Its image {name} cannot be unpacked: {error}.") from error
+        self.root(image).parent.mkdir(exist_ok=True)
+        half.rename(self.root(image))
+
+    def known(self, name: str) -> Image | None:
+        """What an image says of its containers; None where nobody had it here in this life of the cell."""
+        return self._known.get(name)
+
+    def _read(self, name: str) -> Image | None:
+        """The same from the layout, which is whole only for who holds its lock."""
+        for entry in self._index():
+            if entry.get("annotations", {}).get(REF) == tag(name):
+                manifest = self._blob(entry["digest"])
+                return _image(entry["digest"], self._blob(manifest["config"]["digest"]).get("config") or {})
+        return None
+
+    def _index(self) -> list[dict[str, Any]]:
+        try:
+            index: dict[str, Any] = msgspec.json.decode((self._folder / "layout/index.json").read_bytes())
+        except FileNotFoundError:
+            return []
+        return index.get("manifests") or []
+
+    def _blob(self, digest: str) -> dict[str, Any]:
+        kind, _, name = digest.partition(":")
+        blob: dict[str, Any] = msgspec.json.decode((self._folder / "layout/blobs" / kind / name).read_bytes())
+        return blob
+
+    async def tidy(self) -> None:
+        """Removes what was pulled here and used for the last time long ago, and files that no image has; those
+        that a task is laid over stay. While an image is brought nothing goes."""
+        if self._layout.locked():
+            return
+        async with self._layout:
+            old, roots = self._pulled.old(), await asyncio.to_thread(self._spare)
+            if not old and not roots:
+                return
+            used = await asyncio.to_thread(self._used)
+            for name in old:
+                await self._forget(name, used)
+            for root in await asyncio.to_thread(self._spare):
+                if root.name not in used:
+                    await asyncio.to_thread(delete, root)
+
+    async def _forget(self, name: str, used: set[str]) -> None:
+        image = self._read(name)
+        if image is not None and image.digest in used:
+            return
+        self._known.pop(name, None)
+        if image is not None:
+            await run(["umoci", "rm", "--image", f"layout:{tag(name)}"], self._folder)
+            await run(["umoci", "gc", "--layout", "layout"], self._folder)
+        log.info("an image was removed that nothing has used for a week", image=name)
+        await self._pulled.drop(name)
+
+    def _spare(self) -> list[Path]:
+        """The files of images that are no more."""
+        standing = {entry["digest"].partition(":")[2] for entry in self._index()}
+        return [root for root in (self._folder / "roots").glob("*") if root.name not in standing]
+
+
+def tag(name: str) -> str:
+    """What an image is called in the layout: the names of apps have characters that a tag has not."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _source(name: str) -> str:
+    """The name as skopeo wants it: never both a tag and a digest.
+
+    >>> _source("a:1"), _source("localhost:5000/a:1@sha256:00"), _source("a")
+    ('a:1', 'localhost:5000/a@sha256:00', 'a:latest')
+    """
+    place, which = reference(name)
+    return f"{reference(place)[0]}@{which}" if "@" in name else f"{place}:{which}"
+
+
+def _copy(name: str, logins: Path | None) -> list[str]:
+    words = ["skopeo", "--insecure-policy", "copy", "--quiet"]
+    host = registry(reference(name)[0]).rpartition(":")[0] or registry(reference(name)[0])
+    if host.startswith("127.") or host in ("localhost", "[::1]"):
+        words.append("--src-tls-verify=false")  # as Docker has it
+    return [*words, f"--src-authfile={logins}" if logins and logins.exists() else "--src-no-creds"]
+
+
+def _image(digest: str, said: Mapping[str, Any]) -> Image:
+    return Image(
+        digest=digest.partition(":")[2],
+        env=tuple(said.get("Env") or ()),
+        entrypoint=tuple(said.get("Entrypoint") or ()),
+        cmd=tuple(said.get("Cmd") or ()),
+        user=said.get("User") or "",
+        cwd=said.get("WorkingDir") or "",
+    )
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        delete(folder)
+
+
+def overlays(folder: Path) -> bool:
+    """Whether a task's files can be laid over an image's in this folder: the kernel is asked. Blocks."""
+    place = folder / "try"
+    _clear(place)
+    for name in ("lower", "upper", "work", "rootfs"):
+        (place / name).mkdir(parents=True)
+    words = ["unshare", "--mount", "mount", "-t", "overlay", "-o", "lowerdir=lower,upperdir=upper,workdir=work"]
+    done = subprocess.run([*words, "overlay", "rootfs"], cwd=place, capture_output=True)
+    delete(place)
+    return done.returncode == 0

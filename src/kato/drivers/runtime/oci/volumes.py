@@ -1,0 +1,83 @@
+"""What an app's volumes are in a container: an App and its image's files go in; folders that are there, bound to
+places, come out.
+
+A named volume that is empty gets what the image has at its place, and its owner, as users of Docker expect.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+from kato.drivers.runtime.oci.config import Bind
+from kato.drivers.runtime.sandbox import links
+from kato.model.app import App
+from kato.model.errors import DriverError
+
+
+def binds(app: App, volumes: Path, lower: Path) -> tuple[Bind, ...]:
+    """The app's volumes. lower: the image's files. DriverError for what it cannot have."""
+    assert app.container is not None
+    found = []
+    for volume, link in zip(app.container.volumes, links(app, volumes), strict=True):
+        if link.owned:
+            _provide(link.target, lower, str(link.place))
+        elif not link.target.exists():
+            raise DriverError(f"Its volume's host path {link.target} is not there. Make it, or name another.")
+        found.append(Bind(str(link.target), f"/{link.place}", volume.mode == "RO"))
+    return tuple(found)
+
+
+def _provide(volume: Path, lower: Path, place: str) -> None:
+    """Makes it where it is missing, and fills it where it is empty."""
+    if not volume.exists():
+        volume.mkdir()
+        volume.chmod(0o755)
+    source = inside(lower, place)
+    if any(volume.iterdir()) or source is None or not source.is_dir():
+        return
+    copy(source, volume)
+    about = source.stat()
+    shutil.copystat(source, volume)
+    os.chown(volume, about.st_uid, about.st_gid)
+
+
+def copy(source: Path, target: Path) -> None:
+    """All of a folder, with its owners and links. DriverError, as where the disk is full."""
+    words = ["cp", "-a", "--reflink=auto", f"{source}/.", str(target)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise DriverError(f"{source} cannot be copied: {done.stderr.strip()[-300:]}.")
+
+
+def inside(root: Path, place: str) -> Path | None:
+    """What is at a place of an image, where no link is on the way: a link would lead into the host's files."""
+    path = root
+    for part in Path(place.lstrip("/")).parts:
+        path = path / part
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            return None
+        if part == ".." or stat.S_ISLNK(mode):
+            return None
+    return path
+
+
+def lacks(root: Path, place: str) -> bool:
+    """Whether a folder is missing in an image and can be made there: no link is on the way to it."""
+    path = root
+    for part in Path(place.lstrip("/")).parts:
+        path = path / part
+        if part == ".." or path.is_symlink():
+            return False
+        if not path.exists():
+            return ".." not in Path(place).parts
+    return False
+
+
+def text_in(root: Path, place: str) -> str:
+    """A file of an image; nothing where there is none."""
+    path = inside(root, place)
+    return path.read_text(errors="replace") if path is not None and path.is_file() else ""

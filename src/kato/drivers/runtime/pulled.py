@@ -1,0 +1,77 @@
+"""Images pulled here, and when each was last used: names flow in; those that nobody used for a week flow
+out, so that they can go. What somebody else brought is not among them.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+KEPT = 7 * 86_400.0
+"""Seconds after its last use that an image stays which was pulled here."""
+FRESH = 3600.0
+"""Seconds in which a use is not written down again."""
+HUB = "https://index.docker.io/v1/"
+"""What Docker's own registry is called among logins."""
+
+
+class Pulled:
+    """Of one driver. file: where it is remembered. clock: epoch seconds."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
+        self._file = file
+        self._clock = clock
+        self._used: dict[str, float] = {}
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            self._used = msgspec.json.decode(file.read_bytes(), type=dict[str, float])
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._used
+
+    async def use(self, image: str) -> None:
+        """An image was used; one that was not pulled here stays unknown."""
+        if self._clock() - self._used.get(image, self._clock()) > FRESH:
+            await self.add(image)
+
+    async def add(self, image: str) -> None:
+        """An image was pulled."""
+        self._used[image] = self._clock()
+        await self._write()
+
+    async def drop(self, image: str) -> None:
+        """An image is gone."""
+        del self._used[image]
+        await self._write()
+
+    def old(self) -> list[str]:
+        """Those that nobody used for long."""
+        return [image for image, used in self._used.items() if self._clock() - used > KEPT]
+
+    async def _write(self) -> None:
+        await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._used))
+
+
+def reference(image: str) -> tuple[str, str]:
+    """An image's name, and its tag or digest.
+
+    >>> reference("busybox"), reference("localhost:5000/a/b:1"), reference("a@sha256:00")
+    (('busybox', 'latest'), ('localhost:5000/a/b', '1'), ('a', 'sha256:00'))
+    """
+    name, _, digest = image.partition("@")
+    if digest:
+        return name, digest
+    head, colon, tag = name.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (name, "latest")
+
+
+def registry(name: str) -> str:
+    """The registry of an image, as `docker login` writes it.
+
+    >>> registry("busybox"), registry("localhost:5000/a"), registry("quay.io/b/c"), registry("b/c")
+    ('https://index.docker.io/v1/', 'localhost:5000', 'quay.io', 'https://index.docker.io/v1/')
+    """
+    first, slash, _ = name.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else HUB

@@ -1,0 +1,56 @@
+"""How tasks of one kind are executed under their keepers: a record's folder and a Launch flow in, what the keeper
+executes comes out. Drivers that have keepers differ in nothing else.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from kato.drivers.runtime import Launch, keeper
+from kato.drivers.runtime.record import Record
+from kato.drivers.runtime.sandbox import Identity
+from kato.model.app import App
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """What a keeper executes. env is whole; who: None for the cell's own user."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: Path
+    who: Identity | None = None
+
+
+class Way(Protocol):
+    """How tasks of one kind are executed under their keepers. All but `ready` may block, and runs in threads."""
+
+    def check(self) -> None:
+        """DriverMissing where this machine lacks what it needs."""
+        ...
+
+    async def ready(self, app: App) -> None:
+        """Has here what a start needs (an image). DriverError says why it cannot be had."""
+        ...
+
+    def prepare(self, record: Record, launch: Launch) -> Execution:
+        """Furnishes the record's folder, which is there. OSError, ValueError, DriverError."""
+        ...
+
+    def began(self, record: Record, launch: Launch) -> None:
+        """Returns once what was executed runs, or ran. DriverError where it did not come so far."""
+        ...
+
+    def words(self, fault: keeper.Fault, record: Record, launch: Launch) -> str:
+        """A keeper's fault as a sentence that says what to do."""
+        ...
+
+    def beside(self, record: Record, argv: tuple[str, ...]) -> AbstractContextManager[Sequence[str]]:
+        """What a keeper runs for a command beside the task; left by an exception, nothing of the command stays."""
+        ...
+
+    def clear(self, record: Record) -> None:
+        """Takes away what nobody needs of a task that has ended, beside its sandbox and output."""
+        ...

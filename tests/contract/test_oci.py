@@ -1,0 +1,287 @@
+"""What only the oci runtime promises: images without an engine, what is in a container and what is not, and that
+nothing is left of one, whatever was killed."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import Room, shelves
+from kato.drivers.runtime import Launch, Options
+from kato.drivers.runtime.cgroups import Limits
+from kato.drivers.runtime.oci import Driver
+from kato.drivers.runtime.oci.images import Images
+from kato.drivers.runtime.record import Record
+from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter
+from kato.model.errors import DriverError, DriverMissing
+from oci import IMAGE, bring, build, busybox, mounts, needs_root, supplied
+from oci import run as run_tool
+from runtimes import TASK, alive, ended, ending_all, folders, hears, launch, said, started, until
+
+WEEK = 7.1 * 86_400
+
+
+@contextlib.asynccontextmanager
+async def runtime(**more: Any) -> AsyncIterator[tuple[Driver, Options]]:
+    with supplied() as options:
+        options = msgspec.structs.replace(options, **more)
+        driver = await Driver.open(options)
+        async with ending_all(driver):
+            yield driver, options
+
+
+def contained(cmd: str | None, *, task: str = TASK, image: str = IMAGE, **more: Any) -> Launch:
+    """A launch of a shell line in a container; what `more` says of its image, its container and its app."""
+    words: dict[str, Any] = {name: more.pop(name) for name in ("parameters", "privileged") if name in more}
+    container = Container(
+        type="MESOS", docker=Docker(image=image, **words), volumes=tuple(more.pop("volumes", ()))
+    )
+    return launch(cmd, task=task, container=container, **more)
+
+
+async def run(driver: Driver, cmd: str | None, **more: Any) -> str:
+    """What a container says until its end."""
+    what = contained(cmd, **more)
+    await driver.start(what)
+    await ended(driver, what.task)
+    return await said(driver, what.task)
+
+
+def inhabitants(options: Options) -> set[int]:
+    """The processes of the task, in its cgroups."""
+    limits = Limits.open(options.folder)
+    try:
+        return limits.members(TASK)
+    finally:
+        limits.close()
+
+
+async def test_what_is_not_installed_is_named(tmp_path: Path) -> None:
+    with folders() as options:
+        driver = await Driver.open(msgspec.structs.replace(options, environ={"PATH": str(tmp_path)}))
+        with pytest.raises(DriverMissing, match=r"crun, skopeo, umoci, .* Run: apt-get install crun skopeo umoci"):
+            await driver.found()
+        await driver.close()
+
+
+async def test_an_image_that_cannot_be_had_is_named() -> None:
+    async with runtime() as (driver, options):
+        with pytest.raises(DriverError, match=r"Its image localhost:1/nobody/has:1 cannot be pulled: .*refused"):
+            await driver.start(contained("true", image="localhost:1/nobody/has:1"))
+        assert await driver.found() == {}
+        assert {each.name for each in options.folder.iterdir()} == {".kept", ".images", ".lock"}
+
+
+async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_is_long_unused(
+    tmp_path: Path,
+) -> None:
+    needs_root()
+    room = Room()
+    try:
+        with room.network(), shelves(room, tmp_path) as address:
+            image, logins = f"{address}/test:1", tmp_path / "config.json"
+            await until(lambda: pushed(address))
+            async with runtime() as (stranger, _):
+                with pytest.raises(DriverError, match=rf"Its image {image} cannot be pulled: .*(auth|denied)"):
+                    await stranger.start(contained("true", image=image))
+            secret = base64.b64encode(b"kato:secret").decode()
+            logins.write_text(json.dumps({"auths": {address: {"auth": secret}}}))
+            async with runtime(logins=logins) as (driver, options):
+                await run_and_outdate(driver, options, image)
+                by_digest = f"{address}/test@{digest(address, logins)}"
+                assert await run(driver, "echo again", task="b.1", image=by_digest) == "again\n"
+    finally:
+        room.end()
+
+
+async def run_and_outdate(driver: Driver, options: Options, image: str) -> None:
+    """A pulled image stays while a task is laid over it, and goes with the last; what somebody brought stays."""
+    await driver.start(contained("echo ready; sleep 1000", image=image))
+    await hears(driver, "ready")
+    used = driver._way._digests
+    later = Images(options.folder / ".images", None, used, clock=lambda: time.time() + WEEK)
+    await later.tidy()
+    assert later._read(image) is not None, "a task is laid over it"
+    await driver.stop(TASK, 0)
+    await ended(driver)
+    await driver.remove(TASK)
+    await later.tidy()
+    assert later._read(image) is None
+    assert later._read(IMAGE) is not None
+    assert await run(driver, "echo still", task="c.1") == "still\n"
+
+
+def pushed(address: str) -> bool:
+    words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", "--dest-creds=kato:secret"]
+    done = subprocess.run([*words, f"oci:{busybox()}:1", f"docker://{address}/test:1"], capture_output=True)
+    return done.returncode == 0
+
+
+def digest(address: str, logins: Path) -> str:
+    words = ["skopeo", "inspect", "--tls-verify=false", f"--authfile={logins}", "--format={{.Digest}}"]
+    return subprocess.check_output([*words, f"docker://{address}/test:1"], text=True).strip()
+
+
+async def test_what_an_image_says_of_its_containers_is_kept(tmp_path: Path) -> None:
+    said_of_it = (
+        "--config.user=web",
+        "--config.workingdir=/data",
+        "--config.env=WORD=image",
+        "--config.entrypoint=/bin/echo",
+        "--config.entrypoint=said",
+        "--config.cmd=nothing",
+    )
+    async with runtime() as (driver, options):
+        layout = await asyncio.to_thread(build, tmp_path, *said_of_it)
+        await asyncio.to_thread(bring, options.folder, "own:1", layout)
+        assert await run(driver, None, image="own:1") == "said nothing\n"
+        assert await run(driver, None, image="own:1", args=("a  b",), task="a.2") == "said a  b\n"
+        line = "id -u; id -G; pwd; echo $WORD $HOME"
+        assert await run(driver, line, image="own:1", task="a.3") == "77\n88 99\n/data\nimage /data\n"
+        assert await run(driver, "id -u", image="own:1", task="a.4", user="0") == "0\n"
+        await driver.start(contained("sleep 1000", task="b.1", image="own:1", labels={"KATO_WORKDIR": "/made"}))
+        beside = await driver.execute("b.1", ("/bin/sh", "-c", "id -u; id -G; pwd; echo $WORD"), 10)
+        assert beside.output == b"77\n88 99\n/made\nimage\n"
+
+
+async def test_two_containers_of_one_image_do_not_see_each_other_s_files_or_processes() -> None:
+    async with runtime() as (driver, _):
+        await driver.start(contained("echo mine > /mine; echo ready; sleep 1000"))
+        await hears(driver, "ready")
+        assert await run(driver, "ls /mine; ps | grep -c 'sleep 100[0]'; exit 0", task="b.1") == "0\n"
+
+
+async def test_it_can_neither_make_a_device_nor_leave_its_room() -> None:
+    async with runtime() as (driver, _):
+        tries = (
+            "mknod /sda b 8 0 || echo no device; mount -t tmpfs x /tmp || echo no mount;"
+            "echo 1 > /proc/sys/kernel/sysrq || echo no kernel; ls /sys/firmware | wc -l;"
+            "grep CapEff /proc/self/status"
+        )
+        text = await run(driver, tries)
+        assert text.startswith("no device\nno mount\nno kernel\n0\n")
+        assert int(text.split()[-1], 16) == 0xA80425FB & ~(1 << 27), "Docker's, but CAP_MKNOD"
+
+
+async def test_volumes_outlive_their_containers_and_begin_with_what_the_image_has() -> None:
+    async with runtime() as (driver, _):
+        volume = AppVolume(container_path="/data", external=External(name="votes", provider="kato"))
+        first = "cat /data/seed; stat -c %u /data; echo 1 > /data/count"
+        assert await run(driver, first, volumes=(volume,)) == "grown\n77\n"
+        await driver.remove(TASK)
+        assert await run(driver, "cat /data/count", task="web.instance-2", volumes=(volume,)) == "1\n"
+
+
+async def test_a_folder_of_the_host_may_be_read_only(tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("hello")
+    async with runtime() as (driver, _):
+        volume = AppVolume(container_path="/in", host_path=str(tmp_path), mode="RO")
+        assert await run(driver, "cat /in/page; touch /in/other || echo ' no'", volumes=(volume,)) == "hello no\n"
+
+
+async def test_parameters_are_flags_of_docker_run() -> None:
+    given = {
+        "hostname": "here",
+        "ulimit": "nofile=77",
+        "env": "WORD=said",
+        "cap-drop": "CHOWN",
+        "tmpfs": "/scratch",
+    }
+    script = "hostname; ulimit -n; echo $WORD; chown 1:1 /bin/busybox || echo denied; touch /scratch/x && echo ok"
+    async with runtime() as (driver, _):
+        parameters = tuple(Parameter(key=key, value=value) for key, value in given.items())
+        assert await run(driver, script, parameters=parameters) == "here\n77\nsaid\ndenied\nok\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"networks": (Network(mode="container/bridge"),)}, "no network but the host's yet"),
+        ({"networks": (Network(mode="container", name="default"),)}, "no network but the host's yet"),
+        ({"privileged": True}, "runs nothing privileged"),
+        ({"tty": True}, "gives no terminal"),
+        ({"parameters": (Parameter(key="publish-all", value=""),)}, "'publish-all' is not taken"),
+        ({"parameters": (Parameter(key="cap-add", value="SYS_ADMIN"),)}, "KATO_PRIVILEGED=1"),
+        ({"user": "nobody-knows"}, "no user 'nobody-knows'"),
+    ],
+)
+async def test_what_it_cannot_give_is_refused_with_what_to_do(more: dict[str, Any], words: str) -> None:
+    async with runtime() as (driver, _):
+        with pytest.raises(DriverError, match=words):
+            await driver.start(contained("true", **more))
+        assert await driver.found() == {}
+
+
+async def test_memory_beyond_its_limit_is_told_apart() -> None:
+    async with runtime() as (driver, _):
+        await driver.start(contained("tail /dev/zero", mem=16.0))
+        exit = await ended(driver)
+        assert (exit.oom, exit.code) == (True, 137)
+
+
+async def test_a_command_that_is_given_up_is_ended_inside() -> None:
+    async with runtime() as (driver, options):
+        await driver.start(contained("echo ready; sleep 1000"))
+        await hears(driver, "ready")
+        before = inhabitants(options)
+        with pytest.raises(TimeoutError):
+            await driver.execute(TASK, ("/bin/sh", "-c", "sleep 999; true"), 0.5)
+        await until(lambda: inhabitants(options) == before)
+
+
+async def test_a_killed_keeper_leaves_nothing_and_nobody_knows_the_end() -> None:
+    before = mounts()
+    async with runtime() as (driver, options):
+        await driver.start(contained("trap '' TERM; sleep 999 & echo ready; sleep 1000"))
+        await hears(driver, "ready")
+        members = inhabitants(options)
+        assert len(members) == 3, "crun, and two that sleep"
+        os.kill(started(options).keeper, signal.SIGKILL)
+        exit = await ended(driver)
+        assert (exit.code, exit.signal) == (None, None) and "Nobody knows" in exit.message
+        assert not any(map(alive, members))
+        await driver.remove(TASK)
+        left = {each.name for each in (options.folder / ".kept" / TASK).iterdir()}
+        assert "oci" not in left and {"stdout.0", "sandbox"} <= left
+    assert mounts() == before
+
+
+async def test_a_killed_crun_takes_its_container_with_it() -> None:
+    async with runtime() as (driver, options):
+        running = await driver.start(contained("trap '' TERM; sleep 999 & echo ready; sleep 1000"))
+        await hears(driver, "ready")
+        members = inhabitants(options)
+        assert running.pid is not None
+        os.kill(running.pid, signal.SIGKILL)
+        assert (await ended(driver)).signal == signal.SIGKILL
+        assert not any(map(alive, members))
+
+
+async def test_no_mount_of_a_container_is_seen_outside_and_none_is_left() -> None:
+    before = mounts()
+    async with runtime() as (driver, options):
+        await driver.start(contained("echo ready; sleep 1000"))
+        await hears(driver, "ready")
+        assert mounts() == before
+        assert Record(options.folder / TASK).locked()
+    assert mounts() == before
+
+
+async def test_of_a_start_that_was_cut_off_nothing_is_left() -> None:
+    async with runtime() as (driver, options):
+        await driver.start(contained("echo ready; sleep 1000"))
+        await hears(driver, "ready")
+        half = options.folder / "half.instance-1"
+        run_tool(["cp", "-a", str(options.folder / TASK / "oci"), str(half)], options.folder)
+        assert set(await driver.found()) == {TASK}
+        assert not half.exists()
