@@ -18,7 +18,7 @@ PROMISED = re.compile(r"`(tests/[\w/]+\.py(?:::\w+)+)`")
 
 @pytest.fixture(scope="session")
 def engine() -> "Iterator[Dockerd]":
-    """The Docker engine of this run, started by the first test that asks for it; a file of tests has one worker."""
+    """The Docker engine of this worker, started by the first test that asks for it."""
     from engine import dockerd
 
     if os.geteuid() != 0 and not os.environ.get("CI"):
