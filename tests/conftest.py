@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # run in the background, as by `make test &`
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # else nothing started here could be interrupted
     if config.getoption("--promises") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Promises(), "promises")
 
