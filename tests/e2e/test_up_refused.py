@@ -77,11 +77,10 @@ def test_a_host_of_another_app_is_told(machine: Machine) -> None:
     ports = [{"port": 0}]
     machine.kato("up", str(written(machine, "first", cmd=SERVER, portDefinitions=ports, labels=labels)), "-d")
     second = written(machine, "second", cmd=SERVER, portDefinitions=ports, labels=labels)
-    said = machine.kato("up", str(second), "-d", code=1)
-    assert "host one.localhost with path / of /second is served by /first already" in said
+    said = machine.kato("up", str(second), "-d", code=2)
+    assert "host one.localhost with path / of /second belongs to /first" in said
     wrong = written(machine, "third", cmd=SERVER, portDefinitions=ports, labels={"HAPROXY_0_VHOST": "a b"})
     assert "'a b' is no host name" in machine.kato("up", str(wrong), "-d", code=2)
-    machine.kato("rm", "second")
     machine.kato("rm", "first")
 
 

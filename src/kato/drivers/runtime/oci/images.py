@@ -209,6 +209,10 @@ def overlays(folder: Path) -> bool:
     for name in ("lower", "upper", "work", "rootfs"):
         (place / name).mkdir(parents=True)
     words = ["unshare", "--mount", "mount", "-t", "overlay", "-o", "lowerdir=lower,upperdir=upper,workdir=work"]
-    done = subprocess.run([*words, "overlay", "rootfs"], cwd=place, capture_output=True)
-    delete(place)
+    try:
+        done = subprocess.run([*words, "overlay", "rootfs"], cwd=place, capture_output=True)
+    except FileNotFoundError:  # without unshare no task is started either, which `tools.check` says
+        return False
+    finally:
+        delete(place)
     return done.returncode == 0
