@@ -31,7 +31,10 @@ class Person:
         await self._until(lambda: word.encode() in self.heard["stdout"])
 
     async def leaves(self) -> int:
-        await self._until(lambda: self.code is not None)
+        try:
+            await self._until(lambda: self.code is not None)
+        finally:
+            await self.hangs_up()
         assert self.code is not None
         return self.code
 
