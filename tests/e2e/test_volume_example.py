@@ -1,9 +1,6 @@
 """The worked example of docs/compose.md, as it stands there: a process with a volume, and a check of its port."""
 
 import re
-from collections.abc import Iterator
-
-import pytest
 
 from load import free_ports
 from machine import ROOT, Machine
@@ -20,15 +17,6 @@ os.chdir(data)
 address = ("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1]))
 http.server.ThreadingHTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
 """
-
-
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        yield machine
-    finally:
-        machine.close()
 
 
 def deploy(machine: Machine, port: int, *, healthy: bool, code: int = 0) -> str:
