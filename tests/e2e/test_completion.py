@@ -72,6 +72,7 @@ def test_a_shell_offers_what_fits(running: Machine, shell: str) -> None:
     assert fits("kato ls --w") == {"--watch"}
     assert fits("kato ls -o ") == {"table", "json", "yaml"}
     assert fits("kato completion z") == {"zsh"}
+    assert fits("kato help e") == {"environment", "events", "exec", "exit-codes"}
     assert fits("kato scale --api 127.0.0.1:1 l") == set(), "no cell, and no word of it"
     if shell == "fish":  # bash itself offers files where nothing fits
         assert "compose.yaml" in fits("kato up comp")

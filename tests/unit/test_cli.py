@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import socket
 import socketserver
@@ -29,6 +30,7 @@ from kato.cli.topics import TOPICS
 from kato.client import Client
 from kato.config import Config
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
+from machine import ROOT
 
 
 @pytest.fixture
@@ -68,7 +70,15 @@ def test_a_topic_is_explained(nowhere: Mapping[str, str]) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, text + "\n", "")
         assert max(map(len, text.splitlines())) <= 115
     assert "Usage: kato ls" in kato("help", "ls", environ=nowhere).stdout
-    assert "There is no command 'nosuch'" in kato("help", "nosuch", environ=nowhere).stderr
+    strange = kato("help", "nosuch", environ=nowhere)
+    assert strange.returncode == 2
+    assert "There is no command 'nosuch' and no such topic. Topics are names, output," in strange.stderr
+    assert "Did you mean environment?" in kato("help", "environ", environ=nowhere).stderr
+
+
+def test_every_variable_that_is_read_is_explained() -> None:
+    read = set(re.findall(r'"(KATO_\w+)"', (ROOT / "src/kato/config.py").read_text(encoding="utf-8")))
+    assert read and read <= set(re.findall(r"KATO_\w+", TOPICS["environment"][1]))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -76,6 +86,13 @@ def test_every_command_has_help_of_its_own(command: str, nowhere: Mapping[str, s
     done = kato(command, "--help", environ=nowhere)
     assert done.returncode == 0, done.stderr
     assert f"Usage: kato {command}" in done.stdout
+    assert "Topics (" not in done.stdout
+
+
+def test_help_of_a_command_tells_all_of_it(nowhere: Mapping[str, str]) -> None:
+    assert "Run again, it changes only what changed." in kato("up", "--help", environ=nowhere).stdout
+    assert "source <(kato completion bash)" in kato("help", "completion", environ=nowhere).stdout
+    assert "Run again" not in kato("--help", environ=nowhere).stdout
 
 
 @pytest.mark.parametrize(
@@ -307,6 +324,7 @@ def test_flags_for_the_place_may_stand_in_front(nowhere: Mapping[str, str]) -> N
     assert done.returncode == 1
     assert "http://127.0.0.1:1 " in done.stderr
     assert hoist(["--data", "x", "--api=y", "ls", "-o", "json"]) == ["ls", "--data", "x", "--api=y", "-o", "json"]
+    assert hoist(["--dns", "x:1", "up"]) == ["up", "--dns", "x:1"]
     assert hoist([]) == []
 
 

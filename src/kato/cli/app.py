@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError
 from kato.cli.signals import Interrupted
 from kato.cli.terminal import speak_to
 from kato.cli.topics import TOPICS, listed
-from kato.cli.usage import wrong_usage
+from kato.cli.usage import unknown_topic, wrong_usage
 from kato.config import debugging
 from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
 
@@ -45,11 +45,14 @@ COMMANDS = {
     "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),
     "version": ("kato.cli.serve:version", "Print the version."),
 }
-PLACES = ("--api", "--ingress", "--data")
+PLACES = ("--api", "--ingress", "--dns", "--data")
 
 
-def application() -> App:
-    """The commands; each one's module is imported when it is needed."""
+def application(called: str | None = None) -> App:
+    """The commands; each one's module is imported when it is needed.
+
+    called: the command that is told about in full, as its docstring has it; of others a list has their line.
+    """
     app = App(
         name="kato",
         help="Káto turns machines into one computer for microservices, and says why whenever it cannot.",
@@ -58,7 +61,8 @@ def application() -> App:
         help_format="plaintext",
     )
     for position, (name, (where, help)) in enumerate(COMMANDS.items()):
-        app.command(where, name=name, help=help, sort_key=position)
+        line = None if name == called else help
+        app.command(where, name=name, help=line, help_epilogue="", sort_key=position)
     return app
 
 
@@ -70,9 +74,12 @@ def run(words: Sequence[str]) -> int:
         if words[1:2] and words[1] in TOPICS:
             print(TOPICS[words[1]][1])
             return 0
+        if words[1:2] and words[1] not in COMMANDS:
+            complain(unknown_topic(words[1], COMMANDS, TOPICS))
+            return 2
         words = [*words[1:2], "--help"]
     try:
-        result = application()(
+        result = application(words[0] if words else None)(
             words, exit_on_error=False, print_error=False, result_action="return_value", backend="asyncio"
         )
         sys.stdout.flush()

@@ -55,6 +55,7 @@ def completion(shell: Shell, /) -> None:
 def known() -> list[Known]:
     """Every command with its flags."""
     from kato.cli.app import COMMANDS, application
+    from kato.cli.topics import TOPICS
 
     app = application()
     found = []
@@ -63,7 +64,7 @@ def known() -> list[Known]:
         flags = {flag for each in arguments for flag in each.names if flag.startswith("-")}
         outputs = next((_choices(each.hint) for each in arguments if "--output" in each.names), "")
         found.append(Known(name, help, (*sorted(flags), "--help"), NAMES.get(name, ""), outputs))
-    return found
+    return [*found, Known("help", "Explain a command, or a topic.", (), " ".join([*COMMANDS, *TOPICS]), "")]
 
 
 def _choices(hint: object) -> str:

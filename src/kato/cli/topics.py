@@ -28,7 +28,9 @@ What is asked for goes to stdout; what is wrong, and notes, to stderr.""",
         "Variables that commands and cells read.",
         """KATO_API       where the cell's API listens (--api); else 127.0.0.1:8180
 KATO_INGRESS   where the cell listens for HTTP by host name (--ingress); else 127.0.0.1:8181
-KATO_DATA      the folder in which a cell lives (--data)
+KATO_DNS       where the cell answers for names below `kato` (--dns); else nowhere
+KATO_DNS_FORWARD=1  asks the machine's resolvers for all other names (--dns-forward)
+KATO_DATA      the folder in which a cell lives (--data); else /var/lib/kato, or ~/.local/share/kato without root
 KATO_PRIVILEGED=1  lets containers be privileged
 KATO_DEBUG=1   shows where a fault in Káto is
 DOCKER_HOST, DOCKER_CONFIG  the engine's socket, and where docker login writes

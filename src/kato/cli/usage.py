@@ -41,6 +41,12 @@ def wrong_usage(error: CycloptsError, words: Sequence[str], commands: Collection
     return f"{_wrong(error, command, words, commands)} {see}"
 
 
+def unknown_topic(word: str, commands: Collection[str], topics: Collection[str]) -> str:
+    """What `kato help WORD` says of a word that is neither a command nor a topic."""
+    near = _nearest(word, [*commands, *topics]) or f"Topics are {', '.join(topics)}."
+    return f"There is no command {word!r} and no such topic. {near} See: kato --help"
+
+
 def _wrong(error: CycloptsError, command: str, words: Sequence[str], commands: Collection[str]) -> str:
     unused = list(error.unused_tokens or ())
     match error:

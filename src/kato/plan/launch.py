@@ -94,7 +94,6 @@ class Launcher:
         if not self._world.nodes:
             return Wait(app=app.id, count=count, reason="no node has joined")
         there = len(review.standing) + len(placed.tasks)
-        reason = (
-            f"{there} tasks are there, draining ones included, and at most {max(max_capacity(app), there)} may be"
-        )
+        present = "1 task is there" if there == 1 else f"{there} tasks are there"
+        reason = f"{present}, draining ones included, and at most {max(max_capacity(app), there)} may be"
         return Wait(app=app.id, count=count, reason=reason)

@@ -76,8 +76,8 @@ def rolled_back(world: World, id: str, version: str | None) -> Wish:
         if id in changed:
             return Wish(apps=changed, cancel=(deployment.id,))
     raise NotFound(
-        f"{id} has no former version that once was whole, so there is nothing to go back to. See: "
-        f"kato versions {id.strip('/')}"
+        f"{id} has no former version that once was whole and was not taken back since, so there is nothing to go "
+        f"back to. Name one: kato versions {id.strip('/')}, kato rollback {id.strip('/')} VERSION"
     )
 
 

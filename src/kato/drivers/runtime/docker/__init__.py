@@ -77,7 +77,7 @@ class Driver:
 
     async def found(self) -> Mapping[str, Found]:
         """Every container of this node. One that never started is removed."""
-        with about("The containers on this node cannot be told"):
+        with about("The containers on this node cannot be listed"):
             listed = await self._engine.ask("GET", "/containers/json", all=1, filters=filters(label=self._mine))
         looked = await asyncio.gather(*(self._find(each["Labels"]["kato.task"]) for each in listed))
         return {each.task: each for each in looked if each is not None}
