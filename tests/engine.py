@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 IMAGE = "kato-test:1"
 PATIENCE = 30.0
 CLONE_NEWNET = 0x40000000
@@ -117,6 +119,12 @@ class Dockerd(Room):
                 self.ask("rm", "--force", *containers)
             self.stop()
         super().end()
+
+
+def needs_root() -> None:
+    """As root, and in CI, what is missing is a failure."""
+    if os.geteuid() != 0 and not os.environ.get("CI"):
+        pytest.skip("an engine of our own needs root: run the tests as root to see containers")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +15,7 @@ from builders import app
 from kato.drivers.runtime import Exit, Launch, Options, Runtime
 from kato.drivers.runtime.cgroups import hierarchies, room, sweep, unified_mount
 from kato.drivers.runtime.record import Record, Started
+from kato.drivers.runtime.sandbox import delete
 
 PATIENCE = 20.0
 """Seconds after which a test gives up waiting."""
@@ -31,7 +31,7 @@ def folders() -> Iterator[Options]:
     try:
         yield Options(folder=root / "tasks", volumes=root / "volumes")
     finally:
-        shutil.rmtree(root)
+        delete(root)
         sweep()
 
 

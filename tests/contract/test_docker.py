@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import IMAGE, Dockerd, dockerd, registry
+from engine import IMAGE, Dockerd, dockerd, needs_root, registry
 from kato.drivers.runtime import Launch, Options
 from kato.drivers.runtime.docker import Driver
 from kato.drivers.runtime.docker.engine import Engine
@@ -190,6 +190,7 @@ async def test_containers_of_others_are_neither_seen_nor_touched(engine: Dockerd
 
 
 async def test_a_restart_of_the_engine_ends_no_task_and_loses_no_end() -> None:
+    needs_root()
     with dockerd() as engine, folders() as options:
         driver = await Driver.open(asked(options, engine))
         async with ending_all(driver):
