@@ -68,6 +68,17 @@ async def test_an_image_that_cannot_be_had_is_named(engine: Dockerd) -> None:
         assert [each.name for each in driver._options.folder.iterdir()] == [".kept"]
 
 
+async def test_an_image_that_is_never_to_be_pulled_is_used_where_it_is_there(engine: Dockerd) -> None:
+    never = (Parameter(key="pull", value="never"),)
+    async with runtime(engine) as driver:
+        with pytest.raises(
+            DriverError, match=r"Its image localhost:1/a:1 is not on this node, and is never to be"
+        ):
+            await driver.start(contained("true", image="localhost:1/a:1", parameters=never))
+        await driver.start(contained("true", parameters=never))
+        assert (await ended(driver)).code == 0
+
+
 async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_is_long_unused(
     engine: Dockerd, tmp_path: Path
 ) -> None:

@@ -126,6 +126,20 @@ def test_an_image_that_cannot_be_had_stops_nothing(machine: Machine, engine: Doc
     machine.until(lambda: all_healthy(machine), 15 * SLOW)
 
 
+def test_the_check_of_an_image_says_who_serves(machine: Machine, engine: Dockerd) -> None:
+    made = engine.ask("create", IMAGE, "true")
+    engine.ask("commit", "--change", "HEALTHCHECK --interval=1s CMD test -f /tmp/well", made, "kato-checked:1")
+    engine.ask("rm", made)
+    container = {"type": "DOCKER", "docker": {"image": "kato-checked:1"}}
+    app = {"id": "/checked", "args": ["sleep", "1000"], "cpus": 0.01, "mem": 16, "container": container}
+    assert machine.ask("POST", "/v2/apps", app) is not None
+    machine.until(lambda: "the check of its image says" in machine.kato("why", "checked"), 10 * SLOW)
+    assert [task["state"] for task in json.loads(machine.kato("ps", "checked", "-o", "json"))] == ["unhealthy"]
+    machine.kato("exec", "checked", "--", "touch", "/tmp/well")
+    machine.until(lambda: machine.kato("ls", "-o", "json").count('"healthy"') == 4, 10 * SLOW)
+    machine.kato("rm", "checked")
+
+
 def test_an_engine_that_comes_later_is_met_later(machine: Machine) -> None:
     with dockerd(begun=False) as engine, engine.network():
         late = Machine()

@@ -104,6 +104,7 @@ def test_what_marathon_has_no_field_for_is_a_flag_of_docker_run(
 def test_pull_policy() -> None:
     assert container("pull_policy: always").container.docker.force_pull_image
     assert not container("pull_policy: missing").container.docker.force_pull_image
+    assert Parameter(key="pull", value="never") in container("pull_policy: never").container.docker.parameters
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_pull_policy() -> None:
         ("networks: [front]", "no network 'front' is named under the top-level `networks`"),
         ("network_mode: none", "'none' is not taken; use host or bridge"),
         ("network_mode: host\n    networks: [default]", "cannot stand beside network_mode"),
-        ("pull_policy: never", "'never' is not taken; use missing or always"),
+        ("pull_policy: daily", "'daily' is not taken; use missing, always or never"),
         ("container_name: x", "tasks have names of their own"),
         ("secrets: [a]", "is not taken yet; mount the file as a volume"),
         ('command: "it\'s"', "cannot be split into words"),

@@ -182,7 +182,7 @@ class Worker:
         started, now = self._found.started, self._context.clock()
         age = max(0.0, now - (self.wish.task.created if started is None else started))
         task = CheckedTask(
-            wish=self.wish,
+            wish=_checked(self.wish, self._found),
             runtime=self.runtime,
             address=self._context.address,
             born=asyncio.get_running_loop().time() - age,
@@ -245,3 +245,10 @@ class Worker:
         for watch in self._watches:
             watch.cancel()
         self._watches = []
+
+
+def _checked(wish: Assignment, found: Found) -> Assignment:
+    """`wish` with the check of the task's image, where its app has none."""
+    if found.check is None or wish.app.health_checks:
+        return wish
+    return msgspec.structs.replace(wish, app=msgspec.structs.replace(wish.app, health_checks=(found.check,)))

@@ -203,7 +203,7 @@ def _app_state(
     if settled and app.instances and problems:
         return "unserved"
     if settled:
-        return "stopped" if not app.instances else "healthy" if app.health_checks else "running"
+        return "stopped" if not app.instances else "healthy" if any(task.checks for task in tasks) else "running"
     return "unhealthy" if any(task.state == "unhealthy" for task in tasks) else "waiting"
 
 

@@ -45,7 +45,7 @@ _WORDS = {
     "working_dir": "workdir",
 }
 _FLAGS = {"init": "init", "privileged": "privileged", "read_only": "read-only"}
-_PULL = ("missing", "if_not_present", "always")
+_PULL = ("missing", "if_not_present", "always", "never")
 
 
 def read_container(
@@ -139,7 +139,7 @@ def _words(service: Part, key: str) -> tuple[str, ...] | None:
 def _always(service: Part) -> bool:
     policy = service.text("pull_policy")
     if policy not in (None, *_PULL):
-        service.fault("pull_policy", f"{policy!r} is not taken; use missing or always")
+        service.fault("pull_policy", f"{policy!r} is not taken; use missing, always or never")
     return policy == "always"
 
 
@@ -147,6 +147,8 @@ def _parameters(service: Part, named: bool) -> Iterator[Parameter]:
     entrypoint = _words(service, "entrypoint")
     if entrypoint is not None:
         yield Parameter(key="entrypoint", value=shlex.join(entrypoint))
+    if service.text("pull_policy") == "never":
+        yield Parameter(key="pull", value="never")
     if named:
         yield Parameter(key="network-alias", value=str(service.path[-1]))
     for key, flag in _LISTS.items():

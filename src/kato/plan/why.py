@@ -157,7 +157,11 @@ def _ailment(app: App | None, task: Task, status: Status | None, now: float) -> 
         state = status.state if status else TaskState.STAGING
         message = f": {status.message}" if status and status.message else ""
         return f"is {state.removeprefix('TASK_').lower()}{message}"
-    for check, health in zip(app.health_checks if app else (), status.health, strict=False):
+    checks = app.health_checks if app else ()
+    if not checks and not status.healthy:
+        cause = status.health[0].cause
+        return f"is not healthy: the check of its image says {cause}" if cause else "waits for its image's check"
+    for check, health in zip(checks, status.health, strict=False):
         if not health.alive:
             return _unwell(check, health, task.created if status.started is None else status.started, now)
     return "is not ready yet"

@@ -9,7 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
-from kato.model.app import App
+from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
 from kato.model.link import Kept, Output
 
@@ -54,12 +54,16 @@ class Executed(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that the driver knows: running where `exit` is None. started: epoch seconds."""
+    """A task that the driver knows: running where `exit` is None. started: epoch seconds.
+
+    check: what its image asks to know how it is; it counts where its app asks nothing.
+    """
 
     task: str
     started: float | None
     pid: int | None = None
     exit: Exit | None = None
+    check: HealthCheck | None = None
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

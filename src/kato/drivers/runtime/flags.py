@@ -13,6 +13,13 @@ def size(text: str) -> int:
     return int(number) * units[unit]
 
 
+def pull(value: str) -> str:
+    """When an image is pulled."""
+    if value not in ("always", "missing", "never"):
+        raise ValueError("write always, missing or never")
+    return value
+
+
 def truth(value: str) -> bool:
     """A flag without a value is true."""
     if value.lower() not in ("", "true", "false", "1", "0"):

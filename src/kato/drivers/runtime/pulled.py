@@ -10,6 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from kato.model.app import Docker
+from kato.model.errors import DriverError
+
 KEPT = 7 * 86_400.0
 """Seconds after its last use that an image stays which was pulled here."""
 FRESH = 3600.0
@@ -52,6 +55,21 @@ class Pulled:
 
     async def _write(self) -> None:
         await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._used))
+
+
+def policy(docker: Docker) -> str:
+    """When its image is pulled: always, missing or never, as `docker run --pull` has it."""
+    asked = [each.value for each in docker.parameters if each.key == "pull"]
+    return "always" if docker.force_pull_image else asked[-1] if asked else "missing"
+
+
+def may_pull(docker: Docker) -> None:
+    """Before a pull: DriverError where the app wants none."""
+    if policy(docker) == "never":
+        raise DriverError(
+            f"Its image {docker.image} is not on this node, and is never to be pulled. Bring it here, or leave "
+            "out `pull_policy: never`."
+        )
 
 
 def reference(image: str) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.payload import Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
 from kato.drivers.runtime.docker.supplies import Supplies
+from kato.drivers.runtime.pulled import policy
 from kato.drivers.runtime.sandbox import delete
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
@@ -31,6 +32,8 @@ from kato.model.errors import DriverError, NotFound
 from kato.model.link import Kept, Output
 
 STREAMS = ("stdout", "stderr")
+AT_ONCE = 12
+"""Containers that an engine makes or starts at one time: more of them only wait for each other in it."""
 log = structlog.get_logger()
 
 
@@ -48,6 +51,7 @@ class Driver:
         self._prefix = f"kato-{options.node}-"
         self._archive = Archive(options.folder)
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self._gate = asyncio.Semaphore(AT_ONCE)
         self._starting: dict[str, asyncio.Task[Found]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, set[asyncio.Task[None]]] = {}
@@ -90,9 +94,12 @@ class Driver:
         with about(f"Task {task} cannot be told"):
             seen = await self._look(self._name(task))
             if seen is None or seen["State"]["Status"] != "created":
-                return None if seen is None else found_of(seen, self._boot)
+                return None if seen is None else await self._found(seen)
             await self._delete(self._name(task))
             return None
+
+    async def _found(self, seen: Mapping[str, Any]) -> Found:
+        return found_of(seen, self._boot, await self._images.check(seen["Image"]))
 
     def _name(self, task: str) -> str:
         return self._prefix + task
@@ -131,16 +138,17 @@ class Driver:
             if not await self._made(name, launch):
                 seen = await self._look(name)
                 if seen is not None and seen["State"]["Status"] != "created":
-                    return found_of(seen, self._boot)
+                    return await self._found(seen)
                 await self._delete(name)
                 await self._made(name, launch)
             self._ends.expect(name)
             try:
-                await self._engine.ask("POST", f"/containers/{name}/start")
+                async with self._gate:
+                    await self._engine.ask("POST", f"/containers/{name}/start")
             except DriverError:
                 await self._discard(name, launch.task)
                 raise
-            return found_of(await self._engine.ask("GET", f"/containers/{name}/json"), self._boot)
+            return await self._found(await self._engine.ask("GET", f"/containers/{name}/json"))
 
     async def _made(self, name: str, launch: Launch) -> bool:
         """Makes the container; False where there is one of that name."""
@@ -166,11 +174,24 @@ class Driver:
         )
         asked = body(launch, site)
         await asyncio.to_thread(_open_to_all, sandbox)
-        await self.fetch(app)
-        await self._engine.ask("POST", "/containers/create", asked, name=name)
+        await self._create(name, app, asked)
         for network in named_networks(app, site)[1:]:
             join = {"Container": name, "EndpointConfig": endpoint(app)}
             await self._engine.ask("POST", f"/networks/{network}/connect", join)
+
+    async def _create(self, name: str, app: App, asked: Mapping[str, Any]) -> None:
+        """The engine says itself where the image is missing: it is not asked for every start."""
+        assert app.container is not None and app.container.docker is not None
+        docker = app.container.docker
+        if policy(docker) != "always":
+            with unless(NOT_FOUND):
+                async with self._gate:
+                    await self._engine.ask("POST", "/containers/create", asked, name=name)
+                await self._images.use(docker)
+                return
+        await self._images.have(docker)
+        async with self._gate:
+            await self._engine.ask("POST", "/containers/create", asked, name=name)
 
     async def _discard(self, name: str, task: str) -> None:
         """Takes away all of a start that did not come about."""
@@ -227,8 +248,9 @@ class Driver:
             await asyncio.to_thread(folder.mkdir, exist_ok=True)
             await asyncio.to_thread(self._archive.add, folder, kept_of(seen, self._boot), output)
             await self._delete(name)
-            await self._supplies.tidy()
-            await self._images.tidy()
+            if all(other.done() for each, other in self._removing.items() if each != task):
+                await self._supplies.tidy()
+                await self._images.tidy()
 
     async def _whole(self, seen: Mapping[str, Any], stream: str) -> bytes:
         async with contextlib.aclosing(self._logs(seen, stream, tail=None, follow=False)) as pieces:

@@ -16,8 +16,9 @@ import msgspec
 import structlog
 
 from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
-from kato.drivers.runtime.pulled import Pulled, reference, registry
-from kato.model.app import Docker
+from kato.drivers.runtime.docker.state import check_of
+from kato.drivers.runtime.pulled import Pulled, may_pull, policy, reference, registry
+from kato.model.app import Docker, HealthCheck
 from kato.model.errors import DriverError
 
 log = structlog.get_logger()
@@ -33,24 +34,39 @@ class Images:
         self._logins = logins
         self._pulls: dict[str, asyncio.Task[None]] = {}
         self._pulled = Pulled(file, clock)
+        self._checks: dict[str, HealthCheck | None] = {}
 
     async def have(self, docker: Docker) -> None:
         """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
         image = docker.image or ""
-        if docker.force_pull_image or not await self._has(image):
+        if policy(docker) == "always" or not await self._has(image):
+            may_pull(docker)
             pull = self._pulls.get(image)
             if pull is None:
                 pull = self._pulls[image] = asyncio.create_task(self._pull(image))
                 pull.add_done_callback(lambda _: self._pulls.pop(image))
             await asyncio.shield(pull)
         else:
-            await self._pulled.use(image)
+            await self.use(docker)
+
+    async def use(self, docker: Docker) -> None:
+        """Remembers that its image was used, where it was pulled here."""
+        await self._pulled.use(docker.image or "")
 
     async def _has(self, image: str) -> bool:
         with unless(NOT_FOUND):
             await self._engine.ask("GET", f"/images/{image}/json")
             return True
         return False
+
+    async def check(self, digest: str) -> HealthCheck | None:
+        """What the image of that digest asks to know how its containers are."""
+        if digest not in self._checks:
+            found = None
+            with unless(NOT_FOUND):  # it was removed under a container that still runs
+                found = check_of(await self._engine.ask("GET", f"/images/{digest}/json"))
+            self._checks[digest] = found
+        return self._checks[digest]
 
     async def _pull(self, image: str) -> None:
         known = await self._has(image)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from kato.drivers.runtime import Launch
-from kato.drivers.runtime.flags import size, truth, ulimit
+from kato.drivers.runtime.flags import pull, size, truth, ulimit
 from kato.drivers.runtime.limits import MAX_PIDS, MIB, PERIOD, memory_limit
 from kato.drivers.runtime.sandbox import SANDBOX
 from kato.model.app import App, AppVolume, Parameter
@@ -47,6 +47,7 @@ def body(launch: Launch, site: Site) -> Body:
         "Env": [f"{name}={value}" for name, value in sorted(environment(launch).items())],
         "Labels": labels(launch, site),
         "Tty": bool(app.tty),
+        "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
             "Binds": [_bind(volume, site) for volume in app.container.volumes] + [f"{site.sandbox}:{SANDBOX}"],
             "LogConfig": LOGS,
@@ -212,6 +213,11 @@ def _alias(asked: Body, value: str) -> None:
     """Every network's endpoint has it already."""
 
 
+def _pull(asked: Body, value: str) -> None:
+    """The driver has looked at it."""
+    pull(value)
+
+
 def _ulimit(asked: Body, value: str) -> None:
     name, soft, hard = ulimit(value)
     asked["HostConfig"].setdefault("Ulimits", []).append({"Name": name, "Soft": soft, "Hard": hard})
@@ -253,6 +259,7 @@ _FLAGS: Mapping[str, Callable[[Body, str], None]] = {
     "network-alias": _alias,
     "pid": _word("PidMode"),
     "privileged": _privileged,
+    "pull": _pull,
     "read-only": _flag("ReadonlyRootfs"),
     "security-opt": _list("SecurityOpt"),
     "shm-size": _size("ShmSize"),

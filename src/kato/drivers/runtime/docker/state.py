@@ -1,17 +1,20 @@
-"""What the engine says of a container flows in; Found and Exit flow out. Pure."""
+"""What the engine says of a container and of its image flows in; Found, Exit and a HealthCheck flow out. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from kato.drivers.runtime import Exit, Found
+from kato.model.app import Command, HealthCheck
 from kato.model.link import Kept
 
 Seen = Mapping[str, Any]
+DELAY = 1.0
+"""Seconds after a start, at most, until an image's check is made for the first time."""
 
 
-def found_of(seen: Seen, boot: str) -> Found:
-    """The task that a container is. boot: the present life of the machine."""
+def found_of(seen: Seen, boot: str, check: HealthCheck | None) -> Found:
+    """The task that a container is. boot: the present life of the machine. check: its image's."""
     state = seen["State"]
     over = state["Status"] in ("exited", "dead")
     return Found(
@@ -19,7 +22,33 @@ def found_of(seen: Seen, boot: str) -> Found:
         started=_started(state),
         pid=None if over else state["Pid"],
         exit=exit_of(seen, boot) if over else None,
+        check=check,
     )
+
+
+def check_of(image: Seen) -> HealthCheck | None:
+    """The HEALTHCHECK of an image, with Docker's defaults. The node makes it, as it makes an app's, and the engine
+    does not. It says who serves; nobody is ended for it, as nobody is by the engine.
+    """
+    asked = image["Config"].get("Healthcheck") or {}
+    kind, *words = asked.get("Test") or ["NONE"]
+    if kind == "NONE" or not words:
+        return None
+    interval = _duration(asked, "Interval", 30.0)
+    return HealthCheck(
+        protocol="COMMAND",
+        command=Command(value=words[0]) if kind == "CMD-SHELL" else Command(argv=tuple(words)),
+        interval_seconds=interval,
+        timeout_seconds=_duration(asked, "Timeout", 30.0),
+        grace_period_seconds=_duration(asked, "StartPeriod", 0.0) + interval,
+        delay_seconds=min(interval, DELAY),
+        max_consecutive_failures=0,
+    )
+
+
+def _duration(asked: Seen, name: str, default: float) -> float:
+    """Seconds; the engine counts nanoseconds, and 0 is its default."""
+    return float(asked.get(name) or 0) / 1e9 or default
 
 
 def exit_of(seen: Seen, boot: str) -> Exit:

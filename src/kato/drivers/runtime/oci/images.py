@@ -19,7 +19,7 @@ import structlog
 
 from kato.drivers.runtime.oci.config import Image
 from kato.drivers.runtime.oci.tools import run
-from kato.drivers.runtime.pulled import Pulled, reference, registry
+from kato.drivers.runtime.pulled import Pulled, may_pull, policy, reference, registry
 from kato.drivers.runtime.sandbox import delete
 from kato.model.app import Docker
 from kato.model.errors import DriverError
@@ -54,12 +54,12 @@ class Images:
     async def have(self, docker: Docker) -> None:
         """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
         name = docker.image or ""
-        if not docker.force_pull_image and self._here(name):
+        if policy(docker) != "always" and self._here(name):
             await self._pulled.use(name)
             return
         pull = self._pulls.get(name)
         if pull is None:
-            pull = self._pulls[name] = asyncio.create_task(self._bring(name, docker.force_pull_image))
+            pull = self._pulls[name] = asyncio.create_task(self._bring(name, docker))
             pull.add_done_callback(lambda _: self._pulls.pop(name))
         await asyncio.shield(pull)
 
@@ -67,9 +67,10 @@ class Images:
         image = self.known(name)
         return image is not None and self.root(image).is_dir()
 
-    async def _bring(self, name: str, anew: bool) -> None:
+    async def _bring(self, name: str, docker: Docker) -> None:
         async with self._layout:  # neither skopeo nor umoci bears another beside it
-            if anew or self._read(name) is None:
+            if policy(docker) == "always" or self._read(name) is None:
+                may_pull(docker)
                 await self._pull(name)
             image = self._read(name)
             if image is None:
