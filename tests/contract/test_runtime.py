@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from runtime_suite import ExecContract, RuntimeContract
+from runtime_suite import ExecContract
 
 from engine import IMAGE, Dockerd
 from kato.drivers.runtime import Options
@@ -28,7 +28,7 @@ class TestDocker(ExecContract):
             yield msgspec.structs.replace(options, engine=engine.url, node=uuid.uuid4().hex)
 
 
-class TestOci(RuntimeContract):
+class TestOci(ExecContract):
     driver = "oci"
     container = Container(type="MESOS", docker=Docker(image=IMAGE))
 

@@ -10,7 +10,8 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+import tty
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,13 +44,23 @@ class _Ends:
             os.close(end)
 
 
-async def hold(program: Path, record: Path, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+async def hold(
+    program: Path,
+    record: Path,
+    command: Command,
+    typing: Typing,
+    words: Sequence[str] = (),
+    resized: Callable[[Size], Awaitable[None]] | None = None,
+) -> AsyncGenerator[Said, None]:
     """Runs a keeper's `exec` until its first process has ended. Raises keeper.Fault before anything was said, and
     OSError. Closed before, it hangs up, and ends it.
+
+    words: what the keeper is to run in the command's place, which has a terminal of its own for it behind ours, so
+    that ours hands every key on as it is; resized: gives that one its size.
     """
-    with _opened(command) as ends:
-        process = await _spawn(program, record, command, ends)
-        feeding = asyncio.create_task(_feed(ends, typing))
+    with _opened(command, raw=bool(words)) as ends:
+        process = await _spawn(program, record, command, ends, words or command.argv)
+        feeding = asyncio.create_task(_feed(ends, typing, resized))
         ending = asyncio.create_task(process.wait())
         try:
             while ends.ours and not ending.done():
@@ -68,13 +79,15 @@ async def hold(program: Path, record: Path, command: Command, typing: Typing) ->
             await _hang_up(process, ending)
 
 
-async def _spawn(program: Path, record: Path, command: Command, ends: _Ends) -> asyncio.subprocess.Process:
+async def _spawn(
+    program: Path, record: Path, command: Command, ends: _Ends, words: Sequence[str]
+) -> asyncio.subprocess.Process:
     """The command once it runs. Raises keeper.Fault where it cannot."""
     outlet, inlet = os.pipe2(os.O_CLOEXEC)
     ends.open |= {outlet, inlet}
     stdin, stdout, stderr = ends.theirs
     process = await asyncio.create_subprocess_exec(
-        *(str(program), "exec", str(inlet), str(record), *command.argv),
+        *(str(program), "exec", str(inlet), str(record), *words),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -95,11 +108,13 @@ async def _spawn(program: Path, record: Path, command: Command, ends: _Ends) -> 
 
 
 @contextlib.contextmanager
-def _opened(command: Command) -> Iterator[_Ends]:
+def _opened(command: Command, *, raw: bool) -> Iterator[_Ends]:
     if command.terminal:
         ours, theirs = os.openpty()
+        if raw:
+            tty.setraw(theirs)
         ends = _Ends({"stdout": ours}, (theirs,) * 3, ours, ours, {ours, theirs})
-        _resize(ours, Size(command.rows, command.columns))
+        resize(ours, Size(command.rows, command.columns))
     else:
         (out, out_in), (err, err_in), (keys, typed) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
         ends = _Ends({"stdout": out, "stderr": err}, (keys, out_in, err_in), typed)
@@ -114,13 +129,15 @@ def _opened(command: Command) -> Iterator[_Ends]:
         ends.close(*ends.open)
 
 
-async def _feed(ends: _Ends, typing: Typing) -> None:
+async def _feed(ends: _Ends, typing: Typing, resized: Callable[[Size], Awaitable[None]] | None) -> None:
     """Hands on what is typed. The end of the input is told to a pipe; a terminal has keys for it."""
     typed = ends.typed
     async for each in typing:
         if isinstance(each, Size):
             if ends.terminal is not None:
-                _resize(ends.terminal, each)
+                resize(ends.terminal, each)
+                if resized is not None:
+                    await resized(each)
         elif typed in ends.open and not await _write(typed, each):
             ends.close(typed)
     if ends.terminal is None and typed is not None:
@@ -197,5 +214,6 @@ async def _hang_up(process: asyncio.subprocess.Process, ending: "asyncio.Task[in
         await asyncio.wait([ending], timeout=GRACE)
 
 
-def _resize(terminal: int, size: Size) -> None:
+def resize(terminal: int, size: Size) -> None:
+    """Gives a terminal its size. OSError where it is none."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))

@@ -14,15 +14,17 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from kato.drivers.runtime import Launch, Options, keeper
+from kato.drivers.runtime import Launch, Options, conversation, keeper
 from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
 from kato.drivers.runtime.oci import tools
-from kato.drivers.runtime.oci.config import Bind, Image, Site, config
+from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config
 from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.record import Record
@@ -30,6 +32,7 @@ from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.supervised import Supervised
 from kato.drivers.runtime.way import Execution
 from kato.model.app import App
+from kato.model.conversation import Command, Left, Said, Size, Typing
 from kato.model.errors import DriverError, DriverMissing
 
 CRUN = "crun --root=state --cgroup-manager=disabled"
@@ -42,13 +45,22 @@ PLAIN = (
 )
 LOOK = 0.002
 """Seconds between two looks at whether a container runs. It takes about 10 ms."""
+BEGINNING = 1.0
+"""Seconds that a command is given until it has its terminal."""
+
+
+class Inside(NamedTuple):
+    """A command in a container. words: what runs it; pid: the file with its pid, once it is there."""
+
+    words: Sequence[str]
+    pid: Path
 
 
 class Driver(Supervised):
     """The runtime driver `oci`: crun, with images of skopeo and umoci. It needs root."""
 
     name = "oci"
-    powers: tuple[str, ...] = ("logs", "execute", "images")
+    powers: tuple[str, ...] = ("logs", "execute", "exec", "images")
     _way: "Containers"
 
     @classmethod
@@ -59,6 +71,23 @@ class Driver(Supervised):
     async def fetch(self, app: App) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
         await self._way.ready(app)
+
+    async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+        """Runs a command where `execute` does, with a person at its other end. That it could not be run is known
+        at its end, so nothing is said of that before."""
+        left: Left | None = None
+        with self.beside(task, command.argv) as record, self._way.inside(record, command) as inside:
+            said = conversation.hold(
+                self._keeper, record.folder, command, typing, inside.words, partial(resized, inside.pid)
+            )
+            async with contextlib.aclosing(said):
+                async for each in said:
+                    if isinstance(each, Left):
+                        left = each
+                    else:
+                        yield each
+        if left is not None:
+            yield left
 
     async def remove(self, task: str) -> None:
         """Forgets an ended task, as every runtime does; images that nothing needs go too."""
@@ -150,28 +179,61 @@ class Containers:
 
     @contextlib.contextmanager
     def beside(self, record: Record, argv: tuple[str, ...]) -> Iterator[Sequence[str]]:
-        """crun puts the command into the container, as the task runs there. Where it is given up, its group of
-        processes is killed."""
+        """crun puts the command into the container, as the task runs there."""
+        with self.inside(record, Command(argv)) as inside:
+            yield inside.words
+
+    @contextlib.contextmanager
+    def inside(self, record: Record, command: Command) -> Iterator[Inside]:
+        """How a command is put into the container. Where it is given up, its group of processes is killed; where
+        crun could not run it, DriverError."""
         folder, name = _own(record), f"command.{next(self._commands)}"
-        told = msgspec.json.decode((folder / "config.json").read_bytes())["process"] | {"args": argv}
-        pid, process = folder / f"{name}.pid", folder / name
-        pid.unlink(missing_ok=True)
-        process.write_bytes(msgspec.json.encode(told))
-        steps = [*self._hidden, f"exec {CRUN} exec --process={name} --pid-file={name}.pid task"]
+        task = msgspec.json.decode((folder / "config.json").read_bytes())["process"]
+        pid, process, said = (folder / f"{name}.{kind}" for kind in ("pid", "json", "log"))
+        process.write_bytes(msgspec.json.encode(beside(task, command)))
+        told = f"--process={process.name} --pid-file={pid.name}"
+        steps = [*self._hidden, f"exec {CRUN} --log={said.name} exec {told} task"]
         try:
-            yield ("unshare", "--mount", "sh", "-c", " && ".join(steps))
-        except (Exception, asyncio.CancelledError):
+            yield Inside(("unshare", "--mount", "sh", "-c", " && ".join(steps)), pid)
+        except BaseException:
             with contextlib.suppress(OSError, ValueError):
                 os.killpg(os.getpgid(int(pid.read_text())), signal.SIGKILL)
             raise
+        else:
+            if words := tools.last_words(_text(said)):
+                raise DriverError(f"{command.argv[0]} could not be run: {words}.")
         finally:
-            for file in (pid, process):
+            for file in (pid, process, said):
                 file.unlink(missing_ok=True)
 
     def clear(self, record: Record) -> None:
         """All of the container but its sandbox and output."""
         if _own(record).exists():
             delete(_own(record))
+
+
+async def resized(pid: Path, size: Size) -> None:
+    """Gives the terminal in a container its size: crun gives it only the first. A command whose terminal is not
+    found in time keeps the size that it has."""
+    outside = os.stat("/dev/pts").st_dev
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BEGINNING):
+            while not _resize(pid, size, outside):  # noqa: ASYNC110
+                await asyncio.sleep(LOOK)
+
+
+def _resize(pid: Path, size: Size, outside: int) -> bool:
+    """Whether there was a terminal, other than ours, which its process holds until crun has given it that one."""
+    for number in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            terminal = os.open(f"/proc/{_text(pid).strip() or 'none'}/fd/{number}", os.O_RDWR | os.O_NOCTTY)
+            try:
+                if os.isatty(terminal) and os.fstat(terminal).st_dev != outside:
+                    conversation.resize(terminal, size)
+                    return True
+            finally:
+                os.close(terminal)
+    return False
 
 
 def _own(record: Record) -> Path:

@@ -14,6 +14,7 @@ from kato.drivers.runtime import Launch
 from kato.drivers.runtime.flags import size, truth, ulimit
 from kato.drivers.runtime.sandbox import SANDBOX
 from kato.model.app import App, Parameter
+from kato.model.conversation import Command
 from kato.model.errors import DriverError
 
 Body = dict[str, Any]
@@ -134,6 +135,18 @@ def config(launch: Launch, image: Image, site: Site) -> Body:
             "readonlyPaths": list(READ_ONLY),
         },
     }
+
+
+def beside(task: Body, command: Command) -> Body:
+    """What crun is told of a command in a container. task: the same of the container's own process."""
+    told = task | {"args": command.argv}
+    if command.terminal:
+        told |= {
+            "terminal": True,
+            "consoleSize": {"height": command.rows, "width": command.columns},
+            "env": [*task["env"], f"TERM={command.kind}"],
+        }
+    return told
 
 
 def _refuse(app: App) -> None:
