@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from starlette.routing import BaseRoute
 
 from builders import node
 from kato.model.conversation import Command, Left, Said, Typing, Wrote
@@ -141,6 +142,7 @@ class Cell:
     stopped: asyncio.Event
     running: list[asyncio.Task[None]]
     """What runs behind it; the api is the last."""
+    routes: Sequence[BaseRoute] = ()
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """One request; headers as keywords, with _ for -."""

@@ -56,7 +56,16 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 tasks.start(machine.run())
             tasks.start(api.run())
             session = await stack.enter_async_context(aiohttp.ClientSession())
-            cell = Cell(f"http://{config.api}", store, mirror, machine, session, stopped, tasks.running)
+            cell = Cell(
+                f"http://{config.api}",
+                store,
+                mirror,
+                machine,
+                session,
+                stopped,
+                tasks.running,
+                api.application().routes,
+            )
             if leads:
                 await cell.until(lambda: bool(mirror.leader and mirror.world().nodes))
             await answering(cell)

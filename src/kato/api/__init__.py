@@ -25,6 +25,7 @@ from kato.api.marathon.groups import Groups
 from kato.api.marathon.queue import Queue
 from kato.api.marathon.tasks import Tasks
 from kato.api.native import Native
+from kato.api.openapi import described
 from kato.api.parts import Parts, Planner
 from kato.api.server import listen, serve
 from kato.api.stream import Stream
@@ -84,7 +85,8 @@ class Api:
     def application(self) -> Starlette:
         """The ASGI application."""
         parts = self._parts
-        app = Starlette(routes=[route for room in ROOMS for route in room(parts).routes()])
+        operations = [each for room in ROOMS for each in room(parts).routes()]
+        app = Starlette(routes=[each.route for each in (*operations, described(operations))])
         app.router.redirect_slashes = False
         app.add_exception_handler(KatoError, _refuse)
         app.add_exception_handler(HTTPException, _refuse_by_http)

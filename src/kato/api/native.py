@@ -8,13 +8,14 @@ import msgspec
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
+from kato.api import forms
 from kato.api.answers import answer
 from kato.api.body import flag, many, read_object
 from kato.api.conversation import Conversation
 from kato.api.foresee import foresee, wait_in_words
 from kato.api.logs import Logs
+from kato.api.operation import FORCE, LINES, WISH, Body, Operation, Query, ok
 from kato.api.parts import Parts, app_id
 from kato.api.problems import Problems
 from kato.api.version import kato_version
@@ -36,21 +37,34 @@ class Native:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """All of them."""
+        group = Query("group", str, "Only what lies in this group.")
+        plan = Body(forms.PlanOf, example={"apps": [{"id": "/shop/web", "cmd": "sleep 1000"}]})
+        back = Body(forms.Version, example={})
+        logs = (
+            Query("stream", list[str], "stdout, stderr, or both."),
+            Query("tail", int, "Only the last so many lines, and then what comes."),
+            Query("follow", bool, "Go on with what comes, and with the tasks that come."),
+        )
+        lines = ok({LINES: str}, "Lines of JSON: {task, stream, offset, text}.")
+        talk = ok({LINES: str}, "Lines of JSON: what the command writes, and last how it left.")
+        words = Body(str, LINES, '{"type":"command","argv":["true"]}\n')
         return [
-            Route("/v1/cell", self.cell, methods=["GET"]),
-            Route("/v1/stop", self.stop, methods=["POST"]),
-            Route("/v1/apps", self.apps, methods=["GET"]),
-            Route("/v1/nodes", self.nodes, methods=["GET"]),
-            Route("/v1/plan", self.plan, methods=["POST"]),
-            Route("/v1/why/{id:path}", self.why, methods=["GET"]),
-            Route("/v1/versions/{id:path}", self.versions, methods=["GET"]),
-            Route("/v1/rollback/{id:path}", self.rollback, methods=["POST"]),
-            Route("/v1/services", self.services, methods=["GET"]),
-            Route("/v1/ended", self.ended, methods=["GET"]),
-            Route("/v1/logs/{id:path}", self.logs, methods=["GET"]),
-            Route("/v1/exec/{id:path}", self.exec, methods=["POST"]),
+            Operation("GET", "/v1/cell", self.cell, ok(forms.CellInfo)),
+            Operation("POST", "/v1/stop", self.stop, ok(forms.Said, "It ends.", 202)),
+            Operation("GET", "/v1/apps", self.apps, ok(forms.Standing), (group,)),
+            Operation("GET", "/v1/nodes", self.nodes, ok(forms.NodeList)),
+            Operation("POST", "/v1/plan", self.plan, ok(forms.Foreseen), (), plan, WISH),
+            Operation("GET", "/v1/why/{id:path}", self.why, ok(forms.WhyInfo), (), None, (404,)),
+            Operation(
+                "GET", "/v1/versions/{id:path}", self.versions, ok(forms.KeptVersions), (), None, (404, 503)
+            ),
+            Operation("POST", "/v1/rollback/{id:path}", self.rollback, ok(forms.RolledBack), (FORCE,), back, WISH),
+            Operation("GET", "/v1/services", self.services, ok(forms.ServiceList)),
+            Operation("GET", "/v1/ended", self.ended, ok(forms.EndedList)),
+            Operation("GET", "/v1/logs/{id:path}", self.logs, lines, logs, None, (404,)),
+            Operation("POST", "/v1/exec/{id:path}", self.exec, talk, (), words, (404, 500, 503)),
         ]
 
     async def cell(self, request: Request) -> Response:

@@ -128,12 +128,16 @@ def _validator(kind: str, strict: bool) -> jsonschema_rs.Validator:
 @cache
 def _definitions(strict: bool) -> Schema:
     _, defs = msgspec.json.schema_components((App, Group), schema_hook=lambda _type: {"title": "anything"})
-    defs |= _OLD_DEFINITIONS
-    defs["App"]["properties"] |= _OLD_APP
-    defs["Docker"]["properties"] |= _OLD_DOCKER
-    defs["Group"]["properties"] |= _GROUP_ONLY
-    defs["Group"]["required"] = []  # the place where a group stands names it too
+    add_old_words(defs)
     return {name: _settled(each, strict) for name, each in defs.items()}
+
+
+def add_old_words(definitions: dict[str, Schema], **mark: bool) -> None:
+    """Adds what Marathon still takes to msgspec's schema of the model. mark: said of each old word."""
+    definitions |= _OLD_DEFINITIONS
+    for name, words in (("App", _OLD_APP), ("Docker", _OLD_DOCKER), ("Group", _GROUP_ONLY)):
+        definitions[name]["properties"] |= {word: {**schema, **mark} for word, schema in words.items()}
+    definitions["Group"]["required"] = []  # the place where a group stands names it too
 
 
 def _settled(node: Any, strict: bool) -> Any:

@@ -4,14 +4,31 @@ from collections.abc import Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from kato.api import asked
+from kato.api import asked, forms
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, read_list, read_object
 from kato.api.marathon.documents import ALWAYS, SINGLE, embedded, task_document
 from kato.api.marathon.labels import selector
 from kato.api.marathon.tasks import stopped, tasks_text, wants_text
+from kato.api.operation import (
+    CHANGE,
+    CREATED,
+    DEPLOYMENT,
+    EMBED,
+    FORCE,
+    FORCE_UNLESS,
+    HOST,
+    KILL,
+    TEXT,
+    WISH,
+    Answer,
+    Body,
+    Operation,
+    Query,
+    killed,
+    ok,
+)
 from kato.api.parts import Parts, app_id
 from kato.api.wish import Wish, find, wish
 from kato.api.wish.wish import Asked
@@ -23,6 +40,9 @@ from kato.model.ids import within
 from kato.model.world import World
 from kato.store import keys
 
+EXAMPLE = {"id": "/shop/web", "cmd": "exec python3 -m http.server $PORT", "instances": 2, "mem": 64}
+CHANGED = {"instances": 3}
+
 
 class Apps:
     """The routes of apps."""
@@ -30,25 +50,37 @@ class Apps:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """The most specific first: an app's id has slashes of its own."""
         one = "/v2/apps/{id:path}"
+        some = Body(list[App], example=[EXAMPLE])
+        embed = (Query("embed", list[str], EMBED),)
+        chosen = (
+            Query("id", str, "Apps whose id has this in it."),
+            Query("cmd", str, "Apps whose command has this in it."),
+            Query("label", str, "Apps whose labels fit: name, name==value, name in (a, b)."),
+        )
+        changed = ok(forms.Deployed, "The wish is in force.", Marathon_Deployment_Id=DEPLOYMENT)
+        created = {201: Answer(forms.AppInfo, "It was created.", headers=CREATED)}
+        put = {**changed, 201: Answer(forms.Deployed, "It was created.", headers=CREATED)}
+        partial = Query("partialUpdate", bool, "Whether what the body does not say stays (the default).")
+        found = ok({"application/json": forms.TaskList, TEXT: str})
         return [
-            Route("/v2/apps", self.index, methods=["GET"]),
-            Route("/v2/apps", self.create, methods=["POST"]),
-            Route("/v2/apps", self.put_all, methods=["PUT"]),
-            Route("/v2/apps", self.patch_all, methods=["PATCH"]),
-            Route(f"{one}/tasks", self.tasks, methods=["GET"]),
-            Route(f"{one}/tasks", self.kill, methods=["DELETE"]),
-            Route(f"{one}/tasks/{{task}}", self.kill_one, methods=["DELETE"]),
-            Route(f"{one}/versions", self.versions, methods=["GET"]),
-            Route(f"{one}/versions/{{version}}", self.version, methods=["GET"]),
-            Route(f"{one}/restart", self.restart, methods=["POST"]),
-            Route(f"{one}/*", self.below, methods=["GET"]),
-            Route(one, self.get, methods=["GET"]),
-            Route(one, self.put, methods=["PUT"]),
-            Route(one, self.patch, methods=["PATCH"]),
-            Route(one, self.delete, methods=["DELETE"]),
+            Operation("GET", "/v2/apps", self.index, ok(forms.AppList), (*chosen, *embed)),
+            Operation("POST", "/v2/apps", self.create, created, (FORCE,), Body(App, example=EXAMPLE), WISH),
+            Operation("PUT", "/v2/apps", self.put_all, changed, (FORCE, partial), some, WISH),
+            Operation("PATCH", "/v2/apps", self.patch_all, changed, (FORCE,), some, WISH),
+            Operation("GET", f"{one}/tasks", self.tasks, found, (), None, (404,)),
+            Operation("DELETE", f"{one}/tasks", self.kill, killed(forms.TaskList), (HOST, *KILL), None, CHANGE),
+            Operation("DELETE", f"{one}/tasks/{{task}}", self.kill_one, killed(forms.TaskOne), KILL, None, CHANGE),
+            Operation("GET", f"{one}/versions", self.versions, ok(forms.VersionList), (), None, (404, 503)),
+            Operation("GET", f"{one}/versions/{{version}}", self.version, ok(App), (), None, (404,)),
+            Operation("POST", f"{one}/restart", self.restart, changed, (FORCE,), None, CHANGE),
+            Operation("GET", f"{one}/*", self.below, ok(forms.AppsBelow), embed, None, (404,)),
+            Operation("GET", one, self.get, ok(forms.AppOne), embed, None, (404,)),
+            Operation("PUT", one, self.put, put, (FORCE, partial), Body(App, example=CHANGED, partial=True), WISH),
+            Operation("PATCH", one, self.patch, changed, (FORCE,), Body(App, example=CHANGED, partial=True), WISH),
+            Operation("DELETE", one, self.delete, changed, (FORCE_UNLESS,), None, CHANGE),
         ]
 
     # -- reading ----------------------------------------------------------------------------------------------

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
 
-from kato.api import metrics
+from kato.api import forms, metrics
 from kato.api.answers import answer
 from kato.api.body import many
+from kato.api.operation import TEXT, Operation, Query, ok
 from kato.api.parts import Parts
 from kato.api.version import kato_version
 from kato.model.app import SERVICE_PORTS
@@ -26,16 +26,20 @@ class Cell:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """All of them."""
+        text = ok({TEXT: str})
+        stream = ok({"text/event-stream": str}, "Events, for as long as the client listens.")
+        kinds = Query("event_type", list[str], "Only these types of event.")
+        light = Query("plan-format", str, "`light`: without a deployment's original and target.")
         return [
-            Route("/", self.root, methods=["GET"]),
-            Route("/ping", self.ping, methods=["GET"]),
-            Route("/metrics", self.figures, methods=["GET"]),
-            Route("/metrics/prometheus", self.prometheus, methods=["GET"]),
-            Route("/v2/info", self.info, methods=["GET"]),
-            Route("/v2/leader", self.leader, methods=["GET"]),
-            Route("/v2/events", self.events, methods=["GET"]),
+            Operation("GET", "/", self.root, ok(forms.Root)),
+            Operation("GET", "/ping", self.ping, text),
+            Operation("GET", "/metrics", self.figures, ok({TEXT: str, "application/json": forms.Figures})),
+            Operation("GET", "/metrics/prometheus", self.prometheus, text),
+            Operation("GET", "/v2/info", self.info, ok(forms.Info)),
+            Operation("GET", "/v2/leader", self.leader, ok(forms.Leader), (), None, (404,)),
+            Operation("GET", "/v2/events", self.events, stream, (kinds, light), None, (405,)),
         ]
 
     async def root(self, request: Request) -> Response:

@@ -2,11 +2,12 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from kato.api import forms
 from kato.api.answers import answer
 from kato.api.body import flag
 from kato.api.marathon.documents import readiness, step_document
+from kato.api.operation import CHANGE, DEPLOYMENT, FORCE, ID, Answer, Operation, ok
 from kato.api.parts import Parts
 from kato.api.wish import Wish, wish
 from kato.model.deployment import Deployment
@@ -23,11 +24,15 @@ class Deployments:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """All of them."""
+        back = {
+            200: Answer(forms.Deployed, "Another deployment takes it back.", headers={ID: DEPLOYMENT}),
+            202: Answer(about="It ends (`force`), and nothing is taken back."),
+        }
         return [
-            Route("/v2/deployments", self.index, methods=["GET"]),
-            Route("/v2/deployments/{id}", self.delete, methods=["DELETE"]),
+            Operation("GET", "/v2/deployments", self.index, ok(list[forms.DeploymentInfo])),
+            Operation("DELETE", "/v2/deployments/{id}", self.delete, back, (FORCE,), None, CHANGE),
         ]
 
     async def index(self, request: Request) -> Response:

@@ -6,16 +6,16 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from kato.api import asked
+from kato.api import asked, forms
 from kato.api.answers import answer
 from kato.api.body import flag, read_object
 from kato.api.marathon.deployments import step_documents
 from kato.api.marathon.documents import embedded
+from kato.api.operation import CHANGE, CREATED, DEPLOYMENT, EMBED, FORCE, WISH, Answer, Body, Operation, Query, ok
 from kato.api.parts import Parts
 from kato.api.wish import find, wish
-from kato.model.app import App
+from kato.model.app import App, Group
 from kato.model.ids import absolute, parent, within
 from kato.model.world import World
 from kato.store import keys
@@ -31,21 +31,28 @@ class Groups:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """The most specific first."""
-        found: list[Route] = []
+        embed = (Query("embed", list[str], EMBED),)
+        changed = ok(forms.Deployed, "The wish is in force.", Marathon_Deployment_Id=DEPLOYMENT)
+        made = {201: Answer(forms.Deployed, "It was created.", headers=CREATED)}
+        dry = Query("dryRun", bool, "Only answer with the steps that it would take.")
+        steps = ok((forms.Deployed, forms.StepList), "The wish is in force; of `dryRun`, its steps.")
+        takes = Body(Group, example={"id": "/shop", "apps": []})
+        tree = Body(Group, example={"apps": []}, partial=True)
+        found: list[Operation] = []
         for one in ("/v2/groups", "/v2/groups/{id:path}"):
             found += [
-                Route(f"{one}/versions", self.versions, methods=["GET"]),
-                Route(f"{one}/versions/{{version}}", self.back, methods=["PUT"]),
-                Route(f"{one}/apps", self.apps, methods=["GET"]),
+                Operation("GET", f"{one}/versions", self.versions, ok(list[str]), (), None, (404, 503)),
+                Operation("PUT", f"{one}/versions/{{version}}", self.back, changed, (FORCE,), None, CHANGE),
+                Operation("GET", f"{one}/apps", self.apps, ok(forms.AppList), embed, None, (404,)),
             ]
         for one in ("/v2/groups", "/v2/groups/{id:path}"):
             found += [
-                Route(one, self.get, methods=["GET"]),
-                Route(one, self.create, methods=["POST"]),
-                Route(one, self.put, methods=["PUT"]),
-                Route(one, self.delete, methods=["DELETE"]),
+                Operation("GET", one, self.get, ok(forms.GroupInfo), embed, None, (404,)),
+                Operation("POST", one, self.create, made, (FORCE,), takes, WISH),
+                Operation("PUT", one, self.put, steps, (FORCE, dry), tree, WISH),
+                Operation("DELETE", one, self.delete, changed, (FORCE,), None, CHANGE),
             ]
         return found
 

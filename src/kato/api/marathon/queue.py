@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
+from kato.api import forms
 from kato.api.answers import answer
 from kato.api.body import many
+from kato.api.operation import CHANGE, Answer, Operation, Query, ok
 from kato.api.parts import Parts, app_id
 from kato.api.wish import find
 from kato.model.action import Refusal
@@ -38,11 +39,12 @@ class Queue:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """All of them."""
+        embed = (Query("embed", list[str], "lastUnusedOffers, of which there are none."),)
         return [
-            Route("/v2/queue", self.index, methods=["GET"]),
-            Route("/v2/queue/{id:path}/delay", self.reset, methods=["DELETE"]),
+            Operation("GET", "/v2/queue", self.index, ok(forms.QueueList), embed),
+            Operation("DELETE", "/v2/queue/{id:path}/delay", self.reset, {204: Answer()}, (), None, CHANGE),
         ]
 
     async def index(self, request: Request) -> Response:

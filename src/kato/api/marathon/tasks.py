@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from kato.api import asked
+from kato.api import asked, forms
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, many, read_object
 from kato.api.marathon.documents import host, task_document
+from kato.api.operation import KILL, TEXT, WISH, Body, Operation, Query, killed, ok
 from kato.api.parts import Parts
 from kato.api.wish import wish
 from kato.model.app import App
@@ -28,11 +28,14 @@ class Tasks:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Operation]:
         """All of them."""
+        status = Query("status", list[str], "staging or running; all where it is not said.")
+        found = ok({"application/json": forms.TaskList, TEXT: str})
+        takes = Body(forms.Ids, example={"ids": []})
         return [
-            Route("/v2/tasks", self.index, methods=["GET"]),
-            Route("/v2/tasks/delete", self.delete, methods=["POST"]),
+            Operation("GET", "/v2/tasks", self.index, found, (status,)),
+            Operation("POST", "/v2/tasks/delete", self.delete, killed(forms.TaskList), KILL, takes, WISH),
         ]
 
     async def index(self, request: Request) -> Response:

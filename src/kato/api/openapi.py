@@ -1,0 +1,168 @@
+"""The operations of the API come in; an OpenAPI 3.1 document of them comes out. Pure.
+
+What bodies look like is msgspec's schema of the model's structs and of `forms.py`; the words are the docstrings.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kato.api import forms
+from kato.api.answers import answer, encode
+from kato.api.operation import JSON, Answer, Body, Operation, ok
+from kato.api.version import kato_version
+from kato.language.shape import add_old_words
+from kato.model.app import App, Group
+
+Json = dict[str, Any]
+EVERY = (400, 403)
+"""How every request may fail: it cannot be read, or a stranger or a web page asks."""
+PARAMETERS = {
+    "id": "The path of an app or group, with or without its first slash; of logs and exec a task's id too.",
+    "task": "The id of a task or of its instance.",
+    "version": "A version: a timestamp, as an answer tells it.",
+}
+_PLACE = re.compile(r"\{(\w+)(?::path)?\}")
+_PARTIAL = ("App", "Group")
+
+
+def document(operations: Sequence[Operation]) -> Json:
+    """The whole document, as plain data."""
+    types = [App, Group, forms.Problem, *(type for each in operations for type in _types(each))]
+    schemas, components = _schemas(types)
+    paths: Json = {}
+    for each in operations:
+        path = _PLACE.sub(r"{\1}", each.path)
+        paths.setdefault(path, {})[each.method.lower()] = _operation(each, path, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Káto",
+            "version": kato_version(),
+            "description": "/v2 is Marathon's API (1.11); /v1 is Káto's own, where times are epoch seconds.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def described(operations: Sequence[Operation]) -> Operation:
+    """The operation that answers with the document of all, itself included."""
+    known: list[bytes] = []
+
+    async def openapi(request: Request) -> Response:
+        """This document."""
+        if not known:
+            known.append(encode(document([*operations, own])))
+        return answer(known[0])
+
+    own = Operation("GET", "/openapi.json", openapi, ok(dict[str, Any]))
+    return own
+
+
+def _types(operation: Operation) -> Iterable[Any]:
+    yield from (query.type for query in operation.query)
+    for each in operation.answers.values():
+        for type in (each.media or {JSON: each.type}).values():
+            yield from type if isinstance(type, tuple) else (type,)
+    if operation.takes is not None:
+        yield operation.takes.type
+
+
+def _schemas(types: Sequence[Any]) -> tuple[dict[str, Json], Json]:
+    """Type, by its `repr`, → schema, and the named schemas that these refer to."""
+    named, components = msgspec.json.schema_components(types, schema_hook=lambda _type: {"title": "anything"})
+    add_old_words(components, deprecated=True, writeOnly=True)
+    own = components["AppInfo"]
+    own["properties"] = components["App"]["properties"] | own["properties"]
+    own["required"] = components["App"]["required"]
+    for name in _PARTIAL:
+        components[f"{name}Change"] = {**components[name], "required": []}
+    placed: Json = _placed(components)
+    return {repr(type): _placed(schema) for type, schema in zip(types, named, strict=True)}, placed
+
+
+def _placed(node: Any) -> Any:
+    """A schema whose references lead to where OpenAPI keeps schemas."""
+    if isinstance(node, dict):
+        return {
+            key: value.replace("#/$defs/", "#/components/schemas/") if key == "$ref" else _placed(value)
+            for key, value in node.items()
+        }
+    return [_placed(each) for each in node] if isinstance(node, list | tuple) else node
+
+
+def _operation(operation: Operation, path: str, schemas: dict[str, Json]) -> Json:
+    room = type(getattr(operation.act, "__self__", operation)).__name__.lower()
+    name = getattr(operation.act, "__name__", "")
+    root = "_root" if room == "groups" and "{id}" not in path else ""
+    said = inspect.getdoc(operation.act) or ""
+    found: Json = {
+        "operationId": f"{room}_{name}{root}",
+        "tags": [room],
+        "summary": said.partition("\n")[0],
+        "parameters": [
+            *(
+                {"name": place, "in": "path", "required": True, "description": PARAMETERS[place], "schema": _PATH}
+                for place in _PLACE.findall(operation.path)
+            ),
+            *(
+                {
+                    "name": query.name,
+                    "in": "query",
+                    "description": query.about,
+                    "schema": schemas[repr(query.type)],
+                }
+                for query in operation.query
+            ),
+        ],
+        "responses": {
+            **{str(status): _answer(each, schemas) for status, each in operation.answers.items()},
+            **{str(status): _problem(status) for status in sorted({*EVERY, *operation.fails})},
+        },
+    }
+    if operation.takes is not None:
+        found["requestBody"] = {
+            "required": True,
+            "content": {operation.takes.media: _body(operation.takes, schemas)},
+        }
+    return found
+
+
+_PATH: Json = {"type": "string", "minLength": 1}
+
+
+def _body(body: Body, schemas: dict[str, Json]) -> Json:
+    schema = schemas[repr(body.type)]
+    if body.partial:
+        change = {f"#/components/schemas/{name}": f"#/components/schemas/{name}Change" for name in _PARTIAL}
+        schema = {**schema, "$ref": change[schema["$ref"]]}
+    return {"schema": schema, **({"example": body.example} if body.example is not None else {})}
+
+
+def _answer(answer: Answer, schemas: dict[str, Json]) -> Json:
+    found: Json = {"description": answer.about}
+    media = answer.media or ({JSON: answer.type} if answer.type is not None else {})
+    if media:
+        found["content"] = {kind: {"schema": _schema(type, schemas)} for kind, type in media.items()}
+    if answer.headers:
+        found["headers"] = {
+            name: {"description": said, "schema": {"type": "string"}} for name, said in answer.headers.items()
+        }
+    return found
+
+
+def _schema(type: Any, schemas: dict[str, Json]) -> Json:
+    return {"anyOf": [schemas[repr(each)] for each in type]} if isinstance(type, tuple) else schemas[repr(type)]
+
+
+def _problem(status: int) -> Json:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
