@@ -156,6 +156,13 @@ def main() -> None:
     chance = random.Random(options.seed)
     nodes = make_nodes(chance)
 
+    from_nothing(nodes, chance, options)
+    changes(nodes, chance, options)
+    _steps()
+
+
+def from_nothing(nodes: dict[str, Node], chance: random.Random, options: argparse.Namespace) -> None:
+    """50,000 tasks, of which none is there."""
     world = World(nodes=nodes, apps=make_apps(chance, 50_000))
     seconds, plan = timed(lambda: decide(world, NOW), options.profile)
     waits = sum(wait.count for wait in plan.waits.values())
@@ -170,6 +177,9 @@ def main() -> None:
         nodes=NODES,
     )
 
+
+def changes(nodes: dict[str, Node], chance: random.Random, options: argparse.Namespace) -> None:
+    """100,000 tasks that run: the first look at them, then after one change, then after one fact of a node."""
     world = World(nodes=nodes, apps=make_apps(chance, 100_000))
     world = placed(world, decide(world, NOW))
     recall = Recall()
@@ -199,6 +209,11 @@ def main() -> None:
         limit=0.1,
         actions=len(plan.actions),
     )
+    views(world, changed, fact, options)
+
+
+def views(world: World, changed: World, fact: World, options: argparse.Namespace) -> None:
+    """What the balancers serve, after the same changes."""
     recall = Recall()
     frontends(world, recall)
     seconds, _ = timed(lambda: frontends(changed, recall), False)
@@ -210,7 +225,6 @@ def main() -> None:
         seconds=round(seconds, 4),
         max_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     )
-    _steps()
 
 
 def _steps() -> None:

@@ -11,8 +11,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +160,16 @@ class Machine:
                 if str(self.data).encode() in words or os.readlink(entry / "cwd").startswith(str(self.data)):
                     found.append(int(entry.name))
         return found
+
+
+@contextmanager
+def running(compose: str) -> Iterator[Machine]:
+    """A cell in which a Compose file is deployed."""
+    machine = Machine()
+    try:
+        file = machine.root / "compose.yaml"
+        file.write_text(compose)
+        machine.kato("up", str(file), "-d")
+        yield machine
+    finally:
+        machine.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from machine import SLOW, Machine
+from machine import SLOW, Machine, running
 
 pytestmark = pytest.mark.xdist_group("completion")
 
@@ -31,16 +31,10 @@ printf '%%s\\n' "${COMPREPLY[@]}"
 """
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        file = machine.root / "compose.yaml"
-        file.write_text(COMPOSE)
-        machine.kato("up", str(file), "-d")
+@pytest.fixture(scope="module", name="running")
+def _running() -> Iterator[Machine]:
+    with running(COMPOSE) as machine:
         yield machine
-    finally:
-        machine.close()
 
 
 def offered(machine: Machine, shell: str, line: str) -> set[str]:

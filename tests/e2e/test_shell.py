@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from machine import Machine
+from machine import Machine, running
 
 pytestmark = pytest.mark.xdist_group("up")
 
@@ -27,16 +27,10 @@ services:
 PATIENCE = 20.0
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Machine]:
-    machine = Machine()
-    try:
-        file = machine.root / "compose.yaml"
-        file.write_text(COMPOSE)
-        machine.kato("up", str(file), "-d")
+@pytest.fixture(scope="module", name="running")
+def _running() -> Iterator[Machine]:
+    with running(COMPOSE) as machine:
         yield machine
-    finally:
-        machine.close()
 
 
 class Terminal:

@@ -1,6 +1,7 @@
 """Changing what is there: scale, restart, rm and rollback send a wish and show how it comes true."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -28,36 +29,27 @@ async def scale(app: AppName, instances: Instances, /, *, waiting: Waiting = WAI
     instances
         How many tasks.
     """
-    with Parting() as parting:
-        async with place.client() as client:
-            id = await known(client, app)
-            parting.asks(f"{instances} tasks of {id}")
-            accepted = await client.scale(id, instances, force=waiting.force)
-            parting.goes_on(f"change of {id} to {instances} tasks")
-            await carry_out(client, accepted.deployment, [id], waiting)
+    async with asking(app, f"{instances} tasks", place) as (client, id, parting):
+        accepted = await client.scale(id, instances, force=waiting.force)
+        parting.goes_on(f"change of {id} to {instances} tasks")
+        await carry_out(client, accepted.deployment, [id], waiting)
 
 
 async def restart(app: AppName, /, *, waiting: Waiting = WAIT, place: Address = THERE) -> None:
     """Exchange all tasks of an app, as an upgrade does."""
-    with Parting() as parting:
-        async with place.client() as client:
-            id = await known(client, app)
-            parting.asks(f"a restart of {id}")
-            accepted = await client.restart(id, force=waiting.force)
-            parting.goes_on(f"restart of {id}")
-            await carry_out(client, accepted.deployment, [id], waiting)
+    async with asking(app, "a restart", place) as (client, id, parting):
+        accepted = await client.restart(id, force=waiting.force)
+        parting.goes_on(f"restart of {id}")
+        await carry_out(client, accepted.deployment, [id], waiting)
 
 
 async def rm(app: AppName, /, *, waiting: Waiting = WAIT, place: Address = THERE) -> None:
     """Remove an app."""
-    with Parting() as parting:
-        async with place.client() as client:
-            id = await known(client, app)
-            parting.asks(f"the removal of {id}")
-            await client.delete_app(id, force=waiting.force)
-            parting.goes_on(f"removal of {id}")
-            if not waiting.detach:
-                await until_gone(client, [id], timeout=waiting.timeout)
+    async with asking(app, "the removal", place) as (client, id, parting):
+        await client.delete_app(id, force=waiting.force)
+        parting.goes_on(f"removal of {id}")
+        if not waiting.detach:
+            await until_gone(client, [id], timeout=waiting.timeout)
     print(f"{id} {'goes' if waiting.detach else 'is gone'}.")
 
 
@@ -73,16 +65,23 @@ async def rollback(
     version
         Which version instead, one that `kato versions APP` lists.
     """
+    async with asking(app, "a rollback", place) as (client, id, parting):
+        done = await client.roll_back(id, version, force=waiting.force)
+        changes = done["changes"]
+        parting.goes_on(f"rollback of {id}")
+        for change in changes:
+            say(change["sentence"])
+        await carry_out(client, done["deploymentId"] if changes else None, _apps(id, changes), waiting)
+
+
+@asynccontextmanager
+async def asking(app: str, what: str, place: Address) -> AsyncIterator[tuple["Client", str, Parting]]:
+    """The cell that is asked for something of an app, the app's id, and what is told where a person leaves."""
     with Parting() as parting:
         async with place.client() as client:
             id = await known(client, app)
-            parting.asks(f"a rollback of {id}")
-            done = await client.roll_back(id, version, force=waiting.force)
-            changes = done["changes"]
-            parting.goes_on(f"rollback of {id}")
-            for change in changes:
-                say(change["sentence"])
-            await carry_out(client, done["deploymentId"] if changes else None, _apps(id, changes), waiting)
+            parting.asks(f"{what} of {id}")
+            yield client, id, parting
 
 
 async def known(client: "Client", name: str) -> str:
