@@ -80,6 +80,21 @@ async def test_a_connection_that_says_nothing_is_closed(cell: Cell, monkeypatch:
         writer.close()
 
 
+async def test_a_second_request_that_never_comes_whole_is_closed_too(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(cell.base.rpartition(":")[2]))
+    writer.write(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(DEADLINE):
+        assert (await reader.readuntil(b"pong")).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(peer, "PATIENCE", 0.05)
+        writer.write(b"GET /ping HTTP/1.1\r\nHost: local")
+        with pytest.raises(ConnectionError):
+            if await reader.read() == b"":
+                raise ConnectionResetError
+    writer.close()
+
+
 def standing(port: int) -> int:
     """How many connections to a port are open on the server's side."""
     found = subprocess.check_output(["ss", "-Htn", "state", "established", f"sport = :{port}"], text=True)

@@ -105,7 +105,7 @@ class PeerProtocol(HttpToolsProtocol):
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if client and server:
             self.peer = self.door.sockets.owner(client[:2], server[:2])
-        self._patience = asyncio.get_running_loop().call_later(PATIENCE, transport.abort)
+        self._wait()
         if not self.door.admit(self, self.peer):
             transport.abort()
 
@@ -113,6 +113,15 @@ class PeerProtocol(HttpToolsProtocol):
         self._patience.cancel()
         self.door.leave(self)
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """What is begun has to come whole soon, on a connection that was kept too."""
+        super().data_received(data)
+        if (self.cycle is None or self.cycle.response_complete) and self._patience.cancelled():
+            self._wait()
+
+    def _wait(self) -> None:
+        self._patience = asyncio.get_running_loop().call_later(PATIENCE, self.transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
