@@ -7,6 +7,7 @@ cleared its environment is not known any more once its keeper was killed by SIGK
 
 import contextlib
 import os
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -43,26 +44,47 @@ def keepers(record: str) -> set[int]:
 
 
 def end_all(sandbox: str, members: Callable[[], set[int]]) -> set[int]:
-    """SIGKILL to all that carry the sandbox or are `members`, until none is left; who does not die. Blocks."""
+    """SIGKILL to all that carry the sandbox or are `members`, until none is left; who does not die. Blocks.
+
+    Who was killed is held until the kernel says that it is over: it loses its environment before it lets go of its
+    ports and files.
+    """
     deadline = time.monotonic() + PATIENCE
-    while left := {pid for pid in carriers(sandbox) | members() if _kill(pid, sandbox, members)}:
-        if time.monotonic() > deadline:
-            return left
-        time.sleep(0.005)
-    return set()
+    dying: dict[int, int] = {}
+    try:
+        while time.monotonic() < deadline:
+            found = (carriers(sandbox) | members()) - dying.keys()
+            killed = {pid: handle for pid in found if (handle := _kill(pid, sandbox, members)) is not None}
+            dying |= killed
+            for pid in [pid for pid, handle in dying.items() if _over(handle)]:
+                os.close(dying.pop(pid))
+            if not killed and not dying:
+                return set()
+            time.sleep(0.005)
+        return set(dying)
+    finally:
+        for handle in dying.values():
+            os.close(handle)
 
 
-def _kill(pid: int, sandbox: str, members: Callable[[], set[int]]) -> bool:
-    """Kills it if it still belongs, asked again once the handle holds the pid; whether it did."""
+def _kill(pid: int, sandbox: str, members: Callable[[], set[int]]) -> int | None:
+    """Kills it if it still belongs, asked again once the handle holds the pid; its handle, None where it does not
+    or is over already.
+    """
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        return False
-    try:
-        if not marked(pid, sandbox) and pid not in members():
-            return False
+        return None
+    if (marked(pid, sandbox) or pid in members()) and not _over(handle):
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
-        return True
-    finally:
-        os.close(handle)
+        return handle
+    os.close(handle)
+    return None
+
+
+def _over(handle: int) -> bool:
+    """Whether the process of a handle has ended, with all that it held (pidfd_open(2))."""
+    poll = select.poll()  # select(2) bears no descriptor above 1023
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
