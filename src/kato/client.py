@@ -88,6 +88,10 @@ class Client:
             return False
         return True
 
+    async def backup(self) -> bytes:
+        """All that its store holds, at one revision, as `kato restore` takes it."""
+        return await self._content("GET", "/v1/backup")
+
     async def stop(self) -> None:
         """Ends the cell; its tasks go on."""
         await self._call("POST", "/v1/stop")
@@ -221,6 +225,11 @@ class Client:
         return await self._call("GET", path, query)
 
     async def _call(self, verb: str, path: str, query: Sequence[tuple[str, str]] = (), body: object = None) -> Any:
+        return _decoded(await self._content(verb, path, query, body))
+
+    async def _content(
+        self, verb: str, path: str, query: Sequence[tuple[str, str]] = (), body: object = None
+    ) -> bytes:
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if data is not None else {}
         try:
@@ -234,7 +243,7 @@ class Client:
         if answer.status >= 400:
             refused = error_of(answer.status, content)
             raise await self._explained(refused) if isinstance(refused, Locked) else refused
-        return _decoded(content)
+        return content
 
     async def _explained(self, error: Locked) -> Locked:
         """A lock with what its deployments do; Marathon's answer has their ids alone."""

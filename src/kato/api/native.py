@@ -27,8 +27,10 @@ from kato.model.node import Node
 from kato.model.world import World
 from kato.plan import frontends, why
 from kato.store import keys
+from kato.store.backup import written
 
 Json = dict[str, Any]
+BACKUP = "Lines of JSON: a head, one line a key, and a checksum of all before it."
 
 
 class Native:
@@ -52,6 +54,7 @@ class Native:
         words = Body(str, LINES, '{"type":"command","argv":["true"]}\n')
         return [
             Operation("GET", "/v1/cell", self.cell, ok(forms.CellInfo)),
+            Operation("GET", "/v1/backup", self.backup, ok({LINES: str}, BACKUP), fails=(503,)),
             Operation("POST", "/v1/stop", self.stop, ok(forms.Said, "It ends.", 202)),
             Operation("GET", "/v1/apps", self.apps, ok(forms.Standing), (group,)),
             Operation("GET", "/v1/nodes", self.nodes, ok(forms.NodeList)),
@@ -85,6 +88,13 @@ class Native:
                 "leader": parts.leader(),
             }
         )
+
+    async def backup(self, request: Request) -> Response:
+        """All that the store holds, at one revision, secrets included, for `kato restore`."""
+        standing = await self._parts.store.range("")
+        # Beside the event loop: what thousands of apps and tasks are would hold up the leader's lease.
+        body = await to_thread(written, standing, kato_version(), self._parts.clock())
+        return Response(body, media_type=LINES)
 
     async def stop(self, request: Request) -> Response:
         """Ends the cell once this is answered; tasks go on."""

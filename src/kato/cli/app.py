@@ -40,6 +40,8 @@ COMMANDS = {
     "rollback": ("kato.cli.change:rollback", "Take an app back to the last version that was whole."),
     "versions": ("kato.cli.listing:versions", "List an app's versions, and where a rollback goes."),
     "nodes": ("kato.cli.listing:nodes", "List machines."),
+    "backup": ("kato.cli.backup:backup", "Write all that the cell knows to one file, while it runs."),
+    "restore": ("kato.cli.backup:restore", "Put a backup back, where no cell runs."),
     "doctor": ("kato.cli.doctor:doctor", "Look whether this machine has what a cell needs."),
     "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
     "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),

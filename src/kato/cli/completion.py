@@ -15,6 +15,8 @@ NAMES = {
     "plan": "files",
     "validate": "files",
     "convert": "files",
+    "backup": "files",
+    "restore": "files",
     "ps": "apps",
     "why": "apps",
     "scale": "apps",

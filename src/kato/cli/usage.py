@@ -30,6 +30,8 @@ EXAMPLES: Mapping[str, str] = {
     "rm": "kato rm vote",
     "rollback": "kato rollback vote",
     "versions": "kato versions vote",
+    "backup": "kato backup cell.backup",
+    "restore": "kato restore cell.backup",
 }
 """Of commands that need words behind them."""
 

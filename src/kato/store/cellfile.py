@@ -63,6 +63,7 @@ class CellFile:
         Raises StoreRefused, and leaves the file as it is, where it is damaged, foreign or newer, and StoreFull.
         """
         try:
+            finish(path)
             if not path.exists():
                 _create(path)
             ledger = _look_over(path, owned=True)
@@ -135,15 +136,62 @@ def _create(path: Path) -> None:
             f"The store {path} is missing, but its journal {journal.name} is there. Put the store back beside it, "
             "or move the journal away to begin with an empty cell."
         )
-    new = path.with_name(path.name + ".new")
+    _make(new := path.with_name(path.name + ".new"))
+    new.rename(path)
+    _sync(path.parent)
+
+
+def _make(new: Path, standing: Range | None = None) -> None:
+    """A store with what stands in it, in one file without a journal; durable when it returns."""
     for leftover in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
         leftover.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
         db.executescript(_SCHEMA)
+        if standing:
+            rows = [_row(item) for item in standing.items]
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("UPDATE store SET revision = ?", (standing.revision,))
+            db.executemany(
+                "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", [(*row, _checksum(row)) for row in rows]
+            )
+            db.execute("COMMIT")
     _sync(new)
-    new.rename(path)
+
+
+def put_back(path: Path, standing: Range) -> None:
+    """Replaces the file of a cell that does not run, whole: whatever cuts it short leaves one or the other.
+
+    Whoever calls it owns the file, by its lock. Raises StoreFull, StoreUnavailable and OSError, and
+    leaves it as it was.
+    """
+    new = path.with_name(path.name + ".new")
+    try:
+        _make(new, standing)
+    except sqlite3.Error as error:
+        new.unlink(missing_ok=True)
+        _translate(path, error)
+    new.rename(_whole(path))
     _sync(path.parent)
+    finish(path)
+
+
+def finish(path: Path) -> None:
+    """Puts a store that stands whole beside the file in its place; also for one who was ended before.
+
+    The journal of the former goes first: it would be read into the new one.
+    """
+    if not (whole := _whole(path)).exists():
+        return
+    for end in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    _sync(path.parent)
+    whole.rename(path)
+    _sync(path.parent)
+
+
+def _whole(path: Path) -> Path:
+    return path.with_name(path.name + ".restored")
 
 
 def _sync(path: Path) -> None:
@@ -160,6 +208,7 @@ def read(path: Path) -> Range | None:
     Raises StoreRefused as for `open`.
     """
     try:
+        path = whole if (whole := _whole(path)).exists() else path
         path.stat()  # `exists` would hide why it cannot be told
         return _look_over(path, owned=False).range("")
     except (FileNotFoundError, NotADirectoryError):

@@ -48,7 +48,7 @@ class LocalStore:
         async with AsyncExitStack() as undo:
             writer = ThreadPoolExecutor(1, thread_name_prefix="kato-store")
             undo.callback(writer.shutdown, wait=False)
-            lock = _own(path)
+            lock = own(path)
             undo.callback(os.close, lock)
             loop = asyncio.get_running_loop()
             if room.short:
@@ -114,8 +114,11 @@ class LocalStore:
             raise StoreUnavailable("The store is closed.")
 
 
-def _own(path: Path) -> int:
-    """The lock beside the store, held as long as the descriptor is open. It names its holder, for a person."""
+def own(path: Path) -> int:
+    """The lock beside the store, held as long as the descriptor is open. It names its holder, for a person.
+
+    StoreRefused where another process holds it.
+    """
     beside = path.with_name(path.name + ".lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
