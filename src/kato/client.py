@@ -4,6 +4,8 @@ What is not here is asked for by nobody yet. Times are seconds; an app's id is a
 """
 
 import contextlib
+import os
+import pwd
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +26,7 @@ from kato.model.errors import (
     Refused,
     Unavailable,
 )
+from kato.sockets import Sockets
 
 Json = dict[str, Any]
 _DOING = {
@@ -54,11 +57,14 @@ class Accepted(msgspec.Struct, frozen=True):
 
 class Client:
     """One cell's API. Every method may raise Unavailable, Conflict where another program listens at its address,
-    and KatoError for what the cell answers.
+    Refused where that is another user's, and KatoError for what the cell answers.
     """
 
     def __init__(self, api: str) -> None:
         self.address = f"http://{api}"
+        host, _, port = api.rpartition(":")
+        hosts = ("127.0.0.1", "::1") if host.lower() == "localhost" else (host.strip("[]"),)
+        self._ends = [(each, int(port)) for each in hosts]
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -283,7 +289,21 @@ class Client:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise RuntimeError("The client is used outside its `async with`.")
+        self._recognize_listener()
         return self._session
+
+    def _recognize_listener(self) -> None:
+        """Refused where somebody else listens: a user of this machine who was quicker to take the port would be
+        told what is in a file, its secrets too.
+        """
+        with contextlib.closing(Sockets()) as sockets:
+            for host, port in self._ends:
+                user = sockets.listener((host, port))
+                if user not in (None, 0, os.geteuid()):
+                    raise Refused(
+                        f"What listens at {host}:{port} is the user {_called(user)}'s, and is told nothing. Name "
+                        "another address, of your cell or of one to start (--api, KATO_API), or ask as that user."
+                    )
 
     def _recognize(self, answer: aiohttp.ClientResponse) -> None:
         """Conflict where it is not a cell that answers."""
@@ -364,6 +384,13 @@ def _faults(details: object) -> list[Fault]:
         if isinstance(each, dict)
         for error in each.get("errors") or ()
     ]
+
+
+def _called(user: int | None) -> str:
+    try:
+        return pwd.getpwuid(user or 0).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _decoded(content: bytes) -> Any:

@@ -8,6 +8,8 @@ import pytest
 from cells import DEADLINE, Cell
 
 from kato.api import peer
+from kato.client import Client
+from kato.model.errors import Refused
 
 NOBODY = 65534
 PYTHON = "/usr/bin/python3"
@@ -33,6 +35,17 @@ for _ in range(int(sys.argv[2])):
 print("held", flush=True)
 sys.stdin.read()
 """
+LISTEN = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+server.setblocking(False)
+try:
+    print("heard", server.accept()[0].recv(4096))
+except BlockingIOError:
+    print("nobody came")
+"""
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("CI"), reason="only root can act as another user"
 )
@@ -40,8 +53,12 @@ needs_root = pytest.mark.skipif(
 
 def stranger(script: str, cell: Cell, *words: str) -> "subprocess.Popen[bytes]":
     """A program of another user, who knows the cell's port."""
-    argv = [PYTHON, "-c", script, cell.base.rpartition(":")[2], *words]
-    pipe = subprocess.PIPE
+    return program(script, cell.base.rpartition(":")[2], *words)
+
+
+def program(script: str, *words: str) -> "subprocess.Popen[bytes]":
+    """A program of another user."""
+    argv, pipe = [PYTHON, "-c", script, *words], subprocess.PIPE
     return subprocess.Popen(argv, stdin=pipe, stdout=pipe, user=NOBODY, group=NOBODY, extra_groups=())
 
 
@@ -54,6 +71,18 @@ async def test_who_asks_and_closes_at_once_is_not_taken_for_root(cell: Cell) -> 
         mine = {"id": f"/mine{n}", "cmd": "sleep 1000", "instances": 0}
         assert (await cell.call("POST", "/v2/apps", mine)).status == 201
     assert {app["id"] for app in (await cell.get("/v2/apps"))["apps"]} == {f"/mine{n}" for n in range(5)}
+
+
+@needs_root
+async def test_a_stranger_who_listens_at_the_cells_address_is_told_nothing() -> None:
+    """Who is quicker than a cell that starts could else read the files that its users send."""
+    process = program(LISTEN)
+    assert process.stdout is not None
+    port = int(process.stdout.readline())
+    async with Client(f"127.0.0.1:{port}") as client:
+        with pytest.raises(Refused, match=rf"127.0.0.1:{port} is the user nobody's, and is told nothing"):
+            await client.cell()
+    assert process.communicate(timeout=DEADLINE)[0] == b"nobody came\n"
 
 
 @needs_root

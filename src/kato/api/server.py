@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from kato.api.peer import Door, PeerProtocol, Sockets
+from kato.api.peer import Door, PeerProtocol
 from kato.config import SERVER
 from kato.model.errors import InvalidInput
+from kato.sockets import Sockets
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open."""

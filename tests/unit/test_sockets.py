@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from kato.api.peer import Sockets
+from kato.sockets import Sockets
 
 
 @pytest.fixture
@@ -69,3 +69,10 @@ def test_another_address_is_another_client(sockets: Sockets) -> None:
 
 def test_the_kernel_is_asked_before_anybody_is_served(sockets: Sockets, listener: socket.socket) -> None:
     sockets.check(listener)
+
+
+def test_who_listens_is_told_and_nobody_where_nobody_does(sockets: Sockets, listener: socket.socket) -> None:
+    end = listener.getsockname()[:2]
+    assert sockets.listener(end) == os.geteuid()
+    listener.close()
+    assert sockets.listener(end) is None
