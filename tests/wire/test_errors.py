@@ -227,6 +227,8 @@ async def test_faults_in_groups_have_their_path(cell: Cell) -> None:
     assert answer.json["details"][0]["path"] == "/apps(0)/cmd"
     answer = await cell.call("PUT", "/v2/groups/g", {"groups": [{"apps": []}, 3]})
     assert answer.status == 422
+    answer = await cell.call("PUT", "/v2/groups/g", {"groups": [{"id": "h", "groups": [{}]}]})
+    assert answer.status == 422 and answer.json["details"][0]["path"] == "/groups(0)/groups(0)/id"
 
 
 async def test_methods_and_media_types(cell: Cell) -> None:
@@ -257,6 +259,15 @@ async def test_an_id_that_climbs_above_the_root_is_refused(cell: Cell) -> None:
     answer = await cell.call("PUT", "/v2/apps/a%2F..%2F..%2Fetc", {"cmd": "sleep 1"})
     assert answer.status == 400 and "climbs above the root" in answer.json["message"]
     assert (await cell.get("/v2/apps"))["apps"] == []
+
+
+async def test_an_encoded_slash_is_the_name_of_no_app(cell: Cell) -> None:
+    """Made plain it would be the path of all apps."""
+    for method, path in (("GET", "%2F"), ("PUT", "%2f"), ("DELETE", "%2F/"), ("POST", "%2F%2f/restart")):
+        answer = await cell.call_as_it_is(method, f"/v2/apps/{path}")
+        assert answer.status == 400 and "encoded slash" in answer.json["message"], (method, path, answer)
+    for path in ("/v2/apps/", "/v2/groups/%2F", "/v2/apps/%2Fg%2F*"):
+        assert (await cell.call_as_it_is("GET", path)).status in (200, 404), path
 
 
 async def test_a_port_that_another_app_has_is_refused_with_its_name(cell: Cell) -> None:

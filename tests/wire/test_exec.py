@@ -57,6 +57,8 @@ async def test_what_cannot_be_run_is_refused_and_what_breaks_is_told(cell: Cell)
         await said(cell, "web", "nosuch")
     with pytest.raises(Unavailable, match="The engine went away"):
         await said(cell, "web", "breaks")
+    refused = await cell.call("POST", "/v1/exec/web", {"type": "command", "argv": ["nosuch"]})
+    assert refused.status == 409 and refused.json["message"] == "nosuch could not be run."
     for body in (
         {},
         {"type": "keys", "data": ""},

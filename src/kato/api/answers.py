@@ -9,6 +9,7 @@ from starlette.responses import Response
 from kato.language import shape
 from kato.model.errors import (
     Conflict,
+    DriverError,
     Fault,
     InvalidApp,
     InvalidInput,
@@ -69,6 +70,7 @@ def refusal(error: KatoError) -> Response:
         (Conflict, 409),
         (Refused, 403),
         (TxnTooLarge, 413),
+        (DriverError, 409),
     )
     status = next((status for kind, status in kinds if isinstance(error, kind)), 500)
     return answer({"message": str(error)}, status)

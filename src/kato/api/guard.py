@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kato.api.answers import answer, refusal
 from kato.api.metrics import Requests
 from kato.api.peer import PEER
-from kato.model.errors import Refused
+from kato.model.errors import InvalidInput, Refused
 
 log = structlog.get_logger()
 
@@ -27,6 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
 _HOST = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 """A Host header (RFC 9110, 7.2): a name or an address, and a port; nothing before, between or behind them."""
+_NAMELESS = re.compile(rb"/+v2/+apps/+%2f(%2f|/)*(/|$)", re.IGNORECASE)
 OPEN = ("/ping", "/metrics")
 """What every user of this machine may ask for."""
 
@@ -75,6 +76,12 @@ class Guard:
         if refused is not None:
             await refusal(refused)(scope, receive, send)
             return
+        if _nameless(scope.get("raw_path") or b""):
+            error = InvalidInput(
+                "The path has an encoded slash where an app's name stands, as in /v2/apps/shop/web."
+            )
+            await refusal(error)(scope, receive, send)
+            return
         scope["path"] = plain(scope["path"])
         await self._app(scope, receive, send)
 
@@ -104,6 +111,11 @@ class Guard:
 def plain(path: str) -> str:
     """A path without doubled and trailing slashes: `/v2//groups/` is `/v2/groups`."""
     return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def _nameless(path: bytes) -> bool:
+    """Whether nothing but encoded slashes names an app: made plain, it would be the path of all apps."""
+    return _NAMELESS.match(path) is not None
 
 
 def _name(host: str) -> str | None:

@@ -67,7 +67,7 @@ class Native:
             Operation("GET", "/v1/services", self.services, ok(forms.ServiceList)),
             Operation("GET", "/v1/ended", self.ended, ok(forms.EndedList)),
             Operation("GET", "/v1/logs/{id:path}", self.logs, lines, logs, None, (404,)),
-            Operation("POST", "/v1/exec/{id:path}", self.exec, talk, (), words, (404, 500, 503)),
+            Operation("POST", "/v1/exec/{id:path}", self.exec, talk, (), words, (404, 409, 503)),
         ]
 
     async def cell(self, request: Request) -> Response:

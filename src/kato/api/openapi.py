@@ -30,6 +30,18 @@ PARAMETERS = {
 }
 _PLACE = re.compile(r"\{(\w+)(?::path)?\}")
 _PARTIAL = ("App", "Group")
+_WORD = "[A-Za-z0-9_-][A-Za-z0-9_.-]*"
+
+
+def _place(pattern: str, example: str) -> Json:
+    return {"schema": {"type": "string", "pattern": f"^{pattern}$"}, "example": example}
+
+
+_PLACES: dict[str, Json] = {
+    "id": _place(f"/?{_WORD}(/{_WORD})*", "shop/web"),
+    "task": _place(_WORD, "shop_web.instance-1f0c5a9e-5b1c-5c43-8a3f-2f6f3f4e9a10._app.1"),
+    "version": _place("[0-9TZ:.-]+", "2026-01-01T00:00:00.000Z"),
+}
 
 
 def document(operations: Sequence[Operation]) -> Json:
@@ -110,7 +122,7 @@ def _operation(operation: Operation, path: str, schemas: dict[str, Json]) -> Jso
         "summary": said.partition("\n")[0],
         "parameters": [
             *(
-                {"name": place, "in": "path", "required": True, "description": PARAMETERS[place], "schema": _PATH}
+                {"name": place, "in": "path", "required": True, "description": PARAMETERS[place], **_PLACES[place]}
                 for place in _PLACE.findall(operation.path)
             ),
             *(
@@ -134,9 +146,6 @@ def _operation(operation: Operation, path: str, schemas: dict[str, Json]) -> Jso
             "content": {operation.takes.media: _body(operation.takes, schemas)},
         }
     return found
-
-
-_PATH: Json = {"type": "string", "minLength": 1}
 
 
 def _body(body: Body, schemas: dict[str, Json]) -> Json:

@@ -166,6 +166,8 @@ def _group(
     faults: list[Fault],
 ) -> None:
     id, dependencies, found = _placed(data, base)
+    if steps and not data.get("id"):
+        found = [Fault("/id", "is missing: a group within a group says its name")]
     if found:
         faults.extend(_below(steps, found))
         return
