@@ -79,7 +79,7 @@ async def hears(runtime: Runtime, word: str, task: str = TASK) -> str:
     text = ""
     async with asyncio.timeout(PATIENCE):
         async for piece in runtime.output(task, "stdout", tail=None, follow=True):
-            text += piece.data.decode()
+            text += piece.data.decode(errors="replace")
             if word in text and text.endswith("\n"):
                 return text
     raise AssertionError(f"{task} ended without saying {word!r}; it said {text!r}")

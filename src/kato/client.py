@@ -3,12 +3,14 @@
 What is not here is asked for by nobody yet. Times are seconds; an app's id is absolute (`/voting/vote`).
 """
 
+import base64
 import contextlib
 import os
 import pwd
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -145,6 +147,22 @@ class Client:
         """What an app is missing, and why."""
         found: Json = await self._get(f"/v1/why{app}")
         return found
+
+    # Secrets
+
+    async def secrets(self) -> list[Json]:
+        """The names of secrets, when each was set, and which apps name it."""
+        return _items(await self._get("/v1/secrets"), "secrets")
+
+    async def set_secret(self, name: str, value: bytes) -> Json:
+        """Sets a secret; whether that changed it, and which apps name it."""
+        body = {"base64": base64.b64encode(value).decode()}
+        found: Json = await self._call("PUT", f"/v1/secrets/{quote(name)}", body=body)
+        return found
+
+    async def remove_secret(self, name: str, *, force: bool = False) -> None:
+        """Removes a secret. Conflict where an app names it, without `force`."""
+        await self._call("DELETE", f"/v1/secrets/{quote(name)}", _force(force))
 
     # Wishes
 

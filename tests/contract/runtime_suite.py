@@ -1,20 +1,39 @@
 """What every runtime driver promises: a driver flows in by name, the same tests come out for each."""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kato.drivers.load import load
 from kato.drivers.runtime import LAST, Executed, Exit, Launch, Options, Runtime
-from kato.model.app import Container
+from kato.model.app import AppVolume, Container
 from kato.model.conversation import Command, Size
 from kato.model.errors import DriverError, NotFound
+from kato.model.secret import Secret
 from person import Person
 from runtimes import ended, ending_all, folders, hears, launch, said
 
 TASK = "web.instance-1"
+CANARY = b"canary-5d0e77b2"
+
+
+def holding(folder: Path) -> Iterator[Path]:
+    """The files that hold the canary, but for what a task wrote of it."""
+    for file in folder.rglob("*"):
+        theirs = file.is_file() and not file.is_symlink() and not file.name.startswith("stdout")
+        if theirs and CANARY in file.read_bytes():
+            yield file
+
+
+def as_root_here() -> bool:
+    """Whether a task may be another user's."""
+    return os.geteuid() == 0
 
 
 class RuntimeContract:
@@ -172,6 +191,36 @@ class RuntimeContract:
         (kept,) = await runtime.kept()
         assert kept.task == TASK and kept.message == "It exited with code 3."
         assert kept.started is not None and kept.ended is not None and kept.started <= kept.ended
+
+    async def test_secrets_are_files_that_nobody_else_reads_and_that_go_with_the_task(
+        self, runtime: Runtime, options: Options
+    ) -> None:
+        """Of the task's user and of who is root; what is kept of the task has none of them."""
+        volumes = (
+            AppVolume(container_path="/run/secrets/pw", secret="pw"),
+            AppVolume(container_path="own/key", secret="key"),
+        )
+        container = msgspec.structs.replace(self.container or Container(type="MESOS"), volumes=volumes)
+        root = "" if self.container else "$MESOS_SANDBOX"
+        read = (
+            f"cat {root}/run/secrets/pw $MESOS_SANDBOX/own/key; echo; echo x >> {root}/run/secrets/pw || echo shut"
+        )
+        what = launch(f"{read}; sleep 1000", container=container, user="65534:65534" if as_root_here() else None)
+        secrets = {"pw": Secret(value=CANARY, since=0.0), "key": Secret(value=b"\x00\xffkey", since=0.0)}
+        await runtime.start(msgspec.structs.replace(what, secrets=secrets))
+        assert await hears(runtime, "shut") == f"{CANARY.decode()}\0\ufffdkey\nshut\n"
+        for process in Path("/proc").iterdir():
+            if process.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    assert CANARY not in (process / "cmdline").read_bytes()
+        assert list(holding(options.folder)), "where else would it be"
+        for file in holding(options.folder):
+            ways = [file, *(each for each in file.parents if each.is_relative_to(options.folder))]
+            assert not all(way.stat().st_mode & 0o005 for way in ways), f"others read {file}"
+        await runtime.stop(TASK, 0)
+        await ended(runtime)
+        await runtime.remove(TASK)
+        assert not list(holding(options.folder))
 
     async def test_tasks_outlive_the_driver(self, options: Options) -> None:
         first = await self.open(options)

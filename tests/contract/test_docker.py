@@ -19,8 +19,19 @@ from kato.drivers.runtime import Launch, Options
 from kato.drivers.runtime.docker import Driver
 from kato.drivers.runtime.docker.engine import Engine
 from kato.drivers.runtime.docker.images import Images
-from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter, PortMapping
+from kato.model.app import (
+    AppVolume,
+    Container,
+    Docker,
+    External,
+    Network,
+    Parameter,
+    PortMapping,
+    SecretRef,
+    SecretSource,
+)
 from kato.model.errors import DriverError, DriverMissing
+from kato.model.secret import Secret
 from runtimes import ended, ending_all, folders, hears, launch, said
 
 BRIDGE = (Network(mode="container/bridge"),)
@@ -100,6 +111,20 @@ async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_i
             await later._engine.close()
             assert not engine.ask("images", "--quiet", image)
     assert engine.ask("images", "--quiet", IMAGE), "what somebody else brought stays"
+
+
+async def test_a_private_image_is_pulled_by_the_app_s_own_secret(engine: Dockerd, tmp_path: Path) -> None:
+    with registry(engine, tmp_path) as address:
+        own = Docker(image=f"{address}/test:1", pull_config=SecretRef(secret="shelves"))
+        what = launch("true", container=Container(docker=own), secrets={"shelves": SecretSource(source="a")})
+        async with runtime(engine) as driver:
+            useless = {"shelves": Secret(value=b'{"auths": {"elsewhere:1": {"auth": "YTpi"}}}', since=0.0)}
+            with pytest.raises(DriverError, match=rf"secret 'shelves' for pulling has no login for {address}"):
+                await driver.start(msgspec.structs.replace(what, secrets=useless))
+            given = {"shelves": Secret(value=(tmp_path / "config.json").read_bytes(), since=0.0)}
+            await driver.start(msgspec.structs.replace(what, secrets=given))
+            assert (await ended(driver)).code == 0
+        engine.ask("rmi", "--force", f"{address}/test:1")
 
 
 async def test_ports_are_published_where_the_planner_gave_them(engine: Dockerd) -> None:

@@ -22,8 +22,9 @@ from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.oci import Driver
 from kato.drivers.runtime.oci.images import Images
 from kato.drivers.runtime.record import Record
-from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter
+from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter, SecretRef, SecretSource
 from kato.model.errors import DriverError, DriverMissing
+from kato.model.secret import Secret
 from oci import IMAGE, bring, build, busybox, mounts, needs_root, supplied
 from oci import run as run_tool
 from runtimes import TASK, alive, ended, ending_all, folders, hears, launch, said, started, until
@@ -96,12 +97,29 @@ async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_i
                     await stranger.start(contained("true", image=image))
             secret = base64.b64encode(b"kato:secret").decode()
             logins.write_text(json.dumps({"auths": {address: {"auth": secret}}}))
+            async with runtime() as (stranger, options):
+                await pull_by_secret(stranger, options, image, logins.read_bytes())
             async with runtime(logins=logins) as (driver, options):
                 await run_and_outdate(driver, options, image)
                 by_digest = f"{address}/test@{digest(address, logins)}"
                 assert await run(driver, "echo again", task="b.1", image=by_digest) == "again\n"
     finally:
         room.end()
+
+
+async def pull_by_secret(driver: Driver, options: Options, image: str, logins: bytes) -> None:
+    """Nobody has logged in, and the app brings what is asked for; no copy of that stays."""
+    own = Docker(image=image, pull_config=SecretRef(secret="shelves"))
+    container = Container(type="MESOS", docker=own)
+    what = launch("true", container=container, secrets={"shelves": SecretSource(source="a")})
+    useless = {"shelves": Secret(value=b"{}", since=0.0)}
+    with pytest.raises(DriverError, match="secret 'shelves' for pulling has no login for 127"):
+        await driver.start(msgspec.structs.replace(what, secrets=useless))
+    given = {"shelves": Secret(value=logins, since=0.0)}
+    await driver.start(msgspec.structs.replace(what, secrets=given))
+    assert (await ended(driver)).code == 0
+    files = [each for each in options.folder.rglob("*") if each.is_file() and not each.is_symlink()]
+    assert files and not [each for each in files if b"a2F0bzpzZWNyZXQ=" in each.read_bytes()]
 
 
 async def run_and_outdate(driver: Driver, options: Options, image: str) -> None:

@@ -1,5 +1,6 @@
 """A newer version's image is had before anything older is stopped: the plan waits for it, the agent fetches it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from fakes import FakeRuntime
 from kato.model.action import Drain, Place, Stop
 from kato.model.app import App, Container, Docker, UpgradeStrategy
 from kato.model.errors import DriverError
+from kato.model.secret import Secret
 from kato.plan import Recall, decide, upgrades, why
 from scenes import Scene, listing, on_virtual_time, passes
 
@@ -78,7 +80,7 @@ class Fetching(FakeRuntime):
         super().__init__()
         self.fetched: list[str | None] = []
 
-    async def fetch(self, app: App) -> None:
+    async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         self.fetched.append(app.image)
         if self.missing is not None:
             raise self.missing

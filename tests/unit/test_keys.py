@@ -9,6 +9,7 @@ import builders
 from kato.model.deployment import Deployment, GroupRecord, Kill, Launches, Nudge, Progress, Record
 from kato.model.errors import StoreRefused
 from kato.model.frontend import BorderAck
+from kato.model.secret import Secret
 from kato.store import keys
 
 APP = builders.app("/voting/vote", ports=2)
@@ -31,6 +32,7 @@ ALL = [
     (keys.task("n1", TASK.id), TASK, "tasks", f"n1/{TASK.id}"),
     (keys.progress("d1"), Progress(deployment="d1"), "progress", "d1"),
     (keys.launches(APP.id), Launches(app=APP.id), "launches", APP.id),
+    (keys.secret("shop/pw"), Secret(value=b"\0\xff", since=1.0), "secrets", "shop/pw"),
     (keys.PLAN_SEQ, 4, "plan", "seq"),
     (keys.node("n1"), builders.node("n1"), "nodes", "n1"),
     (keys.status("n1", TASK.id), builders.status(TASK), "status", f"n1/{TASK.id}"),

@@ -22,6 +22,7 @@ from kato.model.app import (
 from kato.model.deployment import Launches
 from kato.model.errors import NotFound
 from kato.model.frontend import BorderAck, Server, Service
+from kato.model.secret import Secret
 from kato.model.task import Health, TaskState
 from kato.plan import Recall, decide, environment, frontends, queue, why
 
@@ -59,7 +60,8 @@ def test_environment_is_marathons() -> None:
         "PORT_10001": "31011",
         "PORT_HTTP_API": "31010",
     }
-    told = environment(wish, mine, node(), world(apps=[wish]), {"vault/db": "s3cret"})
+    known = {"vault/db": Secret(value=b"s3cret", since=0.0)}
+    told = environment(wish, mine, node(), replace(world(apps=[wish]), secrets=known))
     assert told["PASSWORD"] == "s3cret" and "OTHER" not in told
 
 

@@ -107,6 +107,11 @@ ASKED: list[tuple[str, str, str, object, int]] = [
     ("GET", "/v1/ended", "/v1/ended", None, 200),
     ("GET", "/v1/logs/{id}", "/v1/logs/none", None, 404),
     ("POST", "/v1/rollback/{id}", "/v1/rollback/shop/web", {}, 404),
+    ("PUT", "/v1/secrets/{name}", "/v1/secrets/shop/pw", {"value": "canary"}, 200),
+    ("PUT", "/v1/secrets/{name}", "/v1/secrets/shop/pw", {"value": 1}, 422),
+    ("GET", "/v1/secrets", "/v1/secrets", None, 200),
+    ("DELETE", "/v1/secrets/{name}", "/v1/secrets/shop/pw", None, 200),
+    ("DELETE", "/v1/secrets/{name}", "/v1/secrets/shop/pw", None, 404),
     ("POST", "/v1/stop", "/v1/stop", None, 202),
 ]
 

@@ -153,7 +153,7 @@ class Agent:
         self._ours |= _ports(wishes)
         self._wishes = wishes
         self._distribute(wishes)
-        self._images.want(assignments.upgrades, self._group)
+        self._images.want(assignments.upgrades, assignments.secrets, self._group)
 
     def _distribute(self, wishes: Mapping[str, Assignment]) -> None:
         for task in (self._workers.keys() | self._adopted.keys()) - wishes.keys():

@@ -10,6 +10,9 @@ from kato.agent.runtimes import Runtimes
 from kato.drivers.runtime import Images as Power
 from kato.model.app import App
 from kato.model.errors import DriverError
+from kato.model.secret import Secret
+
+Secrets = Mapping[str, Mapping[str, Secret]]
 
 SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
@@ -26,14 +29,16 @@ class Images:
         self._heard = heard
         self._fetches: dict[str, asyncio.Task[None]] = {}
         self._known: dict[str, str] = {}
+        self._secrets: Secrets = {}
 
     @property
     def known(self) -> Mapping[str, str]:
         """Image -> '' where it is here, else why it cannot be had; none that nobody waits for."""
         return dict(self._known)
 
-    def want(self, apps: tuple[App, ...], group: asyncio.TaskGroup) -> None:
-        """Fetches the images of `apps`, and lets go of others."""
+    def want(self, apps: tuple[App, ...], secrets: Secrets, group: asyncio.TaskGroup) -> None:
+        """Fetches the images of `apps`, and lets go of others. secrets: by app, and by what it calls them."""
+        self._secrets = secrets
         wanted = {f"{app.id} {app.config_version}": app for app in apps}
         for key in self._fetches.keys() - wanted.keys():
             self._fetches.pop(key).cancel()
@@ -51,7 +56,7 @@ class Images:
                 runtime = self._runtimes[app.runtime]
                 if isinstance(runtime, Power):
                     with edge.guard():
-                        await runtime.fetch(app)
+                        await runtime.fetch(app, self._secrets.get(app.id, {}))
             except DriverError as error:
                 why = str(error)
             if self._known.get(image) != why:

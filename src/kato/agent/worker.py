@@ -16,6 +16,7 @@ from kato.agent.step import Look, Move, news, step
 from kato.drivers.runtime import Found, Launch, Runtime
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
+from kato.model.secret import unfit
 from kato.model.task import Health, Status, TaskState
 
 SHORTEST_PAUSE = 0.5
@@ -131,7 +132,12 @@ class Worker:
         try:
             if self.runtime is None:
                 raise DriverMissing(f"This node has no runtime {self.wish.app.runtime!r}.")
-            launch = Launch(task=self.task, app=self.wish.app, env=self.wish.env, ports=self.wish.task.ports)
+            wish = self.wish
+            if words := unfit(wish.app, wish.secrets):
+                raise DriverError(words)
+            launch = Launch(
+                task=self.task, app=wish.app, env=wish.env, ports=wish.task.ports, secrets=wish.secrets
+            )
             with self._edge.guard():
                 self._found = await self.runtime.start(launch)
         except DriverError as error:

@@ -25,6 +25,7 @@ EVERY = (400, 403)
 """How every request may fail: it cannot be read, or a stranger or a web page asks."""
 PARAMETERS = {
     "id": "The path of an app or group, with or without its first slash; of logs and exec a task's id too.",
+    "name": "The name of a secret, such as shop/db-password.",
     "task": "The id of a task or of its instance.",
     "version": "A version: a timestamp, as an answer tells it.",
 }

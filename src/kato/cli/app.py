@@ -39,6 +39,7 @@ COMMANDS = {
     "rm": ("kato.cli.change:rm", "Remove an app."),
     "rollback": ("kato.cli.change:rollback", "Take an app back to the last version that was whole."),
     "versions": ("kato.cli.listing:versions", "List an app's versions, and where a rollback goes."),
+    "secrets": ("kato.cli.secrets:secrets", "Keep values that tasks alone are told: set, ls, rm."),
     "nodes": ("kato.cli.listing:nodes", "List machines."),
     "backup": ("kato.cli.backup:backup", "Write all that the cell knows to one file, while it runs."),
     "restore": ("kato.cli.backup:restore", "Put a backup back, where no cell runs."),

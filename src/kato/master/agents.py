@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, S
 from typing import NamedTuple
 
 import structlog
+from msgspec.structs import replace
 
-from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
 from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output
 from kato.model.node import Node
+from kato.model.secret import given
 from kato.model.task import Status, Task
 from kato.plan import environment, upgrades
 from kato.store import MAX_TXN_OPERATIONS, Compare, Put, Store, keys
@@ -73,7 +74,7 @@ class Agents:
     async def assignments(self, node: Node, calls: AgentCalls) -> AsyncIterator[Assignments]:
         """Registers the node, then yields its complete list whenever that changes."""
         stream = self._streams[node.id] = Stream(node, calls)
-        sent: tuple[int, tuple[Assignment, ...], tuple[App, ...]] | None = None
+        sent: tuple[object, ...] | None = None
         link = Put(keys.link(node.id), keys.encode(self._master))
         answer = await self._store.txn([], [link, Put(keys.node(node.id), keys.encode(node))])
         await self._mirror.reached(answer.revision)
@@ -81,12 +82,14 @@ class Agents:
             while True:
                 stream.changed.clear()
                 epoch = self._mirror.created(keys.LEADER)
-                tasks = self._tasks.get(stream.node.id, {}).values()
-                now = (epoch, self._items(stream), upgrades(self._mirror.world().apps, tasks))
+                tasks, world = self._tasks.get(stream.node.id, {}).values(), self._mirror.world()
+                items, newer = self._items(stream), upgrades(world.apps, tasks)
+                secrets = {app.id: given(app, world.secrets) for app in newer if app.secrets}
+                now = (epoch, items, newer, secrets)
                 if epoch and now != sent:
-                    sent = now
+                    sent, cell = now, self._cell
                     yield Assignments(
-                        self._cell.incarnation, epoch, self._mirror.revision, now[1], self._cell.id, now[2]
+                        cell.incarnation, epoch, self._mirror.revision, items, cell.id, newer, secrets
                     )
                 await stream.changed.wait()
         finally:
@@ -107,9 +110,10 @@ class Agents:
             known = stream.assigned.get(task.id)
             former = task.incarnation < self._cell.incarnation
             if known is not None:
-                yield known if known.task is task else Assignment(task, known.app, known.env, former)
+                yield known if known.task is task else replace(known, task=task, former=former)
             elif app := world.spec(task.app, task.version):
-                yield Assignment(task, app, environment(app, task, stream.node, world), former)
+                env, secrets = environment(app, task, stream.node, world), given(app, world.secrets)
+                yield Assignment(task, app, env, former, secrets)
             else:
                 log.error("a task's app version is gone; it is not assigned", task=task.id, version=task.version)
 
@@ -144,7 +148,7 @@ class Agents:
             elif room == "status" and now is not None and now.state.ended:
                 self._tasks[now.node].pop(now.task, None)
                 touched.add(now.node)
-            elif room in ("leader", "apps", "deployments"):
+            elif room in ("leader", "apps", "deployments", "secrets"):
                 touched.update(self._streams)
         self._wake(touched)
 

@@ -98,8 +98,16 @@ class External(Wire, frozen=True, kw_only=True):
     options: Mapping[str, str] = {}
 
 
+class Access(Wire, frozen=True, kw_only=True):
+    """Who may do what with a file in a container. mode: as chmod has it (`0440`)."""
+
+    uid: int | None = None
+    gid: int | None = None
+    mode: str | None = None
+
+
 class AppVolume(Wire, frozen=True, kw_only=True):
-    """A volume of an app: one of host path, persistent, external or secret."""
+    """A volume of an app: one of host path, persistent, external or secret. access: of the secret's file."""
 
     container_path: str
     host_path: str | None = None
@@ -107,6 +115,7 @@ class AppVolume(Wire, frozen=True, kw_only=True):
     persistent: Persistent | None = None
     external: External | None = None
     secret: str | None = None
+    access: Access | None = None
 
 
 class Container(Wire, frozen=True, kw_only=True):

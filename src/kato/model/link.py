@@ -13,11 +13,13 @@ from kato.model.conversation import Command, Said, Typing
 from kato.model.frontend import BorderAck, Frontends
 from kato.model.names import Names
 from kato.model.node import Node
+from kato.model.secret import Secret
 from kato.model.task import Status, Task
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """One task for a node: the decision, the app version that it launches, its whole environment.
+    """One task for a node: the decision, the app version that it launches, its whole environment, and its secrets
+    by what the app calls them.
 
     former: it was placed before the store was put back, so that a node that does not know it may have ended and
     forgotten it long ago: it is not started.
@@ -27,13 +29,14 @@ class Assignment(msgspec.Struct, frozen=True):
     app: App
     env: Mapping[str, str]
     former: bool = False
+    secrets: Mapping[str, Secret] = {}
 
 
 class Assignments(msgspec.Struct, frozen=True):
     """The complete list for one node. Older ones, by (incarnation, epoch, revision), are refused; a task
     that is absent is stopped only by a newer complete list. cell: the id of the cell that says so; ages of
     different cells are not compared. upgrades: newer versions of apps of which older tasks run there; their images
-    are wanted before any of those is stopped.
+    are wanted before any of those is stopped; secrets: theirs, by app and by what it calls them.
     """
 
     incarnation: int
@@ -42,6 +45,7 @@ class Assignments(msgspec.Struct, frozen=True):
     items: tuple[Assignment, ...]
     cell: str = ""
     upgrades: tuple[App, ...] = ()
+    secrets: Mapping[str, Mapping[str, Secret]] = {}
 
     @property
     def age(self) -> tuple[int, int, int]:

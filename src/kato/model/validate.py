@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from kato.model import patterns, validate_ports
-from kato.model.app import MAX_INSTANCES, App, AppVolume, HealthCheck, SecretRef
+from kato.model.app import MAX_INSTANCES, Access, App, AppVolume, HealthCheck, SecretRef
 from kato.model.errors import Fault
 
 MAX_ID = 180
@@ -193,11 +193,21 @@ def _volumes(app: App) -> Faults:
         yield from _volume(app, volume, path)
 
 
+def _access(access: Access, path: str) -> Faults:
+    for word, number in (("uid", access.uid), ("gid", access.gid)):
+        if number is not None and not 0 <= number < 2**32 - 1:
+            yield Fault(f"{path}/{word}", f"must be between 0 and {2**32 - 2}")
+    if access.mode is not None and not re.fullmatch(r"0?[0-7]{3}", access.mode, re.ASCII):
+        yield Fault(f"{path}/mode", "must be three digits of chmod as text, such as 0440")
+
+
 def _volume(app: App, volume: AppVolume, path: str) -> Faults:
     if volume.host_path is not None and (not volume.host_path or "\0" in volume.host_path):
         yield Fault(f"{path}/hostPath", "must not be empty")
     if volume.secret is not None and volume.secret not in app.secrets:
         yield Fault(f"{path}/secret", f"there is no secret {volume.secret!r} in /secrets; add it there")
+    if volume.access is not None:
+        yield from _access(volume.access, f"{path}/access")
     if volume.persistent is not None:
         if "/" in volume.container_path:
             yield Fault(f"{path}/containerPath", "a persistent volume's path must not contain '/'; use one word")

@@ -7,6 +7,7 @@ from kato.model.app import App
 from kato.model.deployment import Deployment, GroupRecord, Kill, Launches, Nudge, Progress
 from kato.model.frontend import BorderAck
 from kato.model.node import Node
+from kato.model.secret import Secret
 from kato.model.task import Status, Task
 
 
@@ -35,6 +36,7 @@ class World:
     launches: Mapping[str, Launches] = field(default_factory=dict)
     kills: Mapping[str, Kill] = field(default_factory=dict)
     nudges: Mapping[str, Nudge] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Task]] = field(default_factory=dict)
     statuses: Mapping[str, Mapping[str, Status]] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from typing import Any
 from kato.model.action import Action, Count, Finish, Plan
 from kato.model.app import App
 from kato.model.deployment import Kill
+from kato.model.secret import missing as missing_secrets
 from kato.model.world import World
 from kato.plan.environment import environment
 from kato.plan.frontends import frontends
@@ -88,6 +89,7 @@ class _Look:
             nodes=world.nodes,
             borders=world.borders,
             dark=world.dark,
+            lacks=missing_secrets(app, world.secrets) if app else (),
             spec=world.spec,
         )
 

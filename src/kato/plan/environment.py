@@ -1,7 +1,7 @@
 """A task, its app, its node and the World go in; the task's whole environment comes out.
 
 Marathon's variables (`mesosphere/mesos/TaskBuilder.scala`), and where the app's dependencies are reached. What
-the app itself says wins over both, as in Marathon. A secret that is not given is left out.
+the app itself says wins over both, as in Marathon. A secret that nobody has set is left out.
 """
 
 import re
@@ -11,6 +11,8 @@ from kato.model.app import App, SecretRef
 from kato.model.dependencies import Dependencies
 from kato.model.ids import alias, env_name
 from kato.model.node import Node
+from kato.model.secret import Secret
+from kato.model.secret import given as given_secrets
 from kato.model.task import Task
 from kato.model.world import World
 from kato.plan.constraints import scalar
@@ -20,16 +22,14 @@ LONGEST = 512
 _NOT_NAME = re.compile(r"[^A-Z0-9_]+")
 
 
-def environment(
-    app: App, task: Task, node: Node, world: World, secrets: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """The variables of a task. app: the version that it is launched from. secrets: source → value."""
+def environment(app: App, task: Task, node: Node, world: World) -> dict[str, str]:
+    """The variables of a task. app: the version that it is launched from."""
     return {
         **_about(app, task),
         **_labels(app),
         **_ports(app, task, node),
         **_callees(app, node, world),
-        **_own(app, secrets or {}),
+        **_own(app, given_secrets(app, world.secrets)),
     }
 
 
@@ -96,13 +96,13 @@ def _balancer(node: Node, world: World) -> str:
     return world.borders[min(world.borders)].address if world.borders else "127.0.0.1"
 
 
-def _own(app: App, secrets: Mapping[str, str]) -> dict[str, str]:
+def _own(app: App, secrets: Mapping[str, Secret]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in app.env.items():
         if not isinstance(value, SecretRef):
             found[name] = value
-        elif value.secret in app.secrets and app.secrets[value.secret].source in secrets:
-            found[name] = secrets[app.secrets[value.secret].source]
+        elif value.secret in secrets and (text := secrets[value.secret].text) is not None:
+            found[name] = text
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kato.model.action import Action, Count, Forget, Place, Wait
+from kato.model.action import Action, Count, Forget, Place, Refusal, Wait
 from kato.model.app import App
 from kato.model.ids import timestamp
 from kato.model.world import World
@@ -82,8 +82,14 @@ class Launcher:
             reason = f"step {course.done + 1} of deployment {course.deployment.id} comes first ({first})"
             self.waits[id] = Wait(app=id, count=missing, reason=reason)
 
+    def _unset(self, secret: str) -> Refusal:
+        remedy = f"nobody has set it, which this does: kato secrets set {secret}"
+        return Refusal(len(self._world.nodes), "secret", f"needs the secret {secret}", remedy)
+
     def _wait(self, app: App, review: Review, placed: Placed) -> Wait:
         count = review.missing - len(placed.tasks)
+        if review.lacks:
+            return Wait(app=app.id, count=count, refusals=tuple(map(self._unset, review.lacks)))
         if review.until is not None:
             failures = review.record.failures
             times = f"{failures} failure{'' if failures == 1 else 's'} in a row"

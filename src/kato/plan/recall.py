@@ -163,6 +163,7 @@ def _stands(known: Known, now_is: Subject, now: float) -> bool:
         and was.launches is now_is.launches
         and was.nudge is now_is.nudge
         and was.dark == now_is.dark
+        and was.lacks == now_is.lacks
         and was.kills == now_is.kills
         and (not found.drains or was.borders is now_is.borders)
         and (not found.held or was.nodes is now_is.nodes)

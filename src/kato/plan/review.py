@@ -20,7 +20,8 @@ from kato.plan.rollout import Move, Runner, roll_out
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """What a review looks at. app: its goal, with the instances of now; None where it is to go."""
+    """What a review looks at. app: its goal, with the instances of now; None where it is to go. lacks: its secrets
+    that nobody has set."""
 
     id: str
     app: App | None
@@ -32,6 +33,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, Node]
     borders: Mapping[str, BorderAck]
     dark: Set[str]
+    lacks: tuple[str, ...] = ()
     spec: Callable[[str, str], App | None]
 
 
@@ -43,7 +45,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     place: how many tasks to launch; missing: how many are wished for and not there; settled: exactly the goal
     is there and serves. until: epoch seconds before which nothing is launched. wake_at: epoch seconds at which
     the answer changes by itself. drains: whether it hangs on what the borders say; held: and on which images nodes
-    have.
+    have. lacks: its secrets that nobody has set, without which none is launched.
     """
 
     actions: tuple[Action, ...] = ()
@@ -57,6 +59,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     wake_at: float | None = None
     drains: bool = False
     held: bool = False
+    lacks: tuple[str, ...] = ()
 
     @property
     def attempts(self) -> int:
@@ -105,6 +108,7 @@ class _Reviewer:
             wake_at=min(self.wakes, default=None),
             drains=bool(self.draining),
             held=bool(move.held),
+            lacks=self.subject.lacks if move.missing else (),
         )
 
     def _nudged(self) -> list[Action]:
@@ -208,6 +212,8 @@ class _Reviewer:
             return Move(0, 0)
         leaving = len(self.standing) - len(self.runners)
         move = roll_out(self.app, self.runners, leaving, self.subject.nodes)
+        if self.subject.lacks and move.missing:  # what runs is not stopped for what cannot be started
+            move = Move(0, move.missing, (), (*move.held, *move.victims))
         config = self.app.config_version
         for task in move.victims:
             scaled = task.config == config or not self.app.instances

@@ -8,6 +8,7 @@
 | groups/<group> | GroupRecord | api |
 | deployments/<id> | Deployment; putting it is the moment a wish is made | api; the leader removes it |
 | locks/<app> | the id of the deployment that holds the app | api; the leader removes it |
+| secrets/<name> | Secret: a value that is told to tasks alone | api |
 | wish/seq | raised by every transaction of the api, compared by the next | api |
 | kills/<task>, nudges/<app> | Kill, Nudge | api; the leader removes them |
 | tasks/<node>/<task> | Task | leader |
@@ -31,6 +32,7 @@ from kato.model.deployment import Deployment, GroupRecord, Kill, Launches, Nudge
 from kato.model.errors import StoreRefused
 from kato.model.frontend import BorderAck
 from kato.model.node import Node
+from kato.model.secret import Secret
 from kato.model.task import Status, Task
 
 FORMAT = 1
@@ -111,6 +113,10 @@ def nudge(app: str) -> str:
     return "nudges" + app
 
 
+def secret(name: str) -> str:
+    return f"secrets/{name}"
+
+
 def task(node: str, task: str) -> str:
     return f"tasks/{node}/{task}"
 
@@ -156,6 +162,7 @@ KINDS: dict[str, Kind] = {
         Kind("groups", GroupRecord, path=True),
         Kind("deployments", Deployment),
         Kind("locks", str, path=True),
+        Kind("secrets", Secret),
         Kind("wish", int),
         Kind("kills", Kill),
         Kind("nudges", Nudge, path=True),

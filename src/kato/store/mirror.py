@@ -23,7 +23,7 @@ BEHIND = 10_000
 RETRY_FIRST, RETRY_MOST = 0.1, 5.0
 """Seconds between attempts to reach a store that does not answer; doubled each time."""
 
-_IN_WORLD = ("groups", "deployments", "progress", "launches", "kills", "nudges", "nodes", "borders")
+_IN_WORLD = ("groups", "deployments", "progress", "launches", "kills", "nudges", "secrets", "nodes", "borders")
 _FLAT = (*_IN_WORLD, "locks")
 
 

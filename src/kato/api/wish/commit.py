@@ -19,7 +19,7 @@ from kato.api.wish.wish import Asked
 from kato.model.deployment import Deployment, Kill, Nudge
 from kato.model.errors import StoreFull, StoreUnavailable, Unavailable
 from kato.model.world import World
-from kato.store import Compare, Delete, Put, Store, keys
+from kato.store import Compare, Delete, Op, Put, Store, keys
 from kato.store.mirror import Mirror
 
 log = structlog.get_logger()
@@ -111,11 +111,11 @@ class Wishes:
 
     async def kill(self, kills: Sequence[Kill]) -> None:
         """Asks for tasks to be stopped."""
-        await self._write([Put(keys.kill(kill.task), keys.encode(kill)) for kill in kills])
+        await self.write([Put(keys.kill(kill.task), keys.encode(kill)) for kill in kills])
 
     async def nudge(self, app: str) -> None:
         """Asks for an app's launch delay to be forgotten."""
-        await self._write([Put(keys.nudge(app), keys.encode(Nudge(app=app)))])
+        await self.write([Put(keys.nudge(app), keys.encode(Nudge(app=app)))])
 
     async def settle(self) -> None:
         """Finishes what was put in force and not written out, by an earlier life or while the store was away."""
@@ -188,10 +188,11 @@ class Wishes:
         log.info("a deployment's pointers are written", deployment=deployment.id)
         return True
 
-    async def _write(self, puts: Sequence[Put]) -> None:
+    async def write(self, ops: Sequence[Op]) -> None:
+        """Writes what needs no look at anything else."""
         async with self._turn:
             await self._find_room(urgent=True)
-            for batch in batches(Batch((), (put,)) for put in puts):
+            for batch in batches(Batch((), (op,)) for op in ops):
                 for _ in range(TRIES):
                     if await self._txn(batch, self._mirror.modified(keys.WISH_SEQ)):
                         break

@@ -12,6 +12,7 @@ import msgspec
 from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
 from kato.model.link import Kept, Output
+from kato.model.secret import Secret
 
 LAST = 4096
 """Bytes of a command's output that are kept."""
@@ -20,13 +21,14 @@ LAST = 4096
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a driver needs to start a task. env is whole: nothing is inherited but what is in it.
 
-    ports: the host ports given to it, in the order of `App.ports`.
+    ports: the host ports given to it, in the order of `App.ports`. secrets: by what the app calls them.
     """
 
     task: str
     app: App
     env: Mapping[str, str]
     ports: tuple[int, ...] = ()
+    secrets: Mapping[str, Secret] = {}
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -93,8 +95,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Images(Protocol):
     """The power `images` of a runtime whose tasks need one."""
 
-    async def fetch(self, app: App) -> None:
-        """Has the image of an app here, pulled where it is missing. DriverError says why it cannot be had."""
+    async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
+        """Has the image of an app here, pulled where it is missing. DriverError says why it cannot be had.
+
+        secrets: by what the app calls them.
+        """
         ...
 
 

@@ -4,7 +4,7 @@ Its sandbox is the folder that it runs in, and volumes are links there. What a k
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,11 +21,13 @@ from kato.drivers.runtime.sandbox import (
     links,
     working_folder,
 )
+from kato.drivers.runtime.secret_files import folder_of, write
 from kato.drivers.runtime.supervised import Supervised
 from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError
+from kato.model.secret import Secret
 
 OUTLIVES = (
     "Without cgroups a daemon that clears its environment can outlive its task, where the task's keeper is killed."
@@ -64,7 +66,7 @@ class Processes:
     def check(self) -> None:
         """It needs nothing."""
 
-    async def ready(self, app: App) -> None:
+    async def ready(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """It needs no image."""
 
     def _who(self, launch: Launch) -> Identity:
@@ -75,7 +77,8 @@ class Processes:
         app, who = launch.app, self._who(launch)
         if app.fetch:
             raise DriverError("It wants files fetched, which the process runtime does not do. Leave out `fetch`.")
-        volumes, words = links(app, self._options.volumes), command(app)
+        volumes, words = links(app, self._options.volumes, folder_of(record.folder)), command(app)
+        write(record.folder, launch, who)
         furnish(record.sandbox, volumes, who)
         return Execution(
             argv=words,

@@ -3,15 +3,18 @@ out, so that they can go. What somebody else brought is not among them.
 """
 
 import asyncio
+import base64
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from kato.model.app import Docker
 from kato.model.errors import DriverError
+from kato.model.secret import Secret
 
 KEPT = 7 * 86_400.0
 """Seconds after its last use that an image stays which was pulled here."""
@@ -55,6 +58,32 @@ class Pulled:
 
     async def _write(self) -> None:
         await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._used))
+
+
+def login(docker: Docker, secrets: Mapping[str, Secret]) -> bytes | None:
+    """What the app's own secret says to registries, as `docker login` would have written it; None without one.
+
+    DriverError where it says nothing to the registry of the image.
+    """
+    if docker.pull_config is None or docker.pull_config.secret not in secrets:
+        return None
+    said, where = secrets[docker.pull_config.secret].value, registry(reference(docker.image or "")[0])
+    if credentials(said, where) is None:
+        raise DriverError(
+            f"Its secret {docker.pull_config.secret!r} for pulling has no login for {where}. It has to be what "
+            "`docker login` writes to its config.json, with `auths`; set it again: kato secrets set."
+        )
+    return said
+
+
+def credentials(logins: bytes, where: str) -> tuple[str, str] | None:
+    """User and password for a registry, of what `docker login` wrote; None where nobody has logged in there."""
+    try:
+        known: Any = msgspec.json.decode(logins)
+        user, _, password = base64.b64decode(known["auths"][where]["auth"]).decode().partition(":")
+    except (ValueError, KeyError, TypeError):
+        return None
+    return user, password
 
 
 def policy(docker: Docker) -> str:

@@ -116,11 +116,12 @@ def working_folder(app: App, sandbox: Path) -> Path:
     return sandbox / app.labels.get("KATO_WORKDIR", "")
 
 
-def links(app: App, volumes: Path) -> tuple[Link, ...]:
-    """The volumes of an app as links. DriverError for what a plain process cannot have."""
+def links(app: App, volumes: Path, secrets: Path) -> tuple[Link, ...]:
+    """The volumes of an app as links. secrets: the folder with its files of secrets, each called by the number of
+    its volume. DriverError for what a plain process cannot have."""
     found: list[Link] = []
-    for volume in app.container.volumes if app.container else ():
-        link = _link(app, volume, volumes)
+    for n, volume in enumerate(app.container.volumes if app.container else ()):
+        link = _link(app, volume, volumes, secrets / str(n))
         for other in found:
             if link.place.is_relative_to(other.place) or other.place.is_relative_to(link.place):
                 raise DriverError(
@@ -131,7 +132,7 @@ def links(app: App, volumes: Path) -> tuple[Link, ...]:
     return tuple(found)
 
 
-def _link(app: App, volume: AppVolume, volumes: Path) -> Link:
+def _link(app: App, volume: AppVolume, volumes: Path, secret: Path) -> Link:
     where = f"Its volume at {volume.container_path!r}"
     place = PurePosixPath(volume.container_path.lstrip("/"))
     if not place.parts or ".." in place.parts or any(not _can_be_named(part) for part in place.parts):
@@ -145,7 +146,7 @@ def _link(app: App, volume: AppVolume, volumes: Path) -> Link:
         mark = hashlib.sha256(f"{app.id} {place}".encode()).hexdigest()[:8]
         return Link(place, volumes / f"{safe(app.id)}-{place.name}-{mark}", True)
     if volume.host_path is None:
-        raise DriverError(f"{where} is a secret's, which a plain process cannot have. Hand it over in `env`.")
+        return Link(place, secret, False)
     if "\0" in volume.host_path:
         raise DriverError(f"{where} has a host path with a NUL byte, which no path can hold. Leave it out.")
     if not volume.host_path.startswith("/"):

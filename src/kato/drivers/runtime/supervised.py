@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import msgspec
 import structlog
 
-from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper
+from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper, secret_files
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
@@ -179,7 +179,7 @@ class Supervised:
         with translated(f"Task {record.task} cannot be started"):
             if (started := await keeper.started(record, self._overdue)) is not None:
                 return await self._look(record, started)
-            await self._way.ready(launch.app)
+            await self._way.ready(launch.app, launch.secrets)
             started = await self._in_thread(self._start, record, launch)
             self._ending(record, started)  # watched from now on, whatever the task does to its record
             return Found(task=record.task, started=started.time, pid=started.pid)
@@ -376,6 +376,7 @@ class Supervised:
     def _remove(self, record: Record) -> None:
         self._limits.remove(record.task)
         self._way.clear(record)
+        secret_files.clear(record.folder)
         for secret in (record.spec, record.control):
             secret.unlink(missing_ok=True)
         self._kept.take(record.folder)

@@ -13,6 +13,7 @@ from kato.drivers.runtime import Launch, keeper
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import Identity
 from kato.model.app import App
+from kato.model.secret import Secret
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +32,7 @@ class Way(Protocol):
         """DriverMissing where this machine lacks what it needs."""
         ...
 
-    async def ready(self, app: App) -> None:
+    async def ready(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has here what a start needs (an image). DriverError says why it cannot be had."""
         ...
 

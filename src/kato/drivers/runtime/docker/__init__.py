@@ -26,10 +26,12 @@ from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.pulled import policy
 from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.secret_files import clear, folder_of, write
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound
 from kato.model.link import Kept, Output
+from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
 AT_ONCE = 12
@@ -119,10 +121,10 @@ class Driver:
 
     # -- start and end ----------------------------------------------------------------------------------------
 
-    async def fetch(self, app: App) -> None:
+    async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
         if app.container is not None and app.container.docker is not None:
-            await self._images.have(app.container.docker)
+            await self._images.have(app.container.docker, secrets)
 
     async def start(self, launch: Launch) -> Found:
         """Starts the task, or finds it started before."""
@@ -162,7 +164,8 @@ class Driver:
         return False
 
     async def _make(self, name: str, launch: Launch) -> None:
-        app, sandbox = launch.app, self._folder(launch.task) / "sandbox"
+        app, folder = launch.app, self._folder(launch.task)
+        sandbox = folder / "sandbox"
         site = Site(
             node=self._options.node,
             boot=self._boot,
@@ -171,16 +174,19 @@ class Driver:
             privileged=self._options.privileged,
             networks=await self._supplies.networks(app),
             volumes=await self._supplies.volumes(app),
+            secrets=str(folder_of(folder)),
         )
         asked = body(launch, site)
         await asyncio.to_thread(_open_to_all, sandbox)
-        await self._create(name, app, asked)
+        await asyncio.to_thread(_renew, folder, launch)
+        await self._create(name, launch, asked)
         for network in named_networks(app, site)[1:]:
             join = {"Container": name, "EndpointConfig": endpoint(app)}
             await self._engine.ask("POST", f"/networks/{network}/connect", join)
 
-    async def _create(self, name: str, app: App, asked: Mapping[str, Any]) -> None:
+    async def _create(self, name: str, launch: Launch, asked: Mapping[str, Any]) -> None:
         """The engine says itself where the image is missing: it is not asked for every start."""
+        app = launch.app
         assert app.container is not None and app.container.docker is not None
         docker = app.container.docker
         if policy(docker) != "always":
@@ -189,7 +195,7 @@ class Driver:
                     await self._engine.ask("POST", "/containers/create", asked, name=name)
                 await self._images.use(docker)
                 return
-        await self._images.have(docker)
+        await self._images.have(docker, launch.secrets)
         async with self._gate:
             await self._engine.ask("POST", "/containers/create", asked, name=name)
 
@@ -246,6 +252,7 @@ class Driver:
             output = {stream: await self._whole(seen, stream) for stream in STREAMS}
             folder = self._folder(task)
             await asyncio.to_thread(folder.mkdir, exist_ok=True)
+            await asyncio.to_thread(clear, folder)
             await asyncio.to_thread(self._archive.add, folder, kept_of(seen, self._boot), output)
             await self._delete(name)
             if all(other.done() for each, other in self._removing.items() if each != task):
@@ -322,3 +329,12 @@ def _open_to_all(sandbox: Path) -> None:
     """Whoever the image runs as may write into it."""
     sandbox.mkdir(parents=True, exist_ok=True)
     sandbox.chmod(0o777)
+
+
+def _renew(folder: Path, launch: Launch) -> None:
+    """Its secrets as files; an attempt that was cut off may have left some."""
+    clear(folder)
+    try:
+        write(folder, launch)
+    except OSError as error:
+        raise DriverError(f"the files of its secrets cannot be written: {error}.") from error

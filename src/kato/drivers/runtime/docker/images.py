@@ -8,18 +8,18 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import structlog
 
 from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
 from kato.drivers.runtime.docker.state import check_of
-from kato.drivers.runtime.pulled import Pulled, may_pull, policy, reference, registry
+from kato.drivers.runtime.pulled import Pulled, credentials, login, may_pull, policy, reference, registry
 from kato.model.app import Docker, HealthCheck
 from kato.model.errors import DriverError
+from kato.model.secret import Secret
 
 log = structlog.get_logger()
 
@@ -32,19 +32,19 @@ class Images:
     ) -> None:
         self._engine = engine
         self._logins = logins
-        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._pulls: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
         self._pulled = Pulled(file, clock)
         self._checks: dict[str, HealthCheck | None] = {}
 
-    async def have(self, docker: Docker) -> None:
+    async def have(self, docker: Docker, secrets: Mapping[str, Secret] | None = None) -> None:
         """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
-        image = docker.image or ""
+        image, own = docker.image or "", login(docker, secrets or {})
         if policy(docker) == "always" or not await self._has(image):
             may_pull(docker)
-            pull = self._pulls.get(image)
+            pull = self._pulls.get((image, own))
             if pull is None:
-                pull = self._pulls[image] = asyncio.create_task(self._pull(image))
-                pull.add_done_callback(lambda _: self._pulls.pop(image))
+                pull = self._pulls[image, own] = asyncio.create_task(self._pull(image, own))
+                pull.add_done_callback(lambda _: self._pulls.pop((image, own)))
             await asyncio.shield(pull)
         else:
             await self.use(docker)
@@ -68,12 +68,13 @@ class Images:
             self._checks[digest] = found
         return self._checks[digest]
 
-    async def _pull(self, image: str) -> None:
+    async def _pull(self, image: str, own: bytes | None) -> None:
         known = await self._has(image)
         name, tag = reference(image)
-        login = await asyncio.to_thread(login_for, name, self._logins)
+        logins = await asyncio.to_thread(_read, self._logins) if own is None else own
+        header = login_for(name, logins)
         with about(f"Its image {image} cannot be pulled"):
-            async for told in self._engine.told("POST", "/images/create", login, fromImage=name, tag=tag):
+            async for told in self._engine.told("POST", "/images/create", header, fromImage=name, tag=tag):
                 if "error" in told:
                     raise DriverError(told["error"])
         log.info("an image was pulled", image=image)
@@ -90,14 +91,15 @@ class Images:
                 await self._pulled.drop(image)
 
 
-def login_for(name: str, logins: Path | None) -> dict[str, str]:
+def login_for(name: str, logins: bytes) -> dict[str, str]:
     """The header that an engine wants for an image of a private registry; none where nobody has logged in."""
-    if logins is None:
+    if (found := credentials(logins, registry(name))) is None:
         return {}
-    try:
-        known: Any = msgspec.json.decode(logins.read_bytes())
-        user, _, password = base64.b64decode(known["auths"][registry(name)]["auth"]).decode().partition(":")
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    login = {"username": user, "password": password, "serveraddress": registry(name)}
-    return {"X-Registry-Auth": base64.urlsafe_b64encode(msgspec.json.encode(login)).decode()}
+    said = {"username": found[0], "password": found[1], "serveraddress": registry(name)}
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(msgspec.json.encode(said)).decode()}
+
+
+def _read(logins: Path | None) -> bytes:
+    with contextlib.suppress(OSError):
+        return logins.read_bytes() if logins else b""
+    return b""

@@ -5,6 +5,7 @@ Marathon's `docker` parameters are flags of `docker run`; those that are known h
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     address: where its ports are published. sandbox: its folder on the host. privileged: whether it may be.
     networks: the engine's name for each that the app names; volumes: and for those of the cell, by their place.
+    secrets: the folder of the files of secrets, each called by the number of its volume.
     """
 
     node: str
@@ -35,6 +37,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     privileged: bool = False
     networks: Mapping[str, str] = {}
     volumes: Mapping[str, str] = {}
+    secrets: str = ""
 
 
 def body(launch: Launch, site: Site) -> Body:
@@ -51,7 +54,8 @@ def body(launch: Launch, site: Site) -> Body:
         "Tty": bool(app.tty),
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
-            "Binds": [_bind(volume, site) for volume in app.container.volumes] + [f"{site.sandbox}:{SANDBOX}"],
+            "Binds": [_bind(volume, n, site) for n, volume in enumerate(app.container.volumes)]
+            + [f"{site.sandbox}:{SANDBOX}"],
             "LogConfig": LOGS,
             "PidsLimit": MAX_PIDS,
             **_resources(app),
@@ -108,7 +112,9 @@ def _resources(app: App) -> Body:
     return found
 
 
-def _bind(volume: AppVolume, site: Site) -> str:
+def _bind(volume: AppVolume, n: int, site: Site) -> str:
+    if volume.secret is not None:
+        return f"{site.secrets}/{n}:{PurePosixPath(SANDBOX, volume.container_path)}:ro"
     source = volume.host_path or site.volumes[volume.container_path]
     return f"{source}:{volume.container_path}:{volume.mode.lower()}"
 

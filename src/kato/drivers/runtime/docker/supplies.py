@@ -54,7 +54,7 @@ class Supplies:
         fills an empty one with what the image has there, as users expect.
         """
         found: dict[str, str] = {}
-        for link in links(app, self._volumes):
+        for link in links(app, self._volumes, Path()):
             if link.owned:
                 await asyncio.to_thread(link.target.mkdir, exist_ok=True)
                 found[f"/{link.place}"] = await self._volume(link.target)

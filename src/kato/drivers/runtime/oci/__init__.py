@@ -14,7 +14,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -29,11 +29,13 @@ from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.secret_files import folder_of, write
 from kato.drivers.runtime.supervised import Supervised
 from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.conversation import Command, Left, Said, Size, Typing
 from kato.model.errors import DriverError, DriverMissing
+from kato.model.secret import Secret
 
 CRUN = "crun --root=state --cgroup-manager=disabled"
 LAY = 'mount -t overlay -o "lowerdir=$1,upperdir=upper,workdir=work" overlay rootfs'
@@ -68,9 +70,9 @@ class Driver(Supervised):
         way = Containers(options, limits)
         return way, (PLAIN,) if way.overlaid else (PLAIN, COPIED)
 
-    async def fetch(self, app: App) -> None:
+    async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
-        await self._way.ready(app)
+        await self._way.ready(app, secrets)
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command where `execute` does, with a person at its other end. That it could not be run is known
@@ -120,10 +122,10 @@ class Containers:
         if not self._limits.tell_members:
             raise DriverMissing(f"The oci runtime needs cgroups of its own. {' '.join(self._limits.notes)}")
 
-    async def ready(self, app: App) -> None:
+    async def ready(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has its image here."""
         if app.container is not None and app.container.docker is not None:
-            await self.images.have(app.container.docker)
+            await self.images.have(app.container.docker, secrets)
 
     def prepare(self, record: Record, launch: Launch) -> Execution:
         """Makes the sandbox, the volumes that are missing, and the container's own folder with its config.json."""
@@ -134,6 +136,7 @@ class Containers:
         record.sandbox.mkdir()
         record.sandbox.chmod(0o777)  # whoever the image runs as may write into it
         folder.mkdir(mode=0o700)
+        write(record.folder, launch)
         for name in ("upper", "work", "rootfs"):
             (folder / name).mkdir(mode=0o755)
         (folder / "image").write_text(image.digest)
@@ -158,7 +161,7 @@ class Containers:
         return Site(
             hostname=os.uname().nodename,
             sandbox=str(record.sandbox),
-            binds=(*shared, *binds(app, self._options.volumes, lower)),
+            binds=(*shared, *binds(app, self._options.volumes, lower, folder_of(record.folder))),
             passwd=text_in(lower, "etc/passwd"),
             group=text_in(lower, "etc/group"),
             privileged=self._options.privileged,

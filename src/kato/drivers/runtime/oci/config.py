@@ -233,7 +233,7 @@ class _Asked:
             "source": "shm",
             "options": [*_PLAIN, "mode=1777", f"size={self.shm}"],
         }
-        binds = (*self.site.binds, Bind(self.site.sandbox, SANDBOX))
+        binds = sorted((*self.site.binds, Bind(self.site.sandbox, SANDBOX)), key=_within)
         return [*_MOUNTS[:3], shm, *_MOUNTS[3:], *self.scratch, *map(_bind, binds)]
 
     def add_capability(self, value: str) -> None:
@@ -262,6 +262,11 @@ class _Asked:
 
     def set_entrypoint(self, value: str) -> None:
         self.entrypoint, self.default = tuple(shlex.split(value)), ()
+
+
+def _within(bind: Bind) -> bool:
+    """What lies within the sandbox is bound after it, or it would be hidden."""
+    return bind.place.startswith(f"{SANDBOX}/")
 
 
 def _bind(bind: Bind) -> Body:

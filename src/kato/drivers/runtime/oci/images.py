@@ -7,10 +7,11 @@ flow out. skopeo brings them, umoci unpacks them, each once for all tasks of the
 """
 
 import asyncio
+import contextlib
 import hashlib
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import structlog
 
 from kato.drivers.runtime.oci.config import Image
 from kato.drivers.runtime.oci.tools import run
-from kato.drivers.runtime.pulled import Pulled, may_pull, policy, reference, registry
+from kato.drivers.runtime.pulled import Pulled, login, may_pull, policy, reference, registry
 from kato.drivers.runtime.sandbox import delete
 from kato.model.app import Docker
 from kato.model.errors import DriverError
+from kato.model.secret import Secret
 
 REF = "org.opencontainers.image.ref.name"
 
@@ -42,7 +44,7 @@ class Images:
         self._folder = folder
         self._logins = logins
         self._used = used
-        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._pulls: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
         self._layout = asyncio.Lock()
         self._known: dict[str, Image] = {}
         self._pulled = Pulled(folder / "pulled", clock)
@@ -51,27 +53,28 @@ class Images:
         """The folder with its files."""
         return self._folder / "roots" / image.digest
 
-    async def have(self, docker: Docker) -> None:
+    async def have(self, docker: Docker, secrets: Mapping[str, Secret] | None = None) -> None:
         """Has the image here: pulls it where it is missing, or always where the app says so; one pull for all."""
         name = docker.image or ""
         if policy(docker) != "always" and self._here(name):
             await self._pulled.use(name)
             return
-        pull = self._pulls.get(name)
+        own = login(docker, secrets or {})
+        pull = self._pulls.get((name, own))
         if pull is None:
-            pull = self._pulls[name] = asyncio.create_task(self._bring(name, docker))
-            pull.add_done_callback(lambda _: self._pulls.pop(name))
+            pull = self._pulls[name, own] = asyncio.create_task(self._bring(name, docker, own))
+            pull.add_done_callback(lambda _: self._pulls.pop((name, own)))
         await asyncio.shield(pull)
 
     def _here(self, name: str) -> bool:
         image = self.known(name)
         return image is not None and self.root(image).is_dir()
 
-    async def _bring(self, name: str, docker: Docker) -> None:
+    async def _bring(self, name: str, docker: Docker, own: bytes | None) -> None:
         async with self._layout:  # neither skopeo nor umoci bears another beside it
             if policy(docker) == "always" or self._read(name) is None:
                 may_pull(docker)
-                await self._pull(name)
+                await self._pull(name, own)
             image = self._read(name)
             if image is None:
                 raise DriverError(
@@ -81,17 +84,32 @@ class Images:
                 await self._unpack(name, image)
             self._known[name] = image
 
-    async def _pull(self, name: str) -> None:
+    async def _pull(self, name: str, own: bytes | None) -> None:
         known = self._read(name) is not None
         try:
-            await run(
-                [*_copy(name, self._logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"], self._folder
-            )
+            with self._login(own) as logins:
+                words = [*_copy(name, logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"]
+                await run(words, self._folder)
         except DriverError as error:
             raise DriverError(f"Its image {name} cannot be pulled: {error}.") from error
         log.info("an image was pulled", image=name)
         if not known or name in self._pulled:
             await self._pulled.add(name)
+
+    @contextlib.contextmanager
+    def _login(self, own: bytes | None) -> Iterator[Path | None]:
+        """The file with logins: the app's own for as long as it is read, else what `docker login` wrote."""
+        file = self._folder / "login"
+        if own is None:
+            yield self._logins
+            return
+        try:
+            file.unlink(missing_ok=True)
+            file.touch(mode=0o600)
+            file.write_bytes(own)
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
 
     async def _unpack(self, name: str, image: Image) -> None:
         """Files come under another name first, so that half of them are never taken for the whole."""

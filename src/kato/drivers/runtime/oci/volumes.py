@@ -8,19 +8,23 @@ import os
 import shutil
 import stat
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from kato.drivers.runtime.oci.config import Bind
-from kato.drivers.runtime.sandbox import links
+from kato.drivers.runtime.sandbox import SANDBOX, links
 from kato.model.app import App
 from kato.model.errors import DriverError
 
 
-def binds(app: App, volumes: Path, lower: Path) -> tuple[Bind, ...]:
-    """The app's volumes. lower: the image's files. DriverError for what it cannot have."""
+def binds(app: App, volumes: Path, lower: Path, secrets: Path) -> tuple[Bind, ...]:
+    """The app's volumes. lower: the image's files; secrets: the folder of its secrets' files. DriverError for what
+    it cannot have."""
     assert app.container is not None
     found = []
-    for volume, link in zip(app.container.volumes, links(app, volumes), strict=True):
+    for volume, link in zip(app.container.volumes, links(app, volumes, secrets), strict=True):
+        if volume.secret is not None:
+            found.append(Bind(str(link.target), str(PurePosixPath(SANDBOX, volume.container_path)), True))
+            continue
         if link.owned:
             _provide(link.target, lower, str(link.place))
         elif not link.target.exists():
