@@ -40,6 +40,7 @@ def _place(pattern: str, example: str) -> Json:
 
 _PLACES: dict[str, Json] = {
     "id": _place(f"/?{_WORD}(/{_WORD})*", "shop/web"),
+    "name": _place(f"{_WORD}(/{_WORD})*", "shop/db-password"),
     "task": _place(_WORD, "shop_web.instance-1f0c5a9e-5b1c-5c43-8a3f-2f6f3f4e9a10._app.1"),
     "version": _place("[0-9TZ:.-]+", "2026-01-01T00:00:00.000Z"),
 }
