@@ -27,6 +27,7 @@ from kato.api.marathon.tasks import Tasks
 from kato.api.native import Native
 from kato.api.openapi import described
 from kato.api.parts import Parts, Planner
+from kato.api.scrape import Scrape
 from kato.api.secrets import Secrets
 from kato.api.server import listen, serve
 from kato.api.stream import Stream
@@ -41,7 +42,7 @@ from kato.store.mirror import Mirror
 
 log = structlog.get_logger()
 
-ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets)
+ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets, Scrape)
 RETRY = 1.0
 """Seconds until the store is asked again, at the start."""
 

@@ -1,17 +1,22 @@
-"""The World and counted requests in; figures come out, as Prometheus text or the JSON of Marathon's /metrics."""
+"""The World and counted requests in; figures come out, as Prometheus text or the JSON of Marathon's /metrics.
+
+docs/observability.md says what each means; the alerts and the dashboard beside it name them.
+"""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from kato.model.app import App
 from kato.model.task import TaskState
 from kato.model.world import World
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_KINDS = ("cpus", "mem", "disk", "gpus")
 
 
 class Requests:
@@ -28,38 +33,78 @@ class Requests:
 
 
 class Figures(Collector):
-    """Everything that is worth watching about a cell, as it is now."""
+    """Everything that is worth watching about a cell, when this was made. leads: whether a master does."""
 
-    def __init__(self, world: World, requests: Requests) -> None:
+    def __init__(self, world: World, requests: Requests, *, leads: bool, version: str) -> None:
         self._world = world
-        self._requests = requests
+        # Copied, since figures are written beside the event loop, which goes on counting.
+        self._counts, self._seconds = sorted(requests.counts.items()), requests.seconds
+        self._leads = leads
+        self._version = version
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._cell()
+        yield from self._nodes()
+        yield from self._apps()
+        yield from self._served()
+
+    def _cell(self) -> Iterator[Metric]:
         world = self._world
-        yield _gauge("kato_apps", "Apps that are wished for", len(world.apps))
+        yield _gauge("kato_info", "Which Káto this is", [((self._version,), 1)], "version")
+        yield _gauge("kato_leader", "Whether a master leads", [((), self._leads)])
+        yield _gauge("kato_apps", "Apps that are wished for", [((), len(world.apps))])
         instances = sum(app.instances for app in world.apps.values())
-        yield _gauge("kato_instances", "Instances that are wished for", instances)
-        tasks = GaugeMetricFamily("kato_tasks", "Tasks by state", labels=["state"])
+        yield _gauge("kato_instances", "Instances that are wished for", [((), instances)])
         states = _states(world)
-        for state in TaskState:
-            tasks.add_metric([state], states[state])
-        yield tasks
-        yield _gauge("kato_deployments", "Deployments that run", len(world.deployments))
-        yield _gauge("kato_nodes", "Nodes that are known", len(world.nodes))
-        yield _gauge("kato_nodes_dark", "Nodes that do not answer", len(world.dark))
-        yield _gauge("kato_store_revision", "Revision that the mirror shows", world.revision)
+        yield _gauge("kato_tasks", "Tasks by state", [((state,), states[state]) for state in TaskState], "state")
+        yield _gauge("kato_deployments", "Deployments that run", [((), len(world.deployments))])
+        began = [((), min(each.started for each in world.deployments.values()))] if world.deployments else []
+        help = "Epoch seconds at which the oldest deployment that runs began"
+        yield _gauge("kato_deployments_oldest_start_seconds", help, began)
+        problems = sum(len(ack.problems) for ack in world.borders.values())
+        yield _gauge("kato_balancer_problems", "What balancers cannot serve", [((), problems)])
+        yield _gauge("kato_store_revision", "Revision that the mirror shows", [((), world.revision)])
         yield CounterMetricFamily("kato_plans", "Transactions of the leader", value=world.seq)
+
+    def _nodes(self) -> Iterator[Metric]:
+        world = self._world
+        yield _gauge("kato_nodes", "Nodes that are known", [((), len(world.nodes))])
+        yield _gauge("kato_nodes_dark", "Nodes that do not answer", [((), len(world.dark))])
+        placed: Counter[tuple[str, str]] = Counter()
+        for tasks in world.tasks.values():
+            for task in tasks.values():
+                for kind in _KINDS:
+                    placed[task.node, kind] += getattr(task.resources, kind)
+        each = [(id, kind) for id in sorted(world.nodes) for kind in _KINDS]
+        has = [((id, kind), getattr(world.nodes[id].resources, kind)) for id, kind in each]
+        help = "What a node has: cores, MiB"
+        yield _gauge("kato_node_capacity", help, has, "node", "resource")
+        help = "What its tasks were promised of that"
+        yield _gauge("kato_node_placed", help, [(key, placed[key]) for key in each], "node", "resource")
+
+    def _apps(self) -> Iterator[Metric]:
+        world = self._world
+        apps = sorted(world.apps.values(), key=lambda app: app.id)
+        wished = [((app.id,), app.instances) for app in apps]
+        yield _gauge("kato_app_instances", "Instances of an app that are wished for", wished, "app")
+        serving = [((app.id,), _serving(world, app.id)) for app in apps]
+        yield _gauge("kato_app_serving", "Tasks of an app that serve: healthy and ready", serving, "app")
+        failures = [((app.id,), _failures(world, app)) for app in apps]
+        yield _gauge("kato_app_failures", "Tasks of an app that failed in a row", failures, "app")
+
+    def _served(self) -> Iterator[Metric]:
         answered = CounterMetricFamily("kato_http_requests", "Requests answered", labels=["method", "status"])
-        for labels, count in sorted(self._requests.counts.items()):
+        for labels, count in self._counts:
             answered.add_metric(labels, count)
         yield answered
-        yield CounterMetricFamily("kato_http_seconds", "Seconds spent on requests", value=self._requests.seconds)
+        yield CounterMetricFamily("kato_http_seconds", "Seconds spent on requests", value=self._seconds)
 
 
 def as_text(figures: Figures) -> bytes:
-    """Prometheus' text format, 0.0.4."""
+    """Prometheus' text format, 0.0.4; with what the process itself uses, as programs commonly say it."""
     registry = CollectorRegistry()
     registry.register(figures)
+    ProcessCollector(registry=registry)
     return generate_latest(registry)
 
 
@@ -74,8 +119,23 @@ def as_json(figures: Figures) -> dict[str, object]:
     return {"version": "4.0.0", "gauges": rooms["gauge"], "counters": rooms["counter"]} | empty
 
 
-def _gauge(name: str, help: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, help, value=value)
+def _gauge(
+    name: str, help: str, values: Iterable[tuple[tuple[str, ...], float]], *labels: str
+) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(name, help, labels=labels)
+    for words, value in values:
+        gauge.add_metric(words, value)
+    return gauge
+
+
+def _serving(world: World, app: str) -> int:
+    statuses = world.statuses.get(app, {})
+    return sum(task.serves(statuses.get(id)) for id, task in world.tasks.get(app, {}).items())
+
+
+def _failures(world: World, app: App) -> int:
+    launches = world.launches.get(app.id)
+    return launches.failures if launches and launches.config == app.config_version else 0
 
 
 def _states(world: World) -> Counter[str]:

@@ -1,5 +1,6 @@
 """What Marathon says of itself: `/v2/info`, `/v2/leader`, `/v2/events`, `/ping`, `/metrics` and `/`."""
 
+from asyncio import to_thread
 from collections.abc import AsyncIterator
 
 from starlette.exceptions import HTTPException
@@ -53,12 +54,14 @@ class Cell:
     async def figures(self, request: Request) -> Response:
         """Figures, as JSON for who asks for JSON and else as Prometheus reads them."""
         if "application/json" in request.headers.get("accept", ""):
-            return answer(metrics.as_json(self._figures()))
+            return answer(await to_thread(metrics.as_json, self._figures()))
         return await self.prometheus(request)
 
     async def prometheus(self, request: Request) -> Response:
         """Figures in Prometheus' text format."""
-        return Response(metrics.as_text(self._figures()), headers={"Content-Type": _PROMETHEUS})
+        # Beside the event loop: thousands of apps have many figures.
+        text = await to_thread(metrics.as_text, self._figures())
+        return Response(text, headers={"Content-Type": _PROMETHEUS})
 
     async def leader(self, request: Request) -> Response:
         """Who leads."""
@@ -117,4 +120,6 @@ class Cell:
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
     def _figures(self) -> metrics.Figures:
-        return metrics.Figures(self._parts.world, self._parts.requests)
+        parts = self._parts
+        leads = parts.leader() is not None
+        return metrics.Figures(parts.world, parts.requests, leads=leads, version=kato_version())
