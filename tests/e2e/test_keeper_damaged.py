@@ -63,6 +63,30 @@ async def test_a_damaged_record_concerns_its_own_task_only(pids: list[int], opti
     assert not any(map(alive, pids))
 
 
+async def test_a_damaged_lock_concerns_its_own_task_only(pids: list[int], options: Options) -> None:
+    lock = options.folder / TASK / "lock"
+    lock.unlink()
+    lock.symlink_to("lock")
+    async with ending_all(await opened(options)) as driver:
+        async with asyncio.timeout(PATIENCE):
+            found = await driver.found()
+        assert found[OTHER].exit is None and found[TASK].exit is not None
+        assert not any(map(alive, pids))
+
+
+@pytest.mark.parametrize("how", ["a folder", "a pipe", "endless"])
+async def test_output_that_is_no_file_holds_nobody_up(options: Options, how: str) -> None:
+    async with ending_all(await opened(options)) as driver:
+        await driver.start(launch("echo well; exec sleep 1000"))
+        await hears(driver, "well")
+        for file in (options.folder / TASK).glob("stdout.*"):
+            file.unlink()
+            DAMAGES[how](file)
+        async with asyncio.timeout(PATIENCE):
+            assert [piece async for piece in driver.output(TASK, "stdout", tail=None, follow=False)] == []
+            assert [piece async for piece in driver.output(TASK, "stdout", tail=3, follow=False)] == []
+
+
 async def test_what_a_killed_keeper_left_beside_a_damaged_record_is_ended(
     pids: list[int], options: Options
 ) -> None:

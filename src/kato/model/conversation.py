@@ -4,8 +4,14 @@ Each is a line of JSON on the wire; bytes are base64 there.
 """
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import msgspec
+
+Cells = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+"""Rows or columns of a terminal, as many as it can have (struct winsize)."""
+Kind = Annotated[str, msgspec.Meta(pattern=r"^[!-~]{0,64}$")]
+"""A kind of terminal (TERM)."""
 
 
 class Command(msgspec.Struct, frozen=True, tag="command"):
@@ -17,9 +23,9 @@ class Command(msgspec.Struct, frozen=True, tag="command"):
     argv: tuple[str, ...]
     terminal: bool = False
     interactive: bool = False
-    rows: int = 24
-    columns: int = 80
-    kind: str = "xterm"
+    rows: Cells = 24
+    columns: Cells = 80
+    kind: Kind = "xterm"
 
 
 class Keys(msgspec.Struct, frozen=True, tag="keys"):
@@ -31,8 +37,8 @@ class Keys(msgspec.Struct, frozen=True, tag="keys"):
 class Size(msgspec.Struct, frozen=True, tag="size"):
     """The person's terminal has another size now."""
 
-    rows: int
-    columns: int
+    rows: Cells
+    columns: Cells
 
 
 class Wrote(msgspec.Struct, frozen=True, tag="wrote"):

@@ -52,11 +52,27 @@ class Forwarder:
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             if stamp != self._stamp:
                 hosts = nameservers(self._path.read_text("utf-8", "replace"))
-                servers = [(host, self._port) for host in hosts if (host, self._port) != self._own]
+                own, port = self._own
+                servers = [(host, self._port) for host in hosts if self._port != port or place(host) != place(own)]
                 self._servers, self._stamp = servers[:SERVERS], stamp
         except OSError:
             self._servers, self._stamp = (), None
         return self._servers
+
+
+def place(host: str) -> str:
+    """An address, written in one way; that of everywhere reaches the machine itself.
+
+    >>> {place(host) for host in ("127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1")}
+    {'127.0.0.1'}
+    >>> place("0:0:0:0:0:0:0:1"), place("::")
+    ('::1', '::1')
+    """
+    address = ip_address(host)
+    mapped = getattr(address, "ipv4_mapped", None)
+    if mapped is not None:
+        return place(str(mapped))
+    return str(address) if not address.is_unspecified else "127.0.0.1" if address.version == 4 else "::1"
 
 
 def nameservers(text: str) -> list[str]:

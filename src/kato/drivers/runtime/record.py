@@ -110,10 +110,15 @@ class Record:
         return not self.control.exists()
 
     def locked(self) -> bool:
-        """Whether a keeper lives. It asks for the lock, shared, for no longer than the question takes."""
+        """Whether a keeper lives. It asks for the lock, shared, for no longer than the question takes.
+
+        A damaged one is held by nobody who could be known by it.
+        """
         try:
             lock = os.open(self.folder / "lock", _READ)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno in _WITHOUT_MEANS:
+                raise
             return False
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

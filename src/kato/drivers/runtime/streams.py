@@ -5,7 +5,9 @@
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Self
 from kato.model.errors import DriverError
 
 PIECE = 65536
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A task of the cell's own user may put a pipe or a link there: neither holds the cell up."""
 _MODIFY, _CLOSE_WRITE, _CREATE, _OVERFLOW = 0x2, 0x8, 0x100, 0x4000
 _HEADER = struct.Struct("iIII")
 
@@ -37,17 +41,20 @@ class Stream:
 
     def _read(self, base: int, offset: int, size: int) -> bytes:
         try:
-            file = os.open(f"{self._name}.{base}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
-        except FileNotFoundError:
-            return b""
+            file = os.open(f"{self._name}.{base}", _READ, dir_fd=self._folder)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):
+                return b""
+            raise
         try:
-            return os.pread(file, size, offset - base)
+            plain = stat.S_ISREG(os.fstat(file).st_mode)
+            return os.pread(file, size, offset - base) if plain else b""
         finally:
             os.close(file)
 
     def _end(self, base: int) -> int:
         with contextlib.suppress(FileNotFoundError):
-            return base + os.stat(f"{self._name}.{base}", dir_fd=self._folder).st_size
+            return base + os.stat(f"{self._name}.{base}", dir_fd=self._folder, follow_symlinks=False).st_size
         return base
 
     def read(self, offset: int) -> Iterator[tuple[int, bytes]]:

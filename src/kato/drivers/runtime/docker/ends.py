@@ -92,6 +92,6 @@ class Ends:
                         await self._look(name)
                     async for line in events.content:
                         await self._look(msgspec.json.decode(line)["Actor"]["Attributes"]["name"])
-            except DriverError as error:
-                log.warning("the ends of containers are not heard", why=str(error), again_in=PAUSE)
+            except (DriverError, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:  # it is no event
+                log.warning("the ends of containers are not heard", why=repr(error), again_in=PAUSE)
             await asyncio.sleep(PAUSE)

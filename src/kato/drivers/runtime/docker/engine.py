@@ -91,15 +91,21 @@ class Engine:
         """The whole answer, decoded; None where it is empty."""
         async with self.open(method, path, body=body, query=query) as answer:
             content = await answer.read()
-        return msgspec.json.decode(content) if content else None
+        try:
+            return msgspec.json.decode(content) if content else None
+        except msgspec.DecodeError as error:
+            raise self._silent(error) from error
 
     async def told(
         self, method: str, path: str, headers: Mapping[str, str], **query: str | int
     ) -> AsyncGenerator[Any, None]:
         """Each line of a stream of JSON (the progress of a pull), as it comes."""
         async with self.open(method, path, headers=headers, query=query) as answer:
-            async for line in answer.content:
-                yield msgspec.json.decode(line)
+            try:
+                async for line in answer.content:
+                    yield msgspec.json.decode(line)
+            except (msgspec.DecodeError, ValueError) as error:  # or a line that is longer than any
+                raise self._silent(error) from error
 
     @contextlib.asynccontextmanager
     async def upgraded(
