@@ -2,7 +2,7 @@
 
 import re
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from engine import Dockerd
+    from shop import Shop
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,17 @@ def engine() -> "Iterator[Dockerd]":
     needs_root()
     with dockerd() as engine:
         yield engine
+
+
+@pytest.fixture
+async def shop() -> "AsyncIterator[Shop]":
+    """A server of files to fetch."""
+    from shop import Shop
+
+    shop = Shop()
+    await shop.open()
+    yield shop
+    await shop.close()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

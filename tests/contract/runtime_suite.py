@@ -12,14 +12,16 @@ import pytest
 
 from kato.drivers.load import load
 from kato.drivers.runtime import LAST, Executed, Exit, Launch, Options, Runtime
-from kato.model.app import AppVolume, Container
+from kato.model.app import AppVolume, Artifact, Container
 from kato.model.conversation import Command, Size
 from kato.model.errors import DriverError, NotFound
 from kato.model.secret import Secret
 from person import Person
 from runtimes import ended, ending_all, folders, hears, launch, said
+from shop import Shop, packed
 
 TASK = "web.instance-1"
+SITE = packed({"www/page": b"hello\n"})
 CANARY = b"canary-5d0e77b2"
 
 
@@ -221,6 +223,29 @@ class RuntimeContract:
         await ended(runtime)
         await runtime.remove(TASK)
         assert not list(holding(options.folder))
+
+    async def test_files_are_there_before_it_starts_and_are_its_user_s(self, runtime: Runtime, shop: Shop) -> None:
+        shop.files = {"/conf.txt": b"red\n", "/tool": b"#!/bin/sh\necho tool runs\n", "/site.tgz": SITE}
+        fetch = (
+            Artifact(uri=shop.url("/conf.txt"), dest_path="etc/conf.txt"),
+            Artifact(uri=shop.url("/tool"), executable=True),
+            Artifact(uri=shop.url("/site.tgz"), cache=True),
+        )
+        look = "cd $MESOS_SANDBOX && cat etc/conf.txt && ./tool && cat www/page && echo more >> www/page && ls"
+        assert (await self.run(runtime, look, fetch=fetch)).code == 0
+        assert await said(runtime) == "red\ntool runs\nhello\netc\ntool\nwww\n"
+
+    async def test_without_its_files_it_does_not_start_and_nothing_is_left(
+        self, runtime: Runtime, options: Options, shop: Shop
+    ) -> None:
+        fetch = (Artifact(uri=shop.url("/none?token=secret")),)
+        with pytest.raises(DriverError, match=r"none fetched: .*/none was answered with 404 Not Found") as told:
+            await runtime.start(self.launch("true", fetch=fetch))
+        assert "secret" not in str(told.value)
+        assert await runtime.found() == {}
+        assert not (options.folder / TASK).exists() and not list((options.folder / ".fetched/tasks").iterdir())
+        shop.files = {"/none": b""}
+        assert (await self.run(runtime, "exit 4", fetch=fetch)).code == 4
 
     async def test_tasks_outlive_the_driver(self, options: Options) -> None:
         first = await self.open(options)

@@ -10,8 +10,7 @@ import pytest
 from builders import app
 from kato.drivers.runtime import Launch
 from kato.drivers.runtime.docker.payload import Site, body
-from kato.model.app import App, AppVolume, Artifact, Container, Docker, External, Network, Parameter, PortMapping
-from kato.model.errors import DriverError
+from kato.model.app import App, AppVolume, Container, Docker, External, Network, Parameter, PortMapping
 
 GOLDEN = Path(__file__).parent / "docker"
 SITE = Site(
@@ -74,9 +73,3 @@ def test_the_engine_is_asked_for(name: str) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(asked)
     assert asked == file.read_text()
-
-
-def test_a_container_is_not_started_without_the_files_that_it_wants_fetched() -> None:
-    wants = contained(docker=Docker(image="web:1"), fetch=(Artifact(uri="http://there/conf"),))
-    with pytest.raises(DriverError, match="files fetched"):
-        body(Launch(task="web.1", app=wants, env={}), SITE)

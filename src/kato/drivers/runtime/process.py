@@ -26,7 +26,6 @@ from kato.drivers.runtime.supervised import Supervised
 from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
-from kato.model.errors import DriverError
 from kato.model.secret import Secret
 
 OUTLIVES = (
@@ -72,14 +71,12 @@ class Processes:
     def _who(self, launch: Launch) -> Identity:
         return identity(launch.app.user or self._options.user)
 
-    def prepare(self, record: Record, launch: Launch) -> Execution:
-        """Makes the sandbox, with links to its volumes."""
+    def prepare(self, record: Record, launch: Launch, files: Path | None) -> Execution:
+        """Makes the sandbox, with the files that were fetched and links to its volumes."""
         app, who = launch.app, self._who(launch)
-        if app.fetch:
-            raise DriverError("It wants files fetched, which the process runtime does not do. Leave out `fetch`.")
         volumes, words = links(app, self._options.volumes, folder_of(record.folder)), command(app)
         write(record.folder, launch, who)
-        furnish(record.sandbox, volumes, who)
+        furnish(record.sandbox, volumes, who, files)
         return Execution(
             argv=words,
             env=environment(launch.env, self._options.environ, who, record.sandbox),

@@ -8,8 +8,10 @@ import grp
 import hashlib
 import os
 import pwd
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -170,13 +172,19 @@ def _can_be_named(part: str) -> bool:
     return "\0" not in part and len(part.encode(errors="replace")) <= LONGEST_NAME
 
 
-def furnish(sandbox: Path, volumes: tuple[Link, ...], who: Identity) -> None:
-    """Makes the sandbox and the volumes that are missing, closed to others, and links them. OSError.
+def furnish(sandbox: Path, volumes: tuple[Link, ...], who: Identity, files: Path | None = None) -> None:
+    """Makes the sandbox, of `files` where there are any, and the volumes that are missing, closed to others, and
+    links them. OSError, DriverError.
 
     No step is taken through a link: no place lies within another (`links`), and the sandbox is given to its user,
     whose other tasks could put a link there, only once all of it stands.
     """
-    sandbox.mkdir(mode=0o700)
+    if files is None:
+        sandbox.mkdir(mode=0o700)
+    else:
+        files.rename(sandbox)
+        if os.geteuid() == 0:
+            hand(sandbox, who.uid, who.gid)
     made = [sandbox]
     for link in volumes:
         if link.owned:
@@ -185,11 +193,33 @@ def furnish(sandbox: Path, volumes: tuple[Link, ...], who: Identity) -> None:
         for part in link.place.parts[:-1]:
             place = place / part
             if place not in made:
-                place.mkdir(mode=0o700)
+                _make(place.mkdir, 0o700)
                 made.append(place)
-        (place / link.place.name).symlink_to(link.target)
+        _make((place / link.place.name).symlink_to, link.target)
     for folder in reversed(made):
         _own(folder, who)
+
+
+def _make(act: Callable[[Any], None], how: Any) -> None:
+    try:
+        act(how)
+    except FileExistsError as error:
+        raise DriverError(
+            f"Its files that were fetched have {Path(error.filename2 or error.filename).name!r} where its volume "
+            "is to be. Give one of them another place."
+        ) from error
+
+
+def hand(folder: Path, uid: int | None, gid: int | None) -> None:
+    """Gives what is in a folder to a user; to whoever comes, where nobody knows who that is. Blocks. OSError."""
+    for here, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(here, name)
+            if uid is not None and gid is not None:
+                os.chown(path, uid, gid, follow_symlinks=False)
+            elif not os.path.islink(path):
+                mode = stat.S_IMODE(os.lstat(path).st_mode)
+                os.chmod(path, mode | (0o777 if mode & 0o100 else 0o666))
 
 
 def _provide(volume: Path, who: Identity) -> None:

@@ -24,6 +24,7 @@ import structlog
 
 from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper, secret_files
 from kato.drivers.runtime.cgroups import Limits
+from kato.drivers.runtime.fetched import Fetched
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
 from kato.drivers.runtime.leftovers import end_all, keepers
@@ -60,6 +61,7 @@ class Supervised:
         self._options = options
         self._limits = limits
         self._kept = KeptTasks(options.folder)
+        self._fetched = Fetched(options.folder)
         self._lock = lock
         self._environ = options.environ
         self._rotate = rotate
@@ -115,6 +117,7 @@ class Supervised:
     async def close(self) -> None:
         """Lets go. Tasks and their keepers go on."""
         self._insistence.close()
+        await self._fetched.close()
         for ending in self._endings.values():
             ending.cancel()
         await asyncio.gather(*self._endings.values(), *self._starting.values(), return_exceptions=True)
@@ -180,7 +183,8 @@ class Supervised:
             if (started := await keeper.started(record, self._overdue)) is not None:
                 return await self._look(record, started)
             await self._way.ready(launch.app, launch.secrets)
-            started = await self._in_thread(self._start, record, launch)
+            async with self._fetched.files(record.task, launch.app.fetch) as files:
+                started = await self._in_thread(self._start, record, launch, files)
             self._ending(record, started)  # watched from now on, whatever the task does to its record
             return Found(task=record.task, started=started.time, pid=started.pid)
 
@@ -317,21 +321,21 @@ class Supervised:
         record.control.unlink(missing_ok=True)
         return end
 
-    def _start(self, record: Record, launch: Launch) -> Started:
+    def _start(self, record: Record, launch: Launch, files: Path | None) -> Started:
         """Makes record and sandbox and starts the keeper; leaves nothing behind where any of it fails."""
         try:
             self._discard(record)
-            self._prepare(record, launch)
+            self._prepare(record, launch, files)
             return self._spawn(record, launch)
         except (OSError, ValueError, DriverError) as error:
             with contextlib.suppress(OSError, DriverError):  # what is left goes with the next look, or start
                 self._discard(record)
             raise DriverError(f"Task {launch.task} cannot be started: {error}") from error
 
-    def _prepare(self, record: Record, launch: Launch) -> None:
+    def _prepare(self, record: Record, launch: Launch, files: Path | None) -> None:
         record.folder.mkdir()
         record.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        what = self._way.prepare(record, launch)
+        what = self._way.prepare(record, launch, files)
         spec = Spec(
             argv=what.argv,
             env=what.env,

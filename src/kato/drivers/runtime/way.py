@@ -36,8 +36,9 @@ class Way(Protocol):
         """Has here what a start needs (an image). DriverError says why it cannot be had."""
         ...
 
-    def prepare(self, record: Record, launch: Launch) -> Execution:
-        """Furnishes the record's folder, which is there. OSError, ValueError, DriverError."""
+    def prepare(self, record: Record, launch: Launch, files: Path | None) -> Execution:
+        """Furnishes the record's folder, which is there. files: what the sandbox is to be made of. OSError,
+        ValueError, DriverError."""
         ...
 
     def began(self, record: Record, launch: Launch) -> None:

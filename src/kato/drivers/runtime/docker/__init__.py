@@ -9,6 +9,7 @@ A container is called `kato-<node>-<task>`. A container without this node's labe
 import asyncio
 import contextlib
 import math
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.payload import Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
 from kato.drivers.runtime.docker.supplies import Supplies
+from kato.drivers.runtime.fetched import Fetched
 from kato.drivers.runtime.pulled import policy
-from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.sandbox import delete, hand
 from kato.drivers.runtime.secret_files import clear, folder_of, write
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
@@ -52,6 +54,7 @@ class Driver:
         self._mine = f"kato.node={options.node}"
         self._prefix = f"kato-{options.node}-"
         self._archive = Archive(options.folder)
+        self._fetched = Fetched(options.folder)
         self._boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._starting: dict[str, asyncio.Task[Found]] = {}
@@ -71,6 +74,7 @@ class Driver:
 
     async def close(self) -> None:
         """Lets go. Containers go on; those that are being removed are waited for."""
+        await self._fetched.close()
         await asyncio.gather(*self._removing.values(), return_exceptions=True)
         background = [*self._starting.values(), *(each for some in self._stopping.values() for each in some)]
         for task in background:
@@ -137,8 +141,9 @@ class Driver:
     async def _begin(self, launch: Launch) -> Found:
         name = self._name(launch.task)
         with about(f"Task {launch.task} cannot be started"):
-            if not await self._made(name, launch):
-                seen = await self._look(name)
+            known = await self._look(name) if launch.app.fetch else None  # files go to no container that is there
+            if known is not None or not await self._made(name, launch):
+                seen = known or await self._look(name)
                 if seen is not None and seen["State"]["Status"] != "created":
                     return await self._found(seen)
                 await self._delete(name)
@@ -177,7 +182,11 @@ class Driver:
             secrets=str(folder_of(folder)),
         )
         asked = body(launch, site)
-        await asyncio.to_thread(_open_to_all, sandbox)
+        try:
+            async with self._fetched.files(launch.task, app.fetch) as files:
+                await asyncio.to_thread(_furnish, sandbox, files, app.user)
+        except OSError as error:
+            raise DriverError(f"its sandbox cannot be made: {error}.") from error
         await asyncio.to_thread(_renew, folder, launch)
         await self._create(name, launch, asked)
         for network in named_networks(app, site)[1:]:
@@ -325,10 +334,25 @@ async def _later(delay: float, act: Any) -> None:
     await act()
 
 
-def _open_to_all(sandbox: Path) -> None:
-    """Whoever the image runs as may write into it."""
+def _furnish(sandbox: Path, files: Path | None, user: str | None) -> None:
+    """Whoever the image runs as may write into it. Files are that user's where the app gives a number; else they
+    are open to all in the container, for names are the image's.
+    """
+    if files is not None:
+        if sandbox.exists():
+            delete(sandbox)
+        sandbox.parent.mkdir(parents=True, exist_ok=True)
+        files.rename(sandbox)
+        hand(sandbox, *_numbers(user))
     sandbox.mkdir(parents=True, exist_ok=True)
     sandbox.chmod(0o777)
+
+
+def _numbers(user: str | None) -> tuple[int | None, int | None]:
+    uid, _, gid = (user or "").partition(":")
+    if os.geteuid() != 0 or not uid.isdecimal() or not (gid or "0").isdecimal():
+        return None, None
+    return int(uid), int(gid or 0)
 
 
 def _renew(folder: Path, launch: Launch) -> None:

@@ -45,8 +45,6 @@ def body(launch: Launch, site: Site) -> Body:
     app = launch.app
     assert app.container is not None and app.container.docker is not None
     docker = app.container.docker
-    if app.fetch:
-        raise DriverError("It wants files fetched, which the docker runtime does not do. Leave out `fetch`.")
     asked: Body = {
         "Image": docker.image,
         "Env": [f"{name}={value}" for name, value in sorted(environment(launch).items())],

@@ -28,7 +28,7 @@ from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config
 from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.record import Record
-from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.sandbox import delete, hand
 from kato.drivers.runtime.secret_files import folder_of, write
 from kato.drivers.runtime.supervised import Supervised
 from kato.drivers.runtime.way import Execution
@@ -127,14 +127,12 @@ class Containers:
         if app.container is not None and app.container.docker is not None:
             await self.images.have(app.container.docker, secrets)
 
-    def prepare(self, record: Record, launch: Launch) -> Execution:
+    def prepare(self, record: Record, launch: Launch, files: Path | None) -> Execution:
         """Makes the sandbox, the volumes that are missing, and the container's own folder with its config.json."""
         image = self.images.known(launch.app.image or "")
         if image is None:
             raise DriverError(f"Its image {launch.app.image} is gone. It is pulled again by the next start.")
         folder, lower = _own(record), self.images.root(image)
-        record.sandbox.mkdir()
-        record.sandbox.chmod(0o777)  # whoever the image runs as may write into it
         folder.mkdir(mode=0o700)
         write(record.folder, launch)
         for name in ("upper", "work", "rootfs"):
@@ -142,6 +140,11 @@ class Containers:
         (folder / "image").write_text(image.digest)
         told = config(launch, image, self._site(record, launch.app, image))
         (folder / "config.json").write_bytes(msgspec.json.encode(told))
+        if files is not None:
+            files.rename(record.sandbox)
+            hand(record.sandbox, told["process"]["user"]["uid"], told["process"]["user"]["gid"])
+        record.sandbox.mkdir(exist_ok=True)
+        record.sandbox.chmod(0o777)  # whoever the image runs as may write into it
         if not self.overlaid:
             copy(lower, folder / "rootfs")
         place = told["process"]["cwd"]

@@ -160,8 +160,6 @@ def _refuse(app: App) -> None:
         raise DriverError("The oci runtime runs nothing privileged. Leave that out, or run it by docker.")
     if app.tty:
         raise DriverError("The oci runtime gives no terminal. Leave out `tty`, or run it by docker.")
-    if app.fetch:
-        raise DriverError("It wants files fetched, which the oci runtime does not do. Leave out `fetch`.")
 
 
 def _pairs(words: tuple[str, ...]) -> dict[str, str]:
