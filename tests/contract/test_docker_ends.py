@@ -23,7 +23,7 @@ async def test_what_is_no_event_keeps_no_end_from_being_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ends, "PAUSE", 0.001)
-    said, over = iter(NONSENSE), asyncio.Event()
+    said, over, left = iter(NONSENSE), asyncio.Event(), asyncio.Event()
 
     async def events(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
@@ -34,7 +34,7 @@ async def test_what_is_no_event_keeps_no_end_from_being_heard(
             return answer
         over.set()
         await answer.write(msgspec.json.encode({"Actor": {"Attributes": {"name": "web"}}}) + b"\n")
-        await asyncio.Event().wait()
+        await left.wait()
         return answer
 
     async def look(_request: web.Request) -> web.Response:
@@ -51,6 +51,7 @@ async def test_what_is_no_event_keeps_no_end_from_being_heard(
         async with asyncio.timeout(10):
             assert (await watch.of("web")).code == 7
     finally:
+        left.set()
         await watch.close()
         await engine.close()
         await runner.cleanup()
