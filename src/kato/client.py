@@ -100,6 +100,10 @@ class Client:
         """All that its store holds, at one revision, as `kato restore` takes it."""
         return await self._content("GET", "/v1/backup")
 
+    async def raw(self, path: str) -> bytes:
+        """What the cell answers at a path, as it is."""
+        return await self._content("GET", path)
+
     async def stop(self) -> None:
         """Ends the cell; its tasks go on."""
         await self._call("POST", "/v1/stop")

@@ -15,9 +15,10 @@ from kato.api.body import flag, many, read_object
 from kato.api.conversation import Conversation
 from kato.api.foresee import foresee, wait_in_words
 from kato.api.logs import Logs
-from kato.api.operation import FORCE, LINES, WISH, Body, Operation, Query, ok
+from kato.api.operation import FORCE, LINES, TEXT, WISH, Body, Operation, Query, ok
 from kato.api.parts import Parts, app_id
 from kato.api.problems import Problems
+from kato.api.stacks import stacks
 from kato.api.version import kato_version
 from kato.api.wish import find, history
 from kato.model.errors import InvalidInput
@@ -55,6 +56,7 @@ class Native:
         return [
             Operation("GET", "/v1/cell", self.cell, ok(forms.CellInfo)),
             Operation("GET", "/v1/backup", self.backup, ok({LINES: str}, BACKUP), fails=(503,)),
+            Operation("GET", "/v1/stacks", self.stacks, ok({TEXT: str}, "Where threads and coroutines stand.")),
             Operation("POST", "/v1/stop", self.stop, ok(forms.Said, "It ends.", 202)),
             Operation("GET", "/v1/apps", self.apps, ok(forms.Standing), (group,)),
             Operation("GET", "/v1/nodes", self.nodes, ok(forms.NodeList)),
@@ -95,6 +97,10 @@ class Native:
         # Beside the event loop: what thousands of apps and tasks are would hold up the leader's lease.
         body = await to_thread(written, standing, kato_version(), self._parts.clock())
         return Response(body, media_type=LINES)
+
+    async def stacks(self, request: Request) -> Response:
+        """What the cell does right now, for whoever looks why it hangs."""
+        return Response(stacks(), media_type=TEXT)
 
     async def stop(self, request: Request) -> Response:
         """Ends the cell once this is answered; tasks go on."""

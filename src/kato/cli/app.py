@@ -44,6 +44,7 @@ COMMANDS = {
     "backup": ("kato.cli.backup:backup", "Write all that the cell knows to one file, while it runs."),
     "restore": ("kato.cli.backup:restore", "Put a backup back, where no cell runs."),
     "doctor": ("kato.cli.doctor:doctor", "Look whether this machine has what a cell needs."),
+    "debug": ("kato.cli.debug:debug", "Write what helps to see what is wrong to one archive, without secrets."),
     "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
     "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),
     "version": ("kato.cli.serve:version", "Print the version."),
