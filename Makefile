@@ -16,12 +16,13 @@ pip := umask 022; $(venv)/bin/python -m pip
 # Tests that need root are skipped without it, which CI does not permit.
 rootless := $(if $(CI),,$(if $(filter 0,$(shell id -u)),,--rootless))
 
-.PHONY: help demo test check bench sim chaos clean
+.PHONY: help demo test check docs bench sim chaos clean
 
 help:
 	@echo "make demo   run the voting example (Ctrl-C ends it and leaves nothing)"
 	@echo "make test   run all tests"
-	@echo "make check  ruff, mypy --strict, import-linter"
+	@echo "make check  ruff, mypy --strict, import-linter, and the documentation as 'make docs' builds it"
+	@echo "make docs   the documentation as a site, in build/site"
 	@echo "make bench  measure; one JSON line a figure"
 	@echo "make sim    the simulation, 200 seeds"
 	@echo "make chaos  the simulation on other seeds, until one breaks a promise"
@@ -34,13 +35,19 @@ demo: .stamp-demo
 test: .stamp-test
 	@pytest -n 2 --dist loadfile --promises $(rootless)
 
-check: .stamp-test
+check: .stamp-test .stamp-docs
 	ruff check
 	ruff format --check
 	mypy
 	mypy tests/wire/conftest.py
 	mypy tests/e2e/conftest.py
 	lint-imports
+	mkdocs build --strict
+
+# Not --quiet: with it mkdocs overlooks its own warnings.
+docs: .stamp-docs
+	@mkdocs build --strict
+	@echo "build/site/index.html"
 
 # With SHORT=1, as in CI, counts and durations shrink and no case is dropped.
 
@@ -123,4 +130,8 @@ endif
 
 .stamp-test: .stamp-packages-test .stamp-venv requirements/test.txt
 	@$(pip) install -q --require-hashes -r requirements/test.txt
+	@touch $@
+
+.stamp-docs: .stamp-venv requirements/docs.txt
+	@$(pip) install -q --require-hashes -r requirements/docs.txt
 	@touch $@
