@@ -3,6 +3,7 @@ tells them flows in; what they were asked stays in their fields.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Self
 
@@ -179,7 +180,10 @@ class FakeProbe:
         self.asked: list[tuple[float, int]] = []
         self.broken: OSError | None = None
 
-    async def http(self, host: str, port: int, path: str, *, tls: bool) -> int:
+    async def inside(self, pid: int) -> socket.socket | None:
+        return None
+
+    async def http(self, host: str, port: int, path: str, *, tls: bool, sock: socket.socket | None = None) -> int:
         if self.broken is not None:
             raise self.broken
         self.asked.append((asyncio.get_running_loop().time(), port))
@@ -191,5 +195,5 @@ class FakeProbe:
         assert answer is not None
         return answer
 
-    async def tcp(self, host: str, port: int) -> None:
+    async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         await self.http(host, port, "/", tls=False)

@@ -3,53 +3,14 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import uvloop
 
 from kato.agent.probe import Prober
-
-# A self-signed pair for elsewhere.example, made for this test.
-KEY = (
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgImOytoWmgLyu47WIo7W583Dd5pT4/O8KXBfQCaXtk1mhRANC"
-    "AAQhDWaoxO3K1k1fuyiTLAKfikxeMHkz2A8d4HLTvUKdqWBXKKazP1KyuRBZHQk4hySKF8GuPG+tck13Vidapaac"
-)
-CERTIFICATE = (
-    "MIIBjjCCATWgAwIBAgIUacJ6tjeA93TspZaiFsJ9YRxCtgAwCgYIKoZIzj0EAwIwHDEaMBgGA1UEAwwRZWxzZXdoZXJlLmV4"
-    "YW1wbGUwIBcNMjYxMTIzMDQwOTQ4WhgPMjEyNjEwMzAwNDA5NDhaMBwxGjAYBgNVBAMMEWVsc2V3aGVyZS5leGFtcGxlMFkw"
-    "EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEIQ1mqMTtytZNX7sokywCn4pMXjB5M9gPHeBy071CnalgVyimsz9SsrkQWR0JOIck"
-    "ihfBrjxvrXJNd1YnWqWmnKNTMFEwHQYDVR0OBBYEFDmHcA9IcbPV6hBnr1wl7duciqyXMB8GA1UdIwQYMBaAFDmHcA9IcbPV"
-    "6hBnr1wl7duciqyXMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDRwAwRAIgChJHS35AIk36ccraUKvfxDrE94asu0ur"
-    "/+0LXvOT2gICIHLEpaCMrjUxZOTtobM9b6wrv9yJ4tGvUpaIcvqn666r"
-)
-
-
-@asynccontextmanager
-async def serving(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server that reads a request's head, answers and closes; yields its port and the heads."""
-    heads: list[bytes] = []
-    ended: list[asyncio.Future[None]] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        done = asyncio.get_running_loop().create_future()
-        ended.append(done)
-        try:
-            heads.append(await reader.readuntil(b"\r\n\r\n"))
-            writer.write(answer)
-            await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-            done.set_result(None)
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1], heads
-        await asyncio.gather(*ended)
+from serving import pair, serving
 
 
 async def test_http_gives_the_status_and_asks_politely() -> None:
@@ -116,11 +77,8 @@ async def test_a_server_that_never_answers_is_left_when_the_caller_gives_up() ->
 
 
 async def test_https_verifies_no_certificate(tmp_path: Path) -> None:
-    pair = tmp_path / "pair.pem"
-    parts = (("PRIVATE KEY", KEY), ("CERTIFICATE", CERTIFICATE))
-    pair.write_text("".join(f"-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n" for kind, text in parts))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(pair)
+    tls.load_cert_chain(pair(tmp_path))
     async with serving(b"HTTP/1.1 200 OK\r\n\r\n", tls) as (port, _):
         assert await Prober().http("127.0.0.1", port, "/", tls=True) == 200
 

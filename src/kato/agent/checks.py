@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import re
+import socket
 import zlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
@@ -37,11 +38,15 @@ _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 class Probe(Protocol):
     """How a check reaches a task. Raises OSError where it does not; the caller sets the time limit."""
 
-    async def http(self, host: str, port: int, path: str, *, tls: bool) -> int:
+    async def inside(self, pid: int) -> socket.socket | None:
+        """A socket in the network of a process, for the others to use; None where that cannot be had."""
+        ...
+
+    async def http(self, host: str, port: int, path: str, *, tls: bool, sock: socket.socket | None = None) -> int:
         """GETs a path; the status code of the answer's first line. Certificates are not verified."""
         ...
 
-    async def tcp(self, host: str, port: int) -> None:
+    async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         """Returns once a connection stands."""
         ...
 
@@ -68,6 +73,7 @@ class CheckedTask(NamedTuple):
     probe: Probe
     clock: Callable[[], float]
     edge: Edge
+    pid: int | None = None
 
     @property
     def app(self) -> App:
@@ -166,10 +172,15 @@ def _failed(done: Executed) -> str:
 async def _probe(task: CheckedTask, check: HealthCheck) -> Verdict:
     kind = check.protocol.removeprefix("MESOS_")
     host, port, path = _host(task, check), _port(task, check), check.path or "/"
+    sock = None
+    if (inner := _inner_port(task, check)) and task.pid is not None:
+        sock = await task.probe.inside(task.pid)
+        if sock is not None:
+            host, port = "127.0.0.1", inner
     if kind == "TCP":
-        await task.probe.tcp(host, port)
+        await task.probe.tcp(host, port, sock=sock)
         return Verdict(True)
-    status = await task.probe.http(host, port, path, tls=kind == "HTTPS")
+    status = await task.probe.http(host, port, path, tls=kind == "HTTPS", sock=sock)
     if check.ignore_http1xx and 100 <= status < 200:
         return Verdict(None)
     return Verdict(True) if 200 <= status < 400 else Verdict(False, f"GET {path} answered {status}")
@@ -199,6 +210,17 @@ def _port(task: CheckedTask, check: HealthCheck) -> int:
     if index >= len(ports):
         raise OSError(f"there is no port {index} to check: the task has {len(ports)}")
     return ports[index]
+
+
+def _inner_port(task: CheckedTask, check: HealthCheck) -> int:
+    """Where a check of Mesos' own asks, in the network of the task; 0 where that is the host's. IPv6 goes to the
+    host's port."""
+    networks = task.app.networks
+    if not check.protocol.startswith("MESOS_") or check.ip_protocol == "IPv6" or task.app.container is None:
+        return 0
+    if not networks or networks[0].mode == "host":
+        return 0
+    return check.port or task.app.ports[check.port_index or 0].container or _port(task, check)
 
 
 def _host(task: CheckedTask, check: HealthCheck) -> str:

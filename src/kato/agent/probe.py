@@ -6,12 +6,17 @@ place, no agent opens a socket.
 """
 
 import asyncio
+import ctypes
+import os
+import socket
 import ssl
+import threading
 from contextlib import suppress
 from functools import cache
 from typing import cast
 from urllib.parse import quote
 
+CLONE_NEWNET = 0x40000000
 LINGER = 0.2
 """Seconds that a server has to finish an answer that is already judged, before the connection is cut."""
 LONGEST_HEAD = 4096
@@ -21,13 +26,27 @@ LONGEST_HEAD = 4096
 class Prober:
     """Asks over the network (see `checks.Probe`)."""
 
-    async def http(self, host: str, port: int, path: str, *, tls: bool) -> int:
+    async def inside(self, pid: int) -> socket.socket | None:
+        """A socket in the network of a process, to be handed to `http` or `tcp`; None where only root may, or the
+        process has gone."""
+        with suppress(OSError):
+            return await _made_in(pid)
+        return None
+
+    async def http(self, host: str, port: int, path: str, *, tls: bool, sock: socket.socket | None = None) -> int:
         """The status code of the answer to a GET. OSError where there is none or it is not HTTP."""
         loop = asyncio.get_running_loop()
         context = _unverified() if tls else None
         request = _request(host, port, path)
         try:
-            transport, answer = await loop.create_connection(lambda: _Answer(request), host, port, ssl=context)
+            if sock is None:
+                transport, answer = await loop.create_connection(lambda: _Answer(request), host, port, ssl=context)
+            else:
+                name = "" if tls else None
+                await _connect(sock, host, port)
+                transport, answer = await loop.create_connection(
+                    lambda: _Answer(request), sock=sock, ssl=context, server_hostname=name
+                )
         except ssl.SSLError as error:
             raise ConnectionError(f"no TLS there: {error.reason or error}") from error
         try:
@@ -39,10 +58,61 @@ class Prober:
         finally:
             transport.abort()
 
-    async def tcp(self, host: str, port: int) -> None:
+    async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         """Returns once connected. OSError where nobody accepts."""
+        if sock is not None:
+            await _connect(sock, host, port)
+            sock.close()
+            return
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, host, port)
         transport.close()
+
+
+async def _connect(sock: socket.socket, host: str, port: int) -> None:
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _made_in(pid: int) -> socket.socket:
+    """A thread of its own enters the network, and ends: no other work is ever done in there."""
+    loop = asyncio.get_running_loop()
+    made: asyncio.Future[socket.socket] = loop.create_future()
+
+    def tell(sock: socket.socket | None, error: OSError | None) -> None:
+        if made.done():  # the check was given up
+            if sock is not None:
+                sock.close()
+        elif sock is not None:
+            made.set_result(sock)
+        else:
+            made.set_exception(error or OSError())
+
+    def enter() -> None:
+        sock, failed = None, None
+        try:
+            place = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if _libc().setns(place, CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "its network cannot be entered")
+            finally:
+                os.close(place)
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            sock.setblocking(False)
+        except OSError as error:
+            failed = error
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, sock, failed)
+
+    threading.Thread(target=enter, name="check-inside", daemon=True).start()
+    return await made
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 class _Answer(asyncio.Protocol):

@@ -196,6 +196,7 @@ class Worker:
             probe=self._context.probe,
             clock=self._context.clock,
             edge=self._edge,
+            pid=self._found.pid,
         )
         self._begin_checks(task)
 

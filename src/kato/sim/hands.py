@@ -1,6 +1,7 @@
 """The fake hands of one life of Káto: what its drivers are asked flows in, and reaches its simulated machine."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Self
 
@@ -142,10 +143,13 @@ class FakeProbe:
         self._machine = machine
         self._cut = cut
 
-    async def http(self, host: str, port: int, path: str, *, tls: bool) -> int:
+    async def inside(self, pid: int) -> socket.socket | None:
+        return None
+
+    async def http(self, host: str, port: int, path: str, *, tls: bool, sock: socket.socket | None = None) -> int:
         return 200 if await self._answer(port) else 503
 
-    async def tcp(self, host: str, port: int) -> None:
+    async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         if not await self._answer(port):
             raise ConnectionRefusedError(111, "refused")
 
