@@ -99,6 +99,44 @@ def test_a_file_is_kept_to_the_last_byte_and_what_is_no_text_is_for_files_alone(
     assert "/nowhere cannot be read" in cell.kato("secrets", "set", "x", "/nowhere", code=2)
 
 
+COMPOSE = """
+name: pair
+services:
+  web:
+    command: 'cd $$MESOS_SANDBOX; cat run/secrets/pw front run/secrets/own; exec sleep 1000'
+    secrets: [pw, {source: outside, target: own}]
+    configs: [front]
+    x-kato: {runtime: process}
+secrets:
+  pw: {file: ./pw}
+  outside: {external: true, name: shop/password}
+configs:
+  front: {content: " front "}
+"""
+
+
+def test_a_compose_file_brings_its_own_and_a_changed_one_is_rolled_out_and_taken_back(cell: Machine) -> None:
+    """The values are nowhere in the wish, and those that nobody names any more go."""
+    (cell.root / "compose.yaml").write_text(COMPOSE)
+    (cell.root / "pw").write_text(f"{CANARY}-1")
+    set_secret(cell, "outside")
+    cell.kato("up", "-d")
+    logs = "/v1/logs/pair/web"
+    cell.until(lambda: f"{CANARY}-1 front outside" in json.dumps(cell.get(logs)), 10)
+    (first,) = cell.tasks("/pair/web")
+    assert "Nothing to change" in cell.kato("up", "-d")
+    (cell.root / "pw").write_text(f"{CANARY}-2")
+    planned = cell.kato("plan", code=1)
+    assert "secrets.pw" in planned and "nobody has set" not in planned
+    said = [planned, cell.kato("up", "-d"), cell.kato("convert"), cell.kato("secrets", "ls")]
+    cell.until(lambda: f"{CANARY}-2 front outside" in json.dumps(cell.get(logs)), 10)
+    assert first["id"] not in [task["id"] for task in cell.tasks("/pair/web")]
+    cell.kato("rollback", "web")
+    cell.until(lambda: f"{CANARY}-1 front outside" in json.dumps(cell.get(logs)), 10)
+    assert said[3].count("pair/pw@") == 2
+    assert not [text for text in (*said, cell.log(), json.dumps(cell.get("/v2/groups"))) if CANARY in text]
+
+
 def listen(machine: Machine, heard: list[bytes]) -> None:
     request = urllib.request.Request(f"http://{machine.api}/v2/events", headers={"Accept": "text/event-stream"})
     with suppress(OSError), urllib.request.urlopen(request, timeout=60) as events:

@@ -115,7 +115,7 @@ def test_pull_policy() -> None:
         ("network_mode: host\n    networks: [default]", "cannot stand beside network_mode"),
         ("pull_policy: daily", "'daily' is not taken; use missing, always or never"),
         ("container_name: x", "tasks have names of their own"),
-        ("secrets: [a]", "is not taken yet; mount the file as a volume"),
+        ("secrets: [a]", "nothing 'a' is named under the top-level `secrets`; add it there"),
         ('command: "it\'s"', "cannot be split into words"),
     ],
 )

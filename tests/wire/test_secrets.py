@@ -1,11 +1,13 @@
 """`/v1/secrets` over real connections: values go in, and never come out; who waits for one is told so."""
 
 import base64
+import time
 from typing import Any
 
 from cells import Cell
 
-from kato.store import keys
+from kato.model.secret import Secret
+from kato.store import Put, keys
 
 CANARY = "canary-7f3a91"
 NEEDS: dict[str, Any] = {
@@ -86,3 +88,14 @@ async def test_a_name_that_climbs_is_refused(cell: Cell) -> None:
         answer = await cell.call("PUT", f"/v1/secrets/{name}", {"value": CANARY})
         assert answer.status in (400, 404, 405), (name, answer)
     assert not cell.mirror.world().secrets
+
+
+async def test_a_value_that_a_file_gave_goes_once_no_version_names_it(cell: Cell) -> None:
+    old = {name: Secret(value=b"x", since=0.0) for name in ("shop/gone@aa", "shop/named@bb", "shop/by.hand")}
+    fresh = Secret(value=b"x", since=time.time())
+    puts = [Put(keys.secret(name), keys.encode(each)) for name, each in (old | {"shop/sent@cc": fresh}).items()]
+    await cell.store.txn([], puts)
+    await cell.deploy({**NEEDS, "secrets": {"pw": {"source": "shop/named@bb"}}})
+    await cell.until(lambda: "shop/gone@aa" not in cell.mirror.world().secrets)
+    await cell.deploy({**NEEDS, "id": "/shop/other", "env": {}, "secrets": {}})
+    assert set(cell.mirror.world().secrets) == {"shop/named@bb", "shop/by.hand", "shop/sent@cc"}

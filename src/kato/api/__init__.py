@@ -118,6 +118,7 @@ class Api:
             with self._parts.mirror.changes() as changes, contextlib.suppress(Compacted):
                 await _until_done(settle)
                 await _until_done(lambda: self._prune([keys.versions_below("/")]))
+                await _until_done(self._parts.wishes.prune_secrets)
                 async for step in changes:
                     if any(isinstance(each.now, Deployment) and not each.now.settled for each in step.items):
                         await _until_done(settle)
@@ -127,6 +128,7 @@ class Api:
     async def _try_prune(self, apps: Iterable[str]) -> None:
         try:
             await self._prune([keys.versions(app) for app in apps])
+            await self._parts.wishes.prune_secrets()
         except Unavailable as error:
             log.info("old versions stay for now", why=str(error))
 

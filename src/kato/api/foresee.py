@@ -1,6 +1,7 @@
 """A World and the words of a wish come in; what it would change, and what the leader would do, comes out. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from kato.language.shape import Malformed
 from kato.model.action import Plan, Wait
 from kato.model.errors import Fault
 from kato.model.ids import absolute
+from kato.model.secret import Secret, sources
 from kato.model.world import World
 from kato.plan import Recall, decide
 
@@ -37,6 +39,7 @@ def foresee(world: World, body: Json, before: Plan, now: float, *, salt: str, ow
     """
     wish = wish_of(world, body)
     wished = draft(world, wish, now, id="new", force=True, salt=salt, own=own).overlay(world)
+    wished = _as_sent(wished)
     after = decide(wished, now, Recall())
     known = set(map(str, before.actions))
     return {
@@ -47,6 +50,13 @@ def foresee(world: World, body: Json, before: Plan, now: float, *, salt: str, ow
         "price_before": before.price_before,
         "price_after": after.price_after,
     }
+
+
+def _as_sent(world: World) -> World:
+    """With the secrets that a file gives a value to: whoever wishes for its apps sends them first."""
+    named = {name for app in world.apps.values() if app.secrets for name in sources(app) if "@" in name}
+    sent = {name: Secret(value=b"", since=0.0) for name in named - world.secrets.keys()}
+    return replace(world, secrets={**world.secrets, **sent}) if sent else world
 
 
 def wait_in_words(wait: Wait) -> Json:

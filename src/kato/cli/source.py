@@ -33,7 +33,7 @@ def load(where: str) -> "Manifest":
     path = find(Path(where))
     from kato.language import read
 
-    return read(_text(path), path=str(path), environ=variables(), files=_reader(path.parent))
+    return read(_text(path), path=str(path), environ=variables(), files=_reader(path.parent), contents=_contents)
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -77,19 +77,30 @@ def _mode(path: Path) -> int:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def _contents(name: str) -> bytes | None:
+    """The bytes of a file, None where there is none."""
+    path = Path(name)
+    return _bytes(path) if _mode(path) else None
+
+
 def _text(path: Path) -> str:
+    try:
+        return _bytes(path).decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not text in UTF-8 (byte {error.start}).") from error
+
+
+def _bytes(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InvalidInput(f"{path} is no regular file, which could be without end. Write it to a file first.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise InvalidInput(f"{path} is larger than {MAX_BYTES // 2**20} MiB. Is it the file that you mean?")
-        return data.decode("utf-8").replace("\r\n", "\n")
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is not text in UTF-8 (byte {error.start}).") from error
+    if len(data) > MAX_BYTES:
+        raise InvalidInput(f"{path} is larger than {MAX_BYTES // 2**20} MiB. Is it the file that you mean?")
+    return data
 
 
 def _reader(folder: Path) -> Callable[[str], str | None]:

@@ -138,6 +138,8 @@ class _Session:
             await self._send(bool(held))
 
     async def _send(self, force: bool) -> None:
+        for name, secret in self.manifest.secrets.items():
+            await self.client.set_secret(name, secret.value)
         if self.manifest.group is not None:
             await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
         else:

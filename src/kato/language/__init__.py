@@ -18,6 +18,7 @@ from kato.language.wire import app_document
 from kato.model.app import App
 from kato.model.deployment import GroupRecord
 from kato.model.errors import InvalidApp, InvalidInput
+from kato.model.secret import Secret
 
 _GROUP = ("apps", "groups")
 _SHAPES = (
@@ -30,12 +31,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     group: the group that the file is the whole of (a Compose project, a Marathon group); None for apps alone.
     groups: the groups in it, itself included. warnings: sentences with file, line and column.
+    secrets: what the cell is to keep before its apps name it.
     """
 
     group: str | None
     apps: tuple[App, ...]
     groups: tuple[GroupRecord, ...] = ()
     warnings: tuple[str, ...] = ()
+    secrets: Mapping[str, Secret] = {}
 
     def body(self) -> Any:
         """The JSON to PUT: of the group to `/v2/groups/<group>`, or the list of apps to `/v2/apps`."""
@@ -56,12 +59,13 @@ def read(
     environ: Mapping[str, str],
     files: Callable[[str], str | None],
     folder: str | None = None,
+    contents: Callable[[str], bytes | None] | None = None,
 ) -> Manifest:
     """What the text of one file says. Raises InvalidInput with every fault, each with file, line and column.
 
     path: the file's name, for messages. folder: its folder, absolute; by default that of `path`.
     environ: the user's environment, for `${VAR}`. files: the text of another file by absolute path (`.env`,
-    `env_file`), None where there is none.
+    `env_file`), None where there is none; contents: its bytes, where they may be no text.
     """
     document = read_document(text, path)
     data = document.data
@@ -69,9 +73,16 @@ def read(
         folder = folder or str(PurePosixPath(path).parent)
         if not folder.startswith("/"):
             raise InvalidInput(f"{path} is not an absolute path; processes need one to find their files.")
-        group, apps, warnings = read_compose(document, folder=folder, environ=environ, files=files)
-        return Manifest(group=group, apps=apps, groups=(GroupRecord(id=group, version=""),), warnings=warnings)
+        group, apps, warnings, secrets = read_compose(
+            document, folder=folder, environ=environ, files=files, contents=contents or _encoded(files)
+        )
+        groups = (GroupRecord(id=group, version=""),)
+        return Manifest(group=group, apps=apps, groups=groups, warnings=warnings, secrets=secrets)
     return _marathon(document)
+
+
+def _encoded(files: Callable[[str], str | None]) -> Callable[[str], bytes | None]:
+    return lambda path: None if (text := files(path)) is None else text.encode()
 
 
 def _marathon(document: Document) -> Manifest:

@@ -6,7 +6,7 @@ file, line and column; what is ignored is a warning.
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from kato.language.document import Document
 from kato.language.dotenv import read_env
@@ -15,10 +15,12 @@ from kato.language.reading import Findings, Part, interpolated
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
 from kato.language.service_container import read_networks
+from kato.language.service_secrets import read_kept
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
 from kato.model.dependencies import Dependencies
 from kato.model.ingress import routes
+from kato.model.secret import Secret
 from kato.model.validate import validate
 
 MAX_SERVICES = 10_000
@@ -27,11 +29,18 @@ _NOT_NAME = re.compile(r"[^a-z0-9-]+")
 
 
 def read_compose(
-    document: Document, *, folder: str, environ: Mapping[str, str], files: Lookup
-) -> tuple[str, tuple[App, ...], tuple[str, ...]]:
-    """The group's id, its apps in the order of the file, and warnings. Raises InvalidInput with every fault.
+    document: Document,
+    *,
+    folder: str,
+    environ: Mapping[str, str],
+    files: Lookup,
+    contents: Callable[[str], bytes | None],
+) -> tuple[str, tuple[App, ...], tuple[str, ...], Mapping[str, Secret]]:
+    """The group's id, its apps in the order of the file, warnings, and what the cell is to keep for its tasks.
+    Raises InvalidInput with every fault.
 
-    folder: the file's folder, absolute. files: the text of a file by absolute path, None where there is none.
+    folder: the file's folder, absolute. files: the text of a file by absolute path, None where there is none;
+    contents: its bytes.
     """
     findings = Findings(document)
     lookup = _lookup(folder, environ, files)
@@ -45,10 +54,11 @@ def read_compose(
         top.warn("version", "is ignored; Compose files have had no version since 2020")
     name = _project_name(top, folder, lookup)
     around = Surroundings(folder, environ.get("HOME"), read_named_volumes(top, name))
-    apps = _services(top, name, Project({}, frozenset(), read_networks(top, name), around, lookup, files))
+    kept = read_kept(top, name, around, lookup, contents)
+    apps = _services(top, name, Project({}, frozenset(), read_networks(top, name), around, lookup, files, kept))
     top.close(REFUSED_PROJECT)
     findings.settle()
-    return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings))
+    return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings)), kept.values
 
 
 def _lookup(folder: str, environ: Mapping[str, str], files: Lookup) -> Lookup:

@@ -42,8 +42,6 @@ REFUSED = {
     **dict.fromkeys(
         (
             "networks",
-            "secrets",
-            "configs",
             "privileged",
             "cap_add",
             "cap_drop",
@@ -93,7 +91,6 @@ REFUSED = {
 REFUSED_CONTAINER = {
     **_OLD_LIMITS,
     **_NOT_YET,
-    **dict.fromkeys(("secrets", "configs"), "is not taken yet; mount the file as a volume"),
     **dict.fromkeys(
         (
             "cgroup",
@@ -121,10 +118,8 @@ REFUSED_CONTAINER = {
 """Keys of a service in a container that are known and refused, and why."""
 
 REFUSED_PROJECT = {
-    "configs": _ENGINE,
     "include": _LATER,
     "models": _LATER,
-    "secrets": _ENGINE,
     "x-kato": "belongs into a service; move it there",
 }
 """Top-level keys that are known and refused, and why."""

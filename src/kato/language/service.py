@@ -18,7 +18,8 @@ from kato.language.service_health import read_health, read_healthcheck
 from kato.language.service_names import warn_of_names
 from kato.language.service_ports import read_ports
 from kato.language.service_process import read_process
-from kato.language.service_volumes import Surroundings, read_volumes
+from kato.language.service_secrets import Kept, read_files
+from kato.language.service_volumes import Surroundings, beside, read_volumes
 from kato.language.shape import closest
 from kato.model.app import App, UpgradeStrategy
 from kato.model.errors import InvalidInput
@@ -46,6 +47,7 @@ class Project:
     lookup: Lookup
     file: Lookup
     """The text of a file by its absolute path, None where there is none."""
+    kept: Kept
 
 
 def read_service(service: Part, id: str, project: Project) -> App:
@@ -55,6 +57,8 @@ def read_service(service: Part, id: str, project: Project) -> App:
     deploy = read_deploy(service)
     ports = read_ports(service)
     volumes = read_volumes(service, project.around, nested=runtime != "process")
+    files, secrets = read_files(service, project.kept, contained=runtime != "process")
+    volumes = beside(service, volumes, files, nested=runtime != "process")
     env = _environment(service, project)
     if runtime == "process":
         body = read_process(service, ports, volumes, project.around)
@@ -88,6 +92,7 @@ def read_service(service: Part, id: str, project: Project) -> App:
         dependencies=_dependencies(service, project),
         upgrade_strategy=deploy.upgrade or (_CAREFUL if any(v.external for v in volumes) else UpgradeStrategy()),
         labels=labels,
+        secrets=secrets,
         task_kill_grace_period_seconds=_STOP_GRACE if grace is None else grace,
         tty=service.flag("tty") if runtime != "process" else None,
     )

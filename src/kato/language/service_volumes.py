@@ -71,6 +71,16 @@ def read_volumes(service: Part, around: Surroundings, *, nested: bool) -> tuple[
     return tuple(found)
 
 
+def beside(
+    service: Part, volumes: tuple[AppVolume, ...], files: tuple[AppVolume, ...], *, nested: bool
+) -> tuple[AppVolume, ...]:
+    """Volumes, and files of secrets and configs with them."""
+    for file in files:
+        if fault := _clash(file, volumes, nested=nested):
+            service.findings.fault(service.path, fault)
+    return (*volumes, *files)
+
+
 def _clash(volume: AppVolume, others: Iterable[AppVolume], *, nested: bool) -> str | None:
     """Why a volume cannot stand beside the others: for a process they are links, which nothing can lie within."""
     place = PurePosixPath(volume.container_path)

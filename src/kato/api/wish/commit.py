@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 TRIES = 8
 """Looks that one wish gets before it gives up."""
+SENT = 60.0
+"""Seconds in which a wish follows the secrets that it names."""
 SMALL = 100
 """Apps whose change takes no longer than a few milliseconds to draft."""
 
@@ -134,6 +136,14 @@ class Wishes:
             for batch in batches(gone):
                 if not (seq := await self._txn(batch, seq)):
                     return
+
+    async def prune_secrets(self) -> None:
+        """Removes values that files gave and that no version of any app names any more."""
+        for name, secret in self._mirror.world().secrets.items():
+            if "@" in name and self._clock() - secret.since > SENT:
+                kept = await self._store.range(keys.versions_below("/" + name.partition("/")[0]))
+                if not any(f'"{name}"'.encode() in item.value for item in kept.items):
+                    await self.write([Delete(keys.secret(name))])
 
     # -- one transaction at a time ------------------------------------------------------------------------------
 
