@@ -20,7 +20,14 @@ SHOWN = {
     "labels": {"traefik.auth": next(C)},
     "cpus": 0.1,
     "mem": 16,
-    "healthChecks": [{"protocol": "COMMAND", "command": {"value": f"true --key {next(C)}"}, "intervalSeconds": 1}],
+    "healthChecks": [
+        {
+            "protocol": "COMMAND",
+            "command": {"value": f"true --key {next(C)}"},
+            "intervalSeconds": 1,
+            "delaySeconds": 0.1,
+        }
+    ],
 }
 IMAGE = {
     "id": "/shop/db",
