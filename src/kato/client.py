@@ -25,6 +25,7 @@ from kato.model.errors import (
     KatoError,
     Locked,
     NotFound,
+    Outdated,
     Refused,
     Unavailable,
 )
@@ -364,7 +365,13 @@ def error_of(status: int, content: bytes) -> KatoError:
         if faults:
             return InvalidApp(faults)
         return InvalidInput(f"{message}: {details}" if isinstance(details, str) and details else message)
-    kinds: dict[int, type[KatoError]] = {403: Refused, 413: InvalidInput, 404: NotFound, 503: Unavailable}
+    kinds: dict[int, type[KatoError]] = {
+        403: Refused,
+        404: NotFound,
+        412: Outdated,
+        413: InvalidInput,
+        503: Unavailable,
+    }
     return kinds.get(status, KatoError)(message)
 
 

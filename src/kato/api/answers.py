@@ -16,6 +16,7 @@ from kato.model.errors import (
     KatoError,
     Locked,
     NotFound,
+    Outdated,
     Refused,
     StoreFull,
     TxnTooLarge,
@@ -67,6 +68,7 @@ def refusal(error: KatoError) -> Response:
     kinds: Sequence[tuple[type[KatoError], int]] = (
         (InvalidInput, 400),
         (NotFound, 404),
+        (Outdated, 412),
         (Conflict, 409),
         (Refused, 403),
         (TxnTooLarge, 413),

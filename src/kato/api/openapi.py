@@ -29,6 +29,9 @@ PARAMETERS = {
     "task": "The id of a task or of its instance.",
     "version": "A version: a timestamp, as an answer tells it.",
 }
+TAG = "What is wished for, a dot, and a digest of the answer."
+KNOWN = "ETags of answers that the client has: 304 where it would be one of them."
+MEANT = "ETags: only where what is wished for is as one of them says, else 412; `*`: only where it exists."
 _PLACE = re.compile(r"\{(\w+)(?::path)?\}")
 _PARTIAL = ("App", "Group")
 _WORD = "[A-Za-z0-9_-][A-Za-z0-9_.-]*"
@@ -142,12 +145,26 @@ def _operation(operation: Operation, path: str, schemas: dict[str, Json]) -> Jso
             **{str(status): _problem(status) for status in sorted({*EVERY, *operation.fails})},
         },
     }
+    if operation.tagged:
+        _tag(found, operation.method)
     if operation.takes is not None:
         found["requestBody"] = {
             "required": True,
             "content": {operation.takes.media: _body(operation.takes, schemas)},
         }
     return found
+
+
+def _tag(found: Json, method: str) -> None:
+    """Adds what is said of ETags: reads answer with them, changes are held against them."""
+    name, said = ("If-None-Match", KNOWN) if method == "GET" else ("If-Match", MEANT)
+    found["parameters"].append({"name": name, "in": "header", "description": said, "schema": {"type": "string"}})
+    if method == "GET":
+        tag = {"ETag": {"description": TAG, "schema": {"type": "string"}}}
+        found["responses"]["200"].setdefault("headers", {}).update(tag)
+        found["responses"]["304"] = {"description": "It is the answer that the client has.", "headers": tag}
+    else:
+        found["responses"]["412"] = _problem(412)
 
 
 def _body(body: Body, schemas: dict[str, Json]) -> Json:

@@ -57,7 +57,8 @@ class Body:
 class Operation:
     """One method of one path. path: Starlette's. The summary is the first sentence that `act` says of itself.
 
-    fails: statuses whose body is a Problem; 400 and 403 may meet every request.
+    fails: statuses whose body is a Problem; 400 and 403 may meet every request. tagged: a GET answers with an ETag
+    and takes If-None-Match, a change takes If-Match.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Operation:
     query: tuple[Query, ...] = ()
     takes: Body | None = None
     fails: tuple[int, ...] = ()
+    tagged: bool = False
 
     @property
     def route(self) -> Route:

@@ -5,7 +5,8 @@ KatoError
 │   └── InvalidApp     one or more faults in an app or group, each with its path
 ├── NotFound           it names what does not exist
 ├── Conflict           it is locked, exists already, or changed meanwhile
-│   └── Locked         a running deployment holds it; carries that deployment's id
+│   ├── Locked         a running deployment holds it; carries that deployment's id
+│   └── Outdated       it is not what the client has read                     (HTTP 412)
 ├── Unavailable        a part that is needed does not answer; trying again may help
 │   └── StoreUnavailable
 │       └── StoreFull  its disk is full; nothing was written       (HTTP 507)
@@ -68,6 +69,10 @@ class Locked(Conflict):
             f"App '{app}' is locked by deployment {', '.join(self.deployments)}. "
             "Wait for it, or take over with force."
         )
+
+
+class Outdated(Conflict):
+    """It is not what the client has read and says that it changes; nothing was done."""
 
 
 class Unavailable(KatoError):

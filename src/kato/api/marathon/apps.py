@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kato.api import asked, forms
+from kato.api import asked, forms, tags
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, read_list, read_object
 from kato.api.marathon.documents import ALWAYS, SINGLE, embedded, task_document
@@ -30,7 +30,7 @@ from kato.api.operation import (
     ok,
 )
 from kato.api.parts import Parts, app_id
-from kato.api.wish import Wish, find, wish
+from kato.api.wish import Deployed, Wish, find, wish
 from kato.api.wish.wish import Asked
 from kato.language.marathon import read_app
 from kato.language.wire import app_document
@@ -66,36 +66,58 @@ class Apps:
         partial = Query("partialUpdate", bool, "Whether what the body does not say stays (the default).")
         found = ok({"application/json": forms.TaskList, TEXT: str})
         return [
-            Operation("GET", "/v2/apps", self.index, ok(forms.AppList), (*chosen, *embed)),
-            Operation("POST", "/v2/apps", self.create, created, (FORCE,), Body(App, example=EXAMPLE), WISH),
-            Operation("PUT", "/v2/apps", self.put_all, changed, (FORCE, partial), some, WISH),
-            Operation("PATCH", "/v2/apps", self.patch_all, changed, (FORCE,), some, WISH),
+            Operation("GET", "/v2/apps", self.index, ok(forms.AppList), (*chosen, *embed), tagged=True),
+            Operation(
+                "POST", "/v2/apps", self.create, created, (FORCE,), Body(App, example=EXAMPLE), WISH, tagged=True
+            ),
+            Operation("PUT", "/v2/apps", self.put_all, changed, (FORCE, partial), some, WISH, tagged=True),
+            Operation("PATCH", "/v2/apps", self.patch_all, changed, (FORCE,), some, WISH, tagged=True),
             Operation("GET", f"{one}/tasks", self.tasks, found, (), None, (404,)),
             Operation("DELETE", f"{one}/tasks", self.kill, killed(forms.TaskList), (HOST, *KILL), None, CHANGE),
             Operation("DELETE", f"{one}/tasks/{{task}}", self.kill_one, killed(forms.TaskOne), KILL, None, CHANGE),
             Operation("GET", f"{one}/versions", self.versions, ok(forms.VersionList), (), None, (404, 503)),
             Operation("GET", f"{one}/versions/{{version}}", self.version, ok(App), (), None, (404,)),
-            Operation("POST", f"{one}/restart", self.restart, changed, (FORCE,), None, CHANGE),
+            Operation("POST", f"{one}/restart", self.restart, changed, (FORCE,), None, CHANGE, tagged=True),
             Operation("GET", f"{one}/*", self.below, ok(forms.AppsBelow), embed, None, (404,)),
-            Operation("GET", one, self.get, ok(forms.AppOne), embed, None, (404,)),
-            Operation("PUT", one, self.put, put, (FORCE, partial), Body(App, example=CHANGED, partial=True), WISH),
-            Operation("PATCH", one, self.patch, changed, (FORCE,), Body(App, example=CHANGED, partial=True), WISH),
-            Operation("DELETE", one, self.delete, changed, (FORCE_UNLESS,), None, CHANGE),
+            Operation("GET", one, self.get, ok(forms.AppOne), embed, None, (404,), tagged=True),
+            Operation(
+                "PUT",
+                one,
+                self.put,
+                put,
+                (FORCE, partial),
+                Body(App, example=CHANGED, partial=True),
+                WISH,
+                tagged=True,
+            ),
+            Operation(
+                "PATCH",
+                one,
+                self.patch,
+                changed,
+                (FORCE,),
+                Body(App, example=CHANGED, partial=True),
+                WISH,
+                tagged=True,
+            ),
+            Operation("DELETE", one, self.delete, changed, (FORCE_UNLESS,), None, CHANGE, tagged=True),
         ]
 
     # -- reading ----------------------------------------------------------------------------------------------
 
     async def index(self, request: Request) -> Response:
         """All apps, or those that `id`, `cmd` and `label` choose."""
-        return self._documents("apps", self._chosen(request), request)
+        world = self._parts.world
+        found = self._documents(world, "apps", self._chosen(world, request), request)
+        return tags.tagged(request, found, tags.of_group("/")(world))
 
     async def below(self, request: Request) -> Response:
         """All apps within a group."""
-        id = app_id(request)
-        apps = [app for app in self._parts.world.apps.values() if app.id != id and within(app.id, id)]
+        id, world = app_id(request), self._parts.world
+        apps = [app for app in world.apps.values() if app.id != id and within(app.id, id)]
         if not apps:
             raise NotFound(f"Group '{id}' does not exist")
-        return self._documents("*", apps, request)
+        return self._documents(world, "*", apps, request)
 
     async def get(self, request: Request) -> Response:
         """One app."""
@@ -103,7 +125,7 @@ class Apps:
         app = find.app(world, app_id(request))
         embed = SINGLE | embedded(request.query_params.getlist("embed"))
         document = self._parts.documents.info(world, app, embed, self._parts.clock())
-        return answer(b'{"app":%b}' % document)
+        return tags.tagged(request, answer(b'{"app":%b}' % document), app.version)
 
     async def versions(self, request: Request) -> Response:
         """The versions that are kept of an app, the newest first."""
@@ -126,9 +148,9 @@ class Apps:
             return Response(tasks_text(world, [app]), media_type="text/plain")
         return answer({"tasks": [task_document(world, task) for task in world.tasks.get(app.id, {}).values()]})
 
-    def _chosen(self, request: Request) -> Iterable[App]:
+    def _chosen(self, world: World, request: Request) -> Iterable[App]:
         query = request.query_params
-        found: Iterable[App] = self._parts.world.apps.values()
+        found: Iterable[App] = world.apps.values()
         if id := query.get("id"):
             found = [app for app in found if id in app.id]
         if cmd := query.get("cmd"):
@@ -138,8 +160,8 @@ class Apps:
             found = [app for app in found if fits(app.labels)]
         return found
 
-    def _documents(self, name: str, apps: Iterable[App], request: Request) -> Response:
-        world, now = self._parts.world, self._parts.clock()
+    def _documents(self, world: World, name: str, apps: Iterable[App], request: Request) -> Response:
+        now = self._parts.clock()
         embed = ALWAYS | embedded(request.query_params.getlist("embed"))
         documents = self._parts.documents
         documents.forget(world.apps.keys())
@@ -152,8 +174,7 @@ class Apps:
         """A new app; it must not exist."""
         body = await read_object(request)
         parts = self._parts
-        done = await parts.wishes.commit(lambda world: asked.create(world, body), force=_force(request))
-        parts.tell_posted(request, done)
+        done = await self._commit(request, lambda world: asked.create(world, body))
         world = parts.world
         app = find.version(world, read_app(body).id, done.version)
         document = parts.documents.fresh(world, app, ALWAYS | {"tasks"}, [done.id], parts.clock())
@@ -169,8 +190,7 @@ class Apps:
             created = id not in world.apps
             return asked.update(world, id, body, partial=partial)
 
-        done = await self._parts.wishes.commit(wanted, force=_force(request))
-        self._parts.tell_posted(request, done)
+        done = await self._commit(request, wanted)
         response = deployed(done.id, done.version, 201 if created else 200)
         if created:
             response.headers["Location"] = f"/v2/apps{id}"
@@ -194,7 +214,8 @@ class Apps:
     async def delete(self, request: Request) -> Response:
         """An app that goes. `force` is true unless said otherwise, as in Marathon."""
         id = app_id(request)
-        return await self._parts.wish(lambda world: wish.remove(world, id), force=flag(request, "force", True))
+        wanted = tags.only_if(request, tags.of_app(id), lambda world: wish.remove(world, id))
+        return await self._parts.wish(wanted, force=flag(request, "force", True))
 
     async def restart(self, request: Request) -> Response:
         """All tasks of an app exchanged."""
@@ -202,9 +223,14 @@ class Apps:
         return await self._wish(request, lambda world: wish.restart(world, id))
 
     async def _wish(self, request: Request, wanted: Asked) -> Response:
-        done = await self._parts.wishes.commit(wanted, force=_force(request))
-        self._parts.tell_posted(request, done)
+        done = await self._commit(request, wanted)
         return deployed(done.id, done.version)
+
+    async def _commit(self, request: Request, wanted: Asked) -> Deployed:
+        place = tags.of_app(app_id(request)) if "id" in request.path_params else tags.of_group("/")
+        done = await self._parts.wishes.commit(tags.only_if(request, place, wanted), force=_force(request))
+        self._parts.tell_posted(request, done)
+        return done
 
     # -- killing ----------------------------------------------------------------------------------------------
 

@@ -7,14 +7,15 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kato.api import asked, forms
+from kato.api import asked, forms, tags
 from kato.api.answers import answer
 from kato.api.body import flag, read_object
 from kato.api.marathon.deployments import step_documents
 from kato.api.marathon.documents import embedded
 from kato.api.operation import CHANGE, CREATED, DEPLOYMENT, EMBED, FORCE, WISH, Answer, Body, Operation, Query, ok
 from kato.api.parts import Parts
-from kato.api.wish import find, wish
+from kato.api.wish import Wish, find, wish
+from kato.api.wish.wish import Asked
 from kato.model.app import App, Group
 from kato.model.ids import absolute, parent, within
 from kato.model.world import World
@@ -44,15 +45,17 @@ class Groups:
         for one in ("/v2/groups", "/v2/groups/{id:path}"):
             found += [
                 Operation("GET", f"{one}/versions", self.versions, ok(list[str]), (), None, (404, 503)),
-                Operation("PUT", f"{one}/versions/{{version}}", self.back, changed, (FORCE,), None, CHANGE),
+                Operation(
+                    "PUT", f"{one}/versions/{{version}}", self.back, changed, (FORCE,), None, CHANGE, tagged=True
+                ),
                 Operation("GET", f"{one}/apps", self.apps, ok(forms.AppList), embed, None, (404,)),
             ]
         for one in ("/v2/groups", "/v2/groups/{id:path}"):
             found += [
-                Operation("GET", one, self.get, ok(forms.GroupInfo), embed, None, (404,)),
-                Operation("POST", one, self.create, made, (FORCE,), takes, WISH),
-                Operation("PUT", one, self.put, steps, (FORCE, dry), tree, WISH),
-                Operation("DELETE", one, self.delete, changed, (FORCE,), None, CHANGE),
+                Operation("GET", one, self.get, ok(forms.GroupInfo), embed, None, (404,), tagged=True),
+                Operation("POST", one, self.create, made, (FORCE,), takes, WISH, tagged=True),
+                Operation("PUT", one, self.put, steps, (FORCE, dry), tree, WISH, tagged=True),
+                Operation("DELETE", one, self.delete, changed, (FORCE,), None, CHANGE, tagged=True),
             ]
         return found
 
@@ -65,7 +68,8 @@ class Groups:
         apps = not asked or any(word == "apps" or word.startswith("apps.") for word in words)
         embed = embedded(word for word in asked if "." in word.removeprefix("group."))
         tree = Folders(world, lambda app: self._document(world, app, embed))
-        return answer(tree.document(id, apps=apps, groups=not asked or "groups" in words))
+        found = answer(tree.document(id, apps=apps, groups=not asked or "groups" in words))
+        return tags.tagged(request, found, tags.of_group(id)(world))
 
     async def apps(self, request: Request) -> Response:
         """The apps in a group, at any depth."""
@@ -84,9 +88,7 @@ class Groups:
     async def create(self, request: Request) -> Response:
         """A new group; it must not exist."""
         id, body = _id(request), await read_object(request)
-        response = await self._parts.wish(
-            lambda world: asked.create_group(world, id, body), force=flag(request, "force"), status=201
-        )
+        response = await self._wish(request, lambda world: asked.create_group(world, id, body), status=201)
         response.headers["Location"] = f"/v2/groups{absolute(str(body.get('id', '')), id)}"
         return response
 
@@ -94,29 +96,33 @@ class Groups:
         """A group as the body says, whole; with `dryRun` only the steps that it would take."""
         id, body = _id(request), await read_object(request)
         history = await self._history(id) if "version" in body else {}
+
+        def wanted(world: World) -> Wish:
+            return asked.update_group(world, id, body, history)
+
         if flag(request, "dryRun"):
             world = self._parts.world
-            draft = await self._parts.wishes.plan(
-                world, lambda world: asked.update_group(world, id, body, history), force=True
-            )
+            checked = tags.only_if(request, tags.of_group(id), wanted)
+            draft = await self._parts.wishes.plan(world, checked, force=True)
             return answer({"steps": step_documents(draft.deployment, draft.overlay(world))})
-        return await self._parts.wish(
-            lambda world: asked.update_group(world, id, body, history), force=flag(request, "force")
-        )
+        return await self._wish(request, wanted)
 
     async def back(self, request: Request) -> Response:
         """A group as it was at a version (a path that Marathon dropped and old clients still use)."""
         id, version = _id(request), str(request.path_params["version"])
         history = await self._history(id)
-        return await self._parts.wish(
-            lambda world: asked.update_group(world, id, {"version": version}, history),
-            force=flag(request, "force"),
+        return await self._wish(
+            request, lambda world: asked.update_group(world, id, {"version": version}, history)
         )
 
     async def delete(self, request: Request) -> Response:
         """A group that goes, with all in it."""
         id = _id(request)
-        return await self._parts.wish(lambda world: wish.remove_group(world, id), force=flag(request, "force"))
+        return await self._wish(request, lambda world: wish.remove_group(world, id))
+
+    async def _wish(self, request: Request, wanted: Asked, status: int = 200) -> Response:
+        wanted = tags.only_if(request, tags.of_group(_id(request)), wanted)
+        return await self._parts.wish(wanted, force=flag(request, "force"), status=status)
 
     def _document(self, world: World, app: App, embed: frozenset[str]) -> msgspec.Raw:
         documents = self._parts.documents
