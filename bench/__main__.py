@@ -38,6 +38,7 @@ PROMISED = {
     "healing": ["heal_old"],
     "upgrade": ["upgrade_keepalive_failed", "upgrade_fresh_failed", "upgrade_posts_failed"],
     "supervisors": ["keeper_pss", "keeper_pss_alone"],
+    "api": ["api_apps", "api_writes_p99", "kato_ls"],
     "containers": ["start_containers", "start_container", "heal_container"],
     "names": ["dns_answer", "dns_answer_edns", "dns_change_gone", "dns_change_healthy"],
 }
@@ -134,8 +135,9 @@ def table(name: str, line: dict[str, Any]) -> list[Row]:
         seen = f"{line['median']:g} {line['unit']}"
         if line["n"] > 1:
             seen += f" ({line['min']:g} to {line['max']:g}, n={line['n']})"
-        target = f"<= {line['target']:g}" if line.get("target") is not None else ""
-        return [Row(line["figure"], by, target, seen + missed(line["median"], line.get("target")))]
+        rate = line["unit"].endswith("/s")
+        target = f"{'>=' if rate else '<='} {line['target']:g}" if line.get("target") is not None else ""
+        return [Row(line["figure"], by, target, seen + missed(line["median"], line.get("target"), rate))]
     if "seconds" in line:
         limit = line.get("limit")
         seen = f"{line['seconds']:g} s{missed(line['seconds'], limit)}"
@@ -150,8 +152,8 @@ def counts(key: str, value: object) -> bool:
     return key not in ASIDE and isinstance(value, int | float)
 
 
-def missed(seen: float, target: float | None) -> str:
-    return "  MISSED" if target is not None and seen > target else ""
+def missed(seen: float, target: float | None, rate: bool = False) -> str:
+    return "  MISSED" if target is not None and (seen < target if rate else seen > target) else ""
 
 
 def show(rows: list[Row]) -> None:

@@ -1,4 +1,5 @@
-"""How fast the API answers: a cell of 1,000 apps of hundreds of shapes in, requests a second out, as JSON lines.
+"""How fast the API answers: a cell of 1,000 apps of hundreds of shapes in, requests a second, the p99 of
+steady writes and the time that `kato ls` takes out, as JSON lines.
 
 python -m bench.api [--seed N] [--apps N] [--seconds N]
 
@@ -23,7 +24,7 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from bench.figures import about
+from bench.figures import SHORT, about, say
 from kato.api import Api
 from kato.config import Config
 from kato.model.app import App, HealthCheck, PortDefinition, VersionInfo
@@ -37,6 +38,8 @@ from kato.store.mirror import Mirror, follow
 
 VERSION = "2026-01-01T00:00:00.000Z"
 TASKS = 3
+WRITES = 20
+"""A second, of those that come steadily."""
 CONSTRAINTS = ((("hostname", "UNIQUE"),), (("zone", "GROUP_BY", "3"),), (("rack", "LIKE", "r[0-4]"),))
 
 
@@ -180,6 +183,14 @@ async def measure(base: str, args: argparse.Namespace) -> None:
                 assert response.status == 200, await response.text()
                 return len(await response.read())
 
+        runs = 3 if SHORT else 5
+        rates = [(await press(get(kept, "/v2/apps"), 4, args.seconds))["per_second"] for _ in range(runs)]
+        say("api_apps", "requests/s", rates, target=50, seed=args.seed, apps=args.apps)
+        late = [await write_steadily(scale, 5 if SHORT else 10) for _ in range(runs)]
+        slow = [times[int(len(times) * 0.99)] for times in late]
+        say("api_writes_p99", "ms", slow, target=50, seed=args.seed, apps=args.apps, writes=len(late[0]))
+        listed = [await list_by_hand(base) for _ in range(2 * runs)]
+        say("kato_ls", "s", listed, target=0.4, seed=args.seed, apps=args.apps)
         for name, call in (
             ("GET /v2/apps", get(kept, "/v2/apps")),
             ("GET /v2/apps, no keep-alive", get(fresh, "/v2/apps")),
@@ -193,6 +204,32 @@ async def measure(base: str, args: argparse.Namespace) -> None:
                 json.dumps({"bench": "api", "what": name, **await press(call, 4, args.seconds), **given}),
                 flush=True,
             )
+
+
+async def write_steadily(call: Callable[[int], Awaitable[int]], seconds: float) -> list[float]:
+    """Writes begun at 20 a second, whether or not earlier ones are answered: how long each took, in ms, sorted."""
+
+    async def one(number: int) -> float:
+        began = time.perf_counter()
+        await call(number)
+        return (time.perf_counter() - began) * 1000
+
+    first = time.perf_counter()
+    begun: list[asyncio.Task[float]] = []
+    for number in range(round(WRITES * seconds)):
+        await asyncio.sleep(max(first + number / WRITES - time.perf_counter(), 0.0))
+        begun.append(asyncio.create_task(one(number)))
+    return sorted(await asyncio.gather(*begun))
+
+
+async def list_by_hand(base: str) -> float:
+    """Seconds of wall time that `kato ls` takes of the cell."""
+    words = ("-m", "kato", "ls", "--api", base.removeprefix("http://"))
+    began = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert process.returncode == 0 and b"app-0" in said, said[-300:]
+    return time.perf_counter() - began
 
 
 async def main(args: argparse.Namespace) -> None:

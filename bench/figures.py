@@ -27,7 +27,9 @@ def say(
     seed: int | None = None,
     **more: object,
 ) -> None:
-    """Prints one figure. target: what the median may be at most. by: who was measured, Káto or a rival."""
+    """Prints one figure. target: what the median may be at most; of a rate (`…/s`), what it must be at least.
+    by: who was measured, Káto or a rival.
+    """
     print(
         json.dumps(
             {
