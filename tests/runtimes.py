@@ -35,6 +35,13 @@ def folders() -> Iterator[Options]:
         sweep()
 
 
+def reached_by_others(path: Path) -> bool:
+    """Whether a user who is not root may run a file that is there."""
+    assert path.stat().st_mode & 0o001
+    look = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
+    return subprocess.run(look, user=65534, group=65534, extra_groups=(), check=False).returncode == 0
+
+
 @contextlib.asynccontextmanager
 async def ending_all(runtime: Runtime) -> AsyncIterator[Runtime]:
     """The runtime, with every task ended and removed, and the runtime closed, afterwards."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 import subprocess
 import time
 import uuid
@@ -32,7 +33,7 @@ from kato.model.app import (
 )
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
-from runtimes import ended, ending_all, folders, hears, launch, said
+from runtimes import ended, ending_all, folders, hears, launch, reached_by_others, said
 
 BRIDGE = (Network(mode="container/bridge"),)
 SHARED = (Network(mode="container", name="default"),)
@@ -247,3 +248,14 @@ async def test_a_restart_of_the_engine_ends_no_task_and_loses_no_end() -> None:
             async with asyncio.timeout(20):
                 assert (await waiting).code == 7
             assert (await driver.found())["b.1"].pid == pids["b.1"]
+
+
+async def test_what_a_container_s_root_leaves_makes_nobody_else_root(engine: Dockerd) -> None:
+    volume = AppVolume(container_path="/v", external=External(name="v"))
+    leave = 'for d in /v "$MESOS_SANDBOX"; do cp /bin/busybox $d/root; chmod 777 $d; chmod 4755 $d/root; done'
+    async with runtime(engine) as driver:
+        await driver.start(contained(leave, volumes=(volume,)))
+        assert (await ended(driver)).code == 0
+        folders = driver._options
+        for path in (folders.folder / TASK / "sandbox/root", folders.volumes / "v/root"):
+            assert path.stat().st_mode & stat.S_ISUID and not reached_by_others(path)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -27,7 +28,19 @@ from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
 from oci import IMAGE, bring, build, busybox, mounts, needs_root, supplied
 from oci import run as run_tool
-from runtimes import TASK, alive, ended, ending_all, folders, hears, launch, said, started, until
+from runtimes import (
+    TASK,
+    alive,
+    ended,
+    ending_all,
+    folders,
+    hears,
+    launch,
+    reached_by_others,
+    said,
+    started,
+    until,
+)
 
 WEEK = 7.1 * 86_400
 
@@ -303,3 +316,13 @@ async def test_of_a_start_that_was_cut_off_nothing_is_left() -> None:
         run_tool(["cp", "-a", str(options.folder / TASK / "oci"), str(half)], options.folder)
         assert set(await driver.found()) == {TASK}
         assert not half.exists()
+
+
+async def test_what_a_container_s_root_leaves_makes_nobody_else_root() -> None:
+    volume = AppVolume(container_path="/v", external=External(name="v"))
+    leave = 'for d in /v "$MESOS_SANDBOX"; do cp /bin/busybox $d/root; chmod 777 $d; chmod 4755 $d/root; done'
+    async with runtime() as (driver, options):
+        await run(driver, leave, volumes=(volume,))
+        left = [options.folder / TASK / "sandbox/root", options.volumes / "v/root"]
+        for path in left:
+            assert path.stat().st_mode & stat.S_ISUID and not reached_by_others(path)

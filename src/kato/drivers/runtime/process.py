@@ -13,6 +13,7 @@ from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import (
     Identity,
+    close_volumes,
     closed_folder,
     command,
     environment,
@@ -38,6 +39,7 @@ class Driver(Supervised):
 
     name = "process"
     powers: tuple[str, ...] = ("logs", "execute", "exec")
+    passed = True
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command where `execute` does, with a person at its other end."""
@@ -61,6 +63,7 @@ class Processes:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        close_volumes(options.volumes, options.folder.glob("*/sandbox"))
 
     def check(self) -> None:
         """It needs nothing."""

@@ -9,7 +9,7 @@ import hashlib
 import os
 import pwd
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -222,10 +222,21 @@ def hand(folder: Path, uid: int | None, gid: int | None) -> None:
                 os.chmod(path, mode | (0o777 if mode & 0o100 else 0o666))
 
 
+def close_volumes(volumes: Path, sandboxes: Iterable[Path]) -> None:
+    """Closes the folder of all volumes to others, unless one of these sandboxes is somebody else's.
+
+    A container's root may put a program there that makes whoever runs it root; nobody else is to reach it.
+    """
+    if all(sandbox.stat().st_uid == os.geteuid() for sandbox in sandboxes):
+        volumes.chmod(0o700)
+
+
 def _provide(volume: Path, who: Identity) -> None:
     """Makes a named volume, or gives one that is still empty to its user."""
     with contextlib.suppress(FileExistsError):
         volume.mkdir()
+    if who.uid != os.geteuid():
+        volume.parent.chmod(0o711)
     if not any(volume.iterdir()):
         _own(volume, who)
 

@@ -52,6 +52,8 @@ class Supervised:
 
     name: str
     powers: tuple[str, ...] = ("logs", "execute")
+    passed = False
+    """Whether its tasks may run as other users, who pass its folders. Containers' pass none."""
 
     def __init__(
         self, options: Options, limits: Limits, lock: int, *, rotate: int, program: Path, overdue: float
@@ -96,11 +98,11 @@ class Supervised:
         """
         if not os.access(program, os.X_OK, effective_ids=True):
             raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
-        mode = 0o711 if os.geteuid() == 0 else 0o700
         try:
             for folder in (options.folder, KeptTasks(options.folder).folder, options.volumes):
-                folder.mkdir(parents=True, exist_ok=True)
-                folder.chmod(mode)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            options.folder.chmod(cls._mode())
+            KeptTasks(options.folder).folder.chmod(0o700)
             lock = os.open(options.folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DriverError(f"The {cls.name} runtime cannot use its folders: {error}.") from error
@@ -113,6 +115,12 @@ class Supervised:
             ) from None
         limits = limits or Limits.open(options.folder)
         return cls(options, limits, lock, rotate=rotate, program=program, overdue=overdue)
+
+    @classmethod
+    def _mode(cls) -> int:
+        """Of its folder and its tasks'. What is closed to others hides what a container's root may leave there:
+        a program that makes whoever runs it root."""
+        return 0o711 if cls.passed and os.geteuid() == 0 else 0o700
 
     async def close(self) -> None:
         """Lets go. Tasks and their keepers go on."""
@@ -334,7 +342,7 @@ class Supervised:
 
     def _prepare(self, record: Record, launch: Launch, files: Path | None) -> None:
         record.folder.mkdir()
-        record.folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        record.folder.chmod(self._mode())
         what = self._way.prepare(record, launch, files)
         spec = Spec(
             argv=what.argv,

@@ -69,7 +69,8 @@ class Driver:
     async def open(cls, options: Options) -> "Driver":
         """Opens it, whether or not the engine is there: it may come later."""
         for folder in (options.folder, options.folder / ".kept", options.volumes):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        options.folder.chmod(0o700)  # a container's root may leave programs there that make others root
         return cls(options, Engine(options.engine))
 
     async def close(self) -> None:
