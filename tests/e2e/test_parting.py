@@ -137,6 +137,17 @@ def test_before_anything_is_asked_nothing_is_changed(machine: Machine) -> None:
     assert not machine.processes()
 
 
+def test_what_others_deployed_since_stays_and_so_does_the_cell(machine: Machine) -> None:
+    with begun(machine, "up", str(app(machine, cmd="sleep 1000"))) as up:
+        until_said(up, "Ctrl-C ends it all.")
+        machine.kato("up", str(written(machine, new="1")), "-d")
+        tasks = machine.tasks("/g/new")
+        said = parted(up)
+    assert "1 app removed." in said
+    assert "The cell goes on, for /g/new, deployed since. `kato down --all` ends all of it." in said
+    assert tasks and machine.tasks() == tasks
+
+
 def test_the_demo_ends_without_a_word_of_make(machine: Machine) -> None:
     """Ctrl-C of a terminal reaches make, its shell and kato at once."""
     words = ["make", "-C", str(ROOT), "-o", ".stamp-demo", "demo"]

@@ -75,6 +75,8 @@ class _Session:
         self.names = {app.id for app in manifest.apps}
         self.stood: set[str] | None = None
         """What was wished for before; None until that is known, and so nothing of ours was deployed."""
+        self.later: set[str] = set()
+        """What others have deployed since, known once ours has gone."""
         self.under_way = False
         self.down = "kato down" if file == "." else f"kato down {file}"
 
@@ -207,12 +209,12 @@ class _Session:
             except Interrupted:
                 print(f"kato: {self.parting.left}", file=sys.stderr)
                 return
-        if kept := sorted(self._kept()):
-            more = f" and {len(kept) - MOST} more" if len(kept) > MOST else ""
+        if kept := self._kept():
             how = ", and its deployment goes on" if self.under_way else ""
-            say_anyway(f"Left running{how}: {', '.join(kept[:MOST])}{more} stood before. `{self.down}` ends it.")
+            say_anyway(f"Left running{how}: {_named(kept)} stood before. `{self.down}` ends it.")
         if self.process is not None:
-            say_anyway("The cell goes on, for its apps that stood before. `kato down --all` ends all of it.")
+            others = f"{_named(self.later)}, deployed since" if self.later else "its apps that stood before"
+            say_anyway(f"The cell goes on, for {others}. `kato down --all` ends all of it.")
 
     async def _clean(self, sent: bool) -> None:
         """Ends what this has started. sent: whether the wish may be in force."""
@@ -220,16 +222,23 @@ class _Session:
         await self._revive()
         if self.stood is None:
             self.stood = {str(app["id"]) for app in await self.client.apps() if app["version"]}
-        if self._alone():
-            await take_down(self.client, None, parting=self.parting)
+        if sent:
+            await take_down(self.client, self.manifest, keep=self._kept(), parting=self.parting)
+        if not self._alone():
+            return
+        self.later = {str(app["id"]) for app in await self.client.apps() if app["version"]}
+        if not self.later:
             self.parting.left = (
                 "All apps are removed; the cell was being ended, and ends by itself if it was told."
             )
             await cell.end(self.client, self.process)
             self.process = None
             say_anyway("The cell has ended.")
-        elif sent:
-            await take_down(self.client, self.manifest, keep=self._kept(), parting=self.parting)
+
+
+def _named(apps: Collection[str]) -> str:
+    more = f" and {len(apps) - MOST} more" if len(apps) > MOST else ""
+    return f"{', '.join(sorted(apps)[:MOST])}{more}"
 
 
 def _count(names: Collection[str]) -> str:
