@@ -1,6 +1,7 @@
 """Facts about this machine, on this machine; and who the node is."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -84,6 +85,25 @@ def test_a_copied_folder_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"of another machine: the folder was copied.*Remove that file"):
         Identity.claim(tmp_path, "machine-2")
     Identity.claim(tmp_path, "machine-1").close()
+
+
+def test_a_folder_copied_on_its_machine_is_refused_and_one_that_was_moved_is_not(tmp_path: Path) -> None:
+    first = Identity.claim(tmp_path / "data", "machine-1")
+    first.close()
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    with pytest.raises(Refused, match=rf"node {first.id}, whose folder is {tmp_path}/data: it was copied.*Remove"):
+        Identity.claim(tmp_path / "copy", "machine-1")
+
+    (tmp_path / "link").symlink_to("data")
+    Identity.claim(tmp_path / "link", "machine-1").close()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = Identity.claim(tmp_path / "moved", "machine-1")
+    moved.close()
+    assert moved.id == first.id
+    (tmp_path / "copy/node.json").unlink()
+    new = Identity.claim(tmp_path / "copy", "machine-1")
+    new.close()
+    assert new.id != first.id
 
 
 def test_the_remedy_for_a_copied_folder_makes_a_new_node_that_obeys_anew(tmp_path: Path) -> None:

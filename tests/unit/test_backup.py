@@ -170,6 +170,7 @@ async def with_journal(folder: Path) -> None:
     for end in ("", "-wal"):
         shutil.copy(live / f"cell.sqlite{end}", folder)
     await store.close()
+    (live / "node.json").unlink()  # the copy is to be the only cell of its node
 
 
 async def test_a_restore_that_is_killed_at_any_moment_leaves_the_former_store_or_the_new_one(

@@ -23,10 +23,11 @@ _PART = re.compile(r"cell\.log.*|tasks|volumes|balancer")
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """`node.json`. machine: empty where the machine had no id yet."""
+    """`node.json`. machine: empty where the machine had no id yet; folder: where it lies, empty in older ones."""
 
     id: str
     machine: str
+    folder: str = ""
 
 
 class Identity:
@@ -43,7 +44,7 @@ class Identity:
         """Locks `folder` (made where it is missing, closed to others) and reads, or makes, `node.json` in it.
 
         machine: the machine's id, by default `machine_id`. Raises Conflict where another cell lives in the folder,
-        Refused where the folder is not a cell's, was copied from another machine, or has a `node.json` that cannot
+        Refused where the folder is not a cell's, was copied, or has a `node.json` that cannot
         be understood.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,17 +109,31 @@ def _identify(path: Path, machine: str | None) -> _Record:
         return _name(path, machine)
     except msgspec.MsgspecError as error:
         raise Refused(f"{path} cannot be understood ({error}). Remove it to make this a new node.") from error
-    if machine is None:
-        return known
-    if not known.machine:
-        known = _Record(known.id, machine)
-        durable.write(path, msgspec.json.encode(known))
-    if known.machine != machine:
+    if machine is not None and known.machine and known.machine != machine:
         raise Refused(
             f"{path} names node {known.id} of another machine: the folder was copied, and two machines must not "
             "be one node. Remove that file to make this a new node, or choose another folder (--data, KATO_DATA)."
         )
-    return known
+    if _lives_elsewhere(known, path):
+        raise Refused(
+            f"{path} names node {known.id}, whose folder is {known.folder}: it was copied, and two cells must not "
+            "be one node. Remove that file to make this a new node, or run the cell in that folder (--data)."
+        )
+    current = _Record(known.id, known.machine or machine or "", str(path.parent.resolve()))
+    if current != known:
+        durable.write(path, msgspec.json.encode(current))
+    return current
+
+
+def _lives_elsewhere(known: _Record, path: Path) -> bool:
+    """Whether the folder that was written down is there still, and is another one: one that was moved is not, and
+    one that is mounted at two places is the same."""
+    other = Path(known.folder, path.name)
+    try:
+        there = msgspec.json.decode(other.read_bytes(), type=_Record)
+        return bool(known.folder) and there.id == known.id and not other.samefile(path)
+    except (OSError, msgspec.MsgspecError):
+        return False
 
 
 def _name(path: Path, machine: str | None) -> _Record:
@@ -126,7 +141,7 @@ def _name(path: Path, machine: str | None) -> _Record:
     id has obeyed does not bind this one.
     """
     host = _NOT_NAME.sub("-", socket.gethostname().partition(".")[0].lower()).strip("-") or "node"
-    known = _Record(f"{host}-{secrets.token_hex(3)}", machine or "")
+    known = _Record(f"{host}-{secrets.token_hex(3)}", machine or "", str(path.parent.resolve()))
     durable.remove(path.with_name(journal.FILE))
     durable.write(path, msgspec.json.encode(known))
     return known
