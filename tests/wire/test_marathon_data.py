@@ -146,6 +146,9 @@ async def test_every_app_example_is_placed_read_back_and_put_again(cell: Cell) -
     assert refused.status == 422, "Marathon refuses it too: both cmd and args, and an address beside ports"
     foo = {key: value for key, value in whole.items() if key not in ("ipAddress", "portDefinitions", "args")}
     foo["secrets"] = {**foo["secrets"], "/db/password": {"source": "/db/password"}}
+    for secret in foo["secrets"].values():
+        told = await cell.call("PUT", f"/v1/secrets/{secret['source'].lstrip('/')}", {"value": "known"})
+        assert told.status in (200, 201), told
     await wished(cell, "POST", "/v2/apps", foo)
     same(foo, (await cell.get("/v2/apps/foo"))["app"])
     await wished(cell, "PATCH", "/v2/apps/foo", example("app_patch"))
