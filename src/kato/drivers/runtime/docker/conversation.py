@@ -55,9 +55,15 @@ async def hold(engine: Engine, container: str, command: Command, typing: Typing)
 
 
 async def end_command(engine: Engine, path: str) -> None:
-    """The engine ends no command of its own accord; its process is ours to kill, where we may."""
-    seen = await engine.ask("GET", f"{path}/json")
-    if seen["Running"] and seen["Pid"]:
+    """The engine ends no command of its own accord; its process is ours to kill, where we may. A command may speak
+    before the engine knows its process.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ENDING):
+            while (seen := await engine.ask("GET", f"{path}/json"))["Running"] and not seen["Pid"]:  # noqa: ASYNC110
+                await asyncio.sleep(POLL)
+        if not seen["Running"]:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(seen["Pid"], signal.SIGKILL)
 
