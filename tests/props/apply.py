@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Place, Stop
+from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Keep, Place, Stop
 from kato.model.app import App
 from kato.model.deployment import Launches
 from kato.model.frontend import BorderAck
@@ -35,7 +35,7 @@ def apply(world: World, actions: Iterable[Action], now: float) -> World:
 
 def _key(action: Action) -> tuple[str, str]:
     match action:
-        case Place(task=task) | Drain(task=task) | Stop(task=task) | Forget(task=task):
+        case Place(task=task) | Drain(task=task) | Stop(task=task) | Forget(task=task) | Keep(task=task):
             return ("task", task.id)
         case Count(app=app):
             return ("launches", app)
@@ -67,6 +67,10 @@ def _applied(world: World, action: Action, now: float) -> World:
                 statuses=within(world.statuses, task.app, task.id, None),
                 kills=without(world.kills, task.id),
             )
+        case Keep(task=task, launches=launches):
+            assert task.goal == "run" and world.statuses[task.app][task.id].state.ended
+            world = counted(world, launches)
+            return replace(world, tasks=within(world.tasks, task.app, task.id, action.kept))
         case Count(app=app, launches=launches):
             rest = without(world.launches, app)
             return replace(world, launches=rest if launches is None else {**rest, app: launches})
@@ -117,10 +121,12 @@ def tasks_of(world: World) -> list[Task]:
 
 
 def standing(world: World, app: str) -> list[Task]:
-    """The tasks of an app that have not ended."""
+    """The tasks of an app that have not ended, and those that are done."""
     statuses = world.statuses.get(app, {})
     return [
-        task for id, task in world.tasks.get(app, {}).items() if id not in statuses or not statuses[id].state.ended
+        task
+        for id, task in world.tasks.get(app, {}).items()
+        if task.goal == "done" or id not in statuses or not statuses[id].state.ended
     ]
 
 
@@ -151,7 +157,7 @@ def acknowledge(world: World, sessions: Mapping[str, int]) -> World:
 
 
 def obey(world: World, now: float, mask: int = 255, sessions: Mapping[str, int] | None = None) -> World:
-    """The World after every agent has done what it was told, and all that runs is well.
+    """The World after every agent has done what it was told, and all that runs is well; jobs end so.
 
     mask: bit n says whether the task that is number n (modulo 8) gets anywhere.
     """
@@ -163,6 +169,8 @@ def obey(world: World, now: float, mask: int = 255, sessions: Mapping[str, int] 
             continue
         if task.goal == "stop":
             world = report(world, task, TaskState.KILLED, now)
+        elif status is not None and status.healthy and (app := world.spec(task.app, task.version)) and app.job:
+            world = report(world, task, TaskState.FINISHED, now, exit_code=0)
         elif status is None or not (status.healthy and status.ready):
             world = report(world, task, TaskState.RUNNING, now)
     return acknowledge(world, sessions or {})

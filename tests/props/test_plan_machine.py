@@ -24,11 +24,12 @@ from hypothesis.stateful import (
 )
 
 from builders import app, node, world
-from kato.model.action import Count, Drain, Place, Plan, Stop
-from kato.model.app import App, PortDefinition, UpgradeStrategy, VersionInfo
+from kato.model.action import Count, Drain, Forget, Place, Plan, Stop
+from kato.model.app import App, PortDefinition, RestartPolicy, UpgradeStrategy, VersionInfo
 from kato.model.app import HealthCheck as Check
 from kato.model.deployment import Deployment, Kill, Launches, Nudge
 from kato.model.frontend import BorderAck
+from kato.model.health import fulfils
 from kato.model.ids import timestamp
 from kato.model.node import Resources
 from kato.model.task import Task, TaskState
@@ -52,6 +53,13 @@ IDS = ("/g/a", "/g/b", "/c")
 TURNS = st.lists(st.integers(0, 255), max_size=4)
 FIXED = {"port_definitions": (PortDefinition(port=31001),), "require_ports": True}
 PORTS: list[dict[str, Any]] = [{}, {"ports": 1}, {"ports": 2}, FIXED]
+POLICIES = (
+    RestartPolicy(condition="none"),
+    RestartPolicy(condition="none", job=True),
+    RestartPolicy(condition="on-failure"),
+    RestartPolicy(condition="on-failure", max_attempts=1),
+    RestartPolicy(condition="on-failure", max_attempts=2, job=True),
+)
 KINDS: st.SearchStrategy[dict[str, Any]] = st.builds(
     lambda ports, more: ports | more,
     st.sampled_from(PORTS),
@@ -66,7 +74,7 @@ KINDS: st.SearchStrategy[dict[str, Any]] = st.builds(
             "cpus": st.sampled_from([0.1, 0.5, 1.0]),
             "health_checks": st.sampled_from([(), (Check(),)]),
         },
-        optional={"kill_selection": st.just("OLDEST_FIRST")},
+        optional={"kill_selection": st.just("OLDEST_FIRST"), "restart_policy": st.sampled_from(POLICIES)},
     ),
 )
 
@@ -169,13 +177,13 @@ class Cell(RuleBasedStateMachine):
         self.deploy((data.draw(st.sampled_from(sorted(self.world.apps))), None))
         self.take(turns)
 
-    @rule(instances=st.integers(1, 3), turns=TURNS)
-    def group(self, instances: int, turns: list[int]) -> None:
+    @rule(instances=st.integers(1, 3), job=st.sampled_from([None, *POLICIES]), turns=TURNS)
+    def group(self, instances: int, job: RestartPolicy | None, turns: list[int]) -> None:
         more: dict[str, Any] = {"version": self.version(), "instances": instances}
         self.deploy(
             ("/g/a", app("/g/a", ports=1, dependencies=("/g/b",), **more)),
             ("/g/b", app("/g/b", ports=1, dependencies=("/c",), **more)),
-            ("/c", app("/c", **more)),
+            ("/c", app("/c", restart_policy=job, **more)),
         )
         self.take(turns)
 
@@ -183,7 +191,15 @@ class Cell(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         state=st.sampled_from(
-            [TaskState.STARTING, TaskState.RUNNING, TaskState.RUNNING, TaskState.FAILED, TaskState.LOST]
+            [
+                TaskState.STARTING,
+                TaskState.RUNNING,
+                TaskState.RUNNING,
+                TaskState.FINISHED,
+                TaskState.FINISHED,
+                TaskState.FAILED,
+                TaskState.LOST,
+            ]
         ),
         alive=st.booleans(),
         ready=st.booleans(),
@@ -220,7 +236,8 @@ class Cell(RuleBasedStateMachine):
     def vanish(self, data: st.DataObject, turns: list[int]) -> None:
         """A node is taken out of the cell, with whatever ran there; that is nobody's failure."""
         id = data.draw(st.sampled_from(sorted(self.world.nodes)))
-        before = {task.id for task in tasks_of(self.world) if task.node == id}
+        running = [task for app in self.world.tasks for task in standing(self.world, app) if task.goal != "done"]
+        before = {task.id for task in running if task.node == id}
         self.world = replace(self.world, nodes=without(self.world.nodes, id))
         after = apply(self.world, self.decided().actions, self.now)
         assert not before & {task.id for task in tasks_of(after)}
@@ -287,9 +304,36 @@ class Cell(RuleBasedStateMachine):
         for action in plan.actions:
             if isinstance(action, Place):
                 self.check_place(here, action.task)
+                self.check_jobs(here, self.specs[(action.task.app, action.task.version)])
+            elif isinstance(action, Forget):
+                self.check_finished(here, action.task)
             here = apply(here, [action], self.now)
         for id, wish in self.world.apps.items():
             self.check_capacity(id, wish, plan, here)
+
+    def check_jobs(self, here: World, wish: App) -> None:
+        """No version of an app is begun before the jobs that it depends on have ended well."""
+        launches = here.launches.get(wish.id)
+        begun = launches is not None and launches.config == wish.config_version
+        for id in wish.dependencies if not begun else ():
+            job = here.apps.get(id)
+            if job is not None and job.job:
+                well = [task for task in here.tasks.get(id, {}).values() if self.ended_well(here, task)]
+                assert sum(task.config == job.config_version for task in well) >= job.instances
+
+    def check_finished(self, here: World, task: Task) -> None:
+        """What has ended well is not forgotten, and so not run again, unless a user wishes for something else."""
+        wish = here.apps.get(task.app)
+        if not self.ended_well(here, task) or wish is None or task.config != wish.config_version:
+            return
+        if any(task.app in each.target for each in here.deployments.values()):
+            return  # its goal may be what was before
+        others = [each for each in here.tasks[task.app].values() if each.config == task.config]
+        assert wish.restarts == "any" or task.id in here.kills or len(others) > wish.instances
+
+    def ended_well(self, here: World, task: Task) -> bool:
+        status = here.statuses.get(task.app, {}).get(task.id)
+        return task.goal in ("run", "done") and status is not None and status.state is TaskState.FINISHED
 
     def check_place(self, here: World, task: Task) -> None:
         """Naively, as Marathon states each operator."""
@@ -335,15 +379,18 @@ class Cell(RuleBasedStateMachine):
             assert len(there) <= most + (1 if least == most and old else 0), "more tasks than may be at once"
         left = [each for each in mine if isinstance(each, Drain | Stop) and each.reason != "killed by request"]
         taken = sum(self.serves(self.world, each.task) for each in left)
-        serving = sum(self.serves(self.world, task) for task in standing(self.world, id))
+        serving = sum(self.serves(self.world, task) for task in self.world.tasks.get(id, {}).values())
         killed = sum(self.serves(self.world, each.task) for each in mine if isinstance(each, Drain | Stop)) - taken
         if taken:
             assert serving - killed - taken >= min(least, wish.instances), "fewer serve than must"
 
-    @staticmethod
-    def serves(here: World, task: Task) -> bool:
+    def serves(self, here: World, task: Task) -> bool:
         answers = task.node in here.nodes and task.node not in here.dark
-        return answers and task.serves(here.statuses.get(task.app, {}).get(task.id))
+        status = here.statuses.get(task.app, {}).get(task.id)
+        spec = self.specs[(task.app, task.version)]
+        if spec.restarts != "any" and task.id not in here.kills and self.ended_well(here, task):
+            return True
+        return answers and fulfils(spec, task, status)
 
     @invariant()
     def nothing_is_oversubscribed(self) -> None:
@@ -386,7 +433,13 @@ class Cell(RuleBasedStateMachine):
             for id, wait in plan.waits.items()
             if any(each.filter in ("constraint", "ports") for each in wait.refusals)
         }
-        if stuck:
+        failed = [
+            task
+            for task in tasks_of(self.world)
+            if task.goal == "done" and not task.finished(self.world.statuses[task.app][task.id])
+        ]
+        given_up = [wait for wait in plan.waits.values() if "as often as it may" in wait.reason]
+        if stuck or failed or given_up:
             return
         assert not self.world.deployments and not plan.waits and not self.world.kills and not self.world.nudges
         assert self.world.launches.keys() <= self.world.apps.keys()

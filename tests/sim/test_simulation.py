@@ -42,6 +42,15 @@ def test_promises_hold_where_the_store_is_put_back_from_copies(group: int) -> No
         assert report.tasks, f"seed {seed} placed nothing"
 
 
+@pytest.mark.parametrize("machines", [1, 3])
+@pytest.mark.parametrize("group", range(2))
+def test_promises_hold_of_apps_that_end(group: int, machines: int) -> None:
+    """What has ended well is not run again, whatever fails; on one machine, also where the store is put back."""
+    for seed in range(1 + group, 25, 2):
+        report = simulate(seed, minutes=MINUTES, machines=machines, jobs=True, copies=machines == 1)
+        assert report.tasks, f"seed {seed} placed nothing"
+
+
 @pytest.mark.parametrize(("fault", "which"), [(fault, each) for fault, seeds in FOUND.items() for each in seeds])
 def test_what_the_simulation_found_stays_mended(fault: str, which: tuple[int, int]) -> None:
     machines, seed = which

@@ -16,6 +16,7 @@ class Failing:
     async def apps(self, group: str = "") -> list[dict[str, Any]]:
         self.looks += 1
         app = {"id": "/web", "version": "v1", "wished": 1, "healthy": 0, "tasks": [], "checked": True}
+        app |= {"state": "waiting", "retries": False}
         return [app | {"settled": self.looks > 2, "failure": self.failure}]
 
     async def why(self, app: str) -> dict[str, Any]:

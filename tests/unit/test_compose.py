@@ -130,8 +130,25 @@ def test_ports(lines: str, ports: list[tuple[int, str]]) -> None:
         ("privileged: true", "4: privileged: is a container's"),
         ("mem_limit: 1g", "4: mem_limit: is an old word; use deploy.resources"),
         ("profiles: [debug]", "4: profiles: is not taken yet"),
-        ('restart: "no"', '4: restart: "no" is not taken yet'),
-        ("restart: on-failure:3", "4: restart: a number of attempts cannot be kept"),
+        ("restart: never", "4: restart: 'never' is not taken; use \"no\", on-failure, on-failure:3, always or "),
+        ("restart: always:3", "4: restart: 'always:3' is not taken; "),
+        (
+            "restart: always\ndepends_on: {web: {condition: service_completed_successfully}}",
+            "4: restart: starts it again whenever it ends, but others await its end ",
+        ),
+        (
+            "deploy: {mode: replicated-job, restart_policy: {condition: any}}",
+            "4: deploy.restart_policy: starts it again whenever it ends, but its mode is replicated-job; ",
+        ),
+        ("deploy: {mode: global}", "4: deploy.mode: 'global' is not taken; "),
+        (
+            "deploy: {restart_policy: {max_attempts: 3}}",
+            "4: deploy.restart_policy.max_attempts: goes only with condition: on-failure",
+        ),
+        (
+            "deploy: {restart_policy: {condition: sometimes}}",
+            "4: deploy.restart_policy.condition: 'sometimes' is not taken; use any, on-failure or none",
+        ),
         ("scale: two", "4: scale: must be a number; 'two' is not"),
         ("scale: 1.5", "4: scale: must be a whole number"),
         ("scale: 2\ndeploy: {replicas: 3}", "5: deploy.replicas: says 3, but scale says 2; keep one"),
@@ -159,8 +176,8 @@ def test_ports(lines: str, ports: list[tuple[int, str]]) -> None:
         ),
         ("depends_on: [webb]", "4: depends_on: there is no service 'webb'. Did you mean 'web'?"),
         (
-            "depends_on: {web: {condition: service_completed_successfully}}",
-            "4: depends_on.web.condition: service_completed_successfully is not taken yet",
+            "depends_on: {web: {condition: service_done}}",
+            "4: depends_on.web.condition: 'service_done' is not taken; use service_started, service_healthy or ",
         ),
         ("healthcheck: {test: [ping]}", "4: healthcheck.test: must be a shell line, "),
         ("healthcheck: {interval: 3s}", "4: healthcheck.test: is missing; "),

@@ -6,7 +6,8 @@ import pytest
 from builders import V1, V2, app, node, status, task, world
 from kato.api.problems import Problems
 from kato.api.standing import StandingApp, Standings, standing_app, standing_task
-from kato.model.app import App, HealthCheck
+from kato.model.action import Keep
+from kato.model.app import App, HealthCheck, RestartPolicy
 from kato.model.deployment import Deployment, Failure, Launches
 from kato.model.frontend import BorderAck, Service
 from kato.model.task import Health, Status, Task, TaskState
@@ -209,3 +210,25 @@ def holding(*apps: App) -> Deployment:
         original={each.id: V1 for each in apps},
         target={each.id: None for each in apps},
     )
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "healthy", "says"),
+    [(TaskState.FINISHED, "finished", 1, None), (TaskState.FAILED, "failed", 0, "Command exited with status 3")],
+)
+def test_an_app_that_ends_is_finished_or_failed(
+    state: TaskState, word: str, healthy: int, says: str | None
+) -> None:
+    wish = app(restart_policy=RestartPolicy(condition="none", job=True))
+    gone = Keep(task(wish), "it has ended").kept
+    fact = status(gone, state, message="Command exited with status 3")
+    found = standing_app(world(apps=[wish], tasks=[gone], statuses=[fact]), "/web")
+    assert (found.state, found.healthy, found.settled) == (word, healthy, bool(healthy))
+    assert (found.tasks[0].state, found.tasks[0].health) == (word, says)
+
+
+def test_a_job_that_runs_is_not_as_wished_yet() -> None:
+    wish = app(restart_policy=RestartPolicy(condition="none", job=True))
+    here = world(apps=[wish], tasks=[task(wish)], statuses=[status(task(wish))])
+    found = standing_app(here, "/web")
+    assert (found.state, found.healthy, found.settled) == ("running", 0, False)

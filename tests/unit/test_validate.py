@@ -20,6 +20,7 @@ from kato.model.app import (
     PortDefinition,
     PortMapping,
     ReadinessCheck,
+    RestartPolicy,
     SecretRef,
     SecretSource,
     UnreachableStrategy,
@@ -235,6 +236,12 @@ def test_valid(more: dict[str, Any]) -> None:
         ({"resource_limits": {"mem": 1}}, "/resourceLimits/mem"),
         ({"resource_limits": {"cpus": "much"}}, "/resourceLimits/cpus"),
         ({"resource_limits": {"disk": 1}}, "/resourceLimits/disk"),
+        ({"restart_policy": RestartPolicy(max_attempts=1)}, "/restartPolicy/maxAttempts"),
+        (
+            {"restart_policy": RestartPolicy(condition="on-failure", max_attempts=0)},
+            "/restartPolicy/maxAttempts",
+        ),
+        ({"restart_policy": RestartPolicy(job=True)}, "/restartPolicy/job"),
     ],
 )
 def test_one_fault(more: dict[str, Any], path: str) -> None:

@@ -183,6 +183,25 @@ async def test_a_failure_is_remembered(cell: Cell) -> None:
     await cell.until(lambda: "/shop/web" in cell.mirror.world().tasks)
 
 
+async def test_what_has_finished_is_none_of_marathon_s_tasks(cell: Cell) -> None:
+    cell.machine.idle.add("/shop/web")
+    once = {**SLEEP, "portDefinitions": [{"port": 0}], "restartPolicy": {"condition": "none"}}
+    created = await cell.call("POST", "/v2/apps", once)
+    assert created.json["restartPolicy"] == {"condition": "none", "job": False}
+    await cell.until(lambda: "/shop/web" in cell.mirror.world().tasks)
+    (task,) = cell.mirror.world().tasks["/shop/web"].values()
+    await cell.machine.say(task, TaskState.FINISHED, exit_code=0)
+    await cell.over(created.headers["Marathon-Deployment-Id"])
+    for path in ("/v2/apps/shop/web/tasks", "/v2/tasks"):
+        assert (await cell.get(path))["tasks"] == []
+    app = (await cell.get("/v2/apps/shop/web"))["app"]
+    assert app["tasks"] == [] and app["instances"] == 1 and app["tasksRunning"] == 0
+    assert "lastTaskFailure" not in app
+    assert (await cell.get("/v2/queue"))["queue"] == []
+    (stands,) = (await cell.get("/v1/apps"))["apps"]
+    assert (stands["state"], stands["healthy"], stands["settled"]) == ("finished", 1, True)
+
+
 async def test_what_finds_no_place_is_in_the_queue_with_the_refusal(cell: Cell) -> None:
     await cell.call("POST", "/v2/apps", {"id": "/huge", "cmd": "x", "cpus": 1000})
     (item,) = (await cell.get("/v2/queue?embed=lastUnusedOffers"))["queue"]

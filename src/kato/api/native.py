@@ -218,7 +218,7 @@ class Native:
 def _used(world: World) -> Mapping[str, Json]:
     used: dict[str, Json] = {}
     for tasks in world.tasks.values():
-        for task in tasks.values():
+        for task in (each for each in tasks.values() if each.goal != "done"):
             sums = used.setdefault(task.node, {"cpus": 0.0, "mem": 0.0, "disk": 0.0, "gpus": 0, "tasks": 0})
             for name in ("cpus", "mem", "disk", "gpus"):
                 sums[name] = round(sums[name] + getattr(task.resources, name), 6)

@@ -11,6 +11,7 @@ from kato.api.answers import encode
 from kato.api.problems import Problems
 from kato.model.app import App
 from kato.model.deployment import Launches
+from kato.model.health import fulfils
 from kato.model.ids import short_task, within
 from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
@@ -32,7 +33,8 @@ class StandingTask(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: of its first process on its node; None where it has none.
     checks: what its health checks say, healthy, unhealthy, or waiting (for a first success); None without checks.
-    health: why it does not serve, as its check says; None where it serves, or nothing is known yet.
+    health: why it does not serve, as its check says, or how it ended, where it failed and is not replaced; None
+    where it serves, or nothing is known yet.
     started: epoch seconds.
     """
 
@@ -59,11 +61,12 @@ class LastFailure(msgspec.Struct, frozen=True):
 
 
 class StandingApp(msgspec.Struct, frozen=True, kw_only=True):
-    """How an app stands. wished: instances, 0 for one that goes; healthy: current tasks that serve.
+    """How an app stands. wished: instances, 0 for one that goes; healthy: current tasks that serve or finished.
 
-    settled: exactly what is wished for is there and serves, and no deployment holds it. deployment: which one
-    does. ports: service ports. version: None for an app that goes. checked: whether its tasks have health checks.
-    problems: what the balancer cannot serve of it, as sentences.
+    settled: exactly what is wished for is there and serves or has finished, and no deployment holds it.
+    deployment: which one does. ports: service ports. version: None for an app that goes. checked: whether its
+    tasks have health checks. retries: whether a failure is no news: it is tried again until it ends well, or is
+    given up. problems: what the balancer cannot serve of it, as sentences.
     """
 
     id: str
@@ -77,6 +80,7 @@ class StandingApp(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, ...]
     version: str | None
     checked: bool
+    retries: bool
     failure: LastFailure | None
     problems: tuple[str, ...]
     tasks: tuple[StandingTask, ...]
@@ -118,12 +122,14 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
     checked = bool(app and app.health_checks)
     tasks = tuple(standing_task(task, statuses.get(task.id), config, checked=checked) for task in in_order)
     wished = app.instances if app else 0
-    healthy = sum(task.serves and task.current for task in tasks)
+    healthy = sum(task.config == config and fulfils(app, task, statuses.get(task.id)) for task in in_order)
+    done = [task for task in in_order if task.goal == "done" and task.config == config]
+    failed = any(not task.finished(statuses.get(task.id)) for task in done)
     settled = app is not None and held is None and healthy == len(tasks) == wished
     unserved = problems.of(app) if app else ()
     return StandingApp(
         id=id,
-        state=_app_state(app, held, settled, tasks, unserved),
+        state="failed" if app and failed else _app_state(app, held, settled, tasks, unserved),
         wished=wished,
         healthy=healthy,
         settled=settled,
@@ -133,6 +139,7 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
         ports=tuple(port.service for port in app.ports) if app else (),
         version=app.version if app else None,
         checked=checked,
+        retries=bool(app and _retries(app)),
         failure=_failure(world.launches, id),
         problems=unserved,
         tasks=tasks,
@@ -143,6 +150,8 @@ def standing_task(task: Task, status: Status | None, config: str | None, *, chec
     """How a task stands. config: the configuration that is wished for; checked: whether it has health checks."""
     serves = task.serves(status)
     ailing = next((check.cause for check in status.health if not check.alive), None) if status else None
+    if status is not None and task.goal == "done" and not task.finished(status):
+        ailing = status.message
     return StandingTask(
         id=task.id,
         short=short_task(task.id),
@@ -158,6 +167,11 @@ def standing_task(task: Task, status: Status | None, config: str | None, *, chec
         started=status.started if status else None,
         version=task.version,
     )
+
+
+def _retries(app: App) -> bool:
+    policy = app.restart_policy
+    return app.restarts == "on-failure" and policy is not None and (policy.job or policy.max_attempts is not None)
 
 
 def _checks(status: Status | None, checked: bool) -> str | None:
@@ -193,8 +207,8 @@ def _task_state(task: Task, status: Status | None, serves: bool) -> str:
 def _app_state(
     app: App | None, held: str | None, settled: bool, tasks: tuple[StandingTask, ...], problems: tuple[str, ...]
 ) -> str:
-    """removing, deploying, stopped (none is wished for), running, healthy, unserved (its tasks are well and the
-    balancer cannot serve it), unhealthy or waiting (for tasks).
+    """removing, deploying, stopped (none is wished for), finished (all have ended well), running, healthy,
+    unserved (its tasks are well and the balancer cannot serve it), unhealthy or waiting (for tasks).
     """
     if app is None:
         return "removing"
@@ -202,6 +216,10 @@ def _app_state(
         return "deploying"
     if settled and app.instances and problems:
         return "unserved"
+    if settled and tasks and all(task.state == "finished" for task in tasks):
+        return "finished"
+    if app.job and tasks and all(task.serves or task.state == "finished" for task in tasks):
+        return "running"
     if settled:
         return "stopped" if not app.instances else "healthy" if any(task.checks for task in tasks) else "running"
     return "unhealthy" if any(task.state == "unhealthy" for task in tasks) else "waiting"

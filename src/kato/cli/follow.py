@@ -44,8 +44,8 @@ async def until_settled(
     """Feeds `view` until `apps` have what was wished for, and those that are no more have no task.
 
     wished: those of them that must not go. known: tasks of before; the failure of any other one of an app without
-    health checks is the end (None: no failure is). Raises NotDeployed for that, where a wished one is removed
-    meanwhile, and after `timeout` seconds; with the reasons.
+    health checks is the end (None: none is that is tried again). Raises NotDeployed for that, for one that is not
+    tried again, where a wished one is removed meanwhile, and after `timeout` seconds; with the reasons.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -114,7 +114,7 @@ async def _watch(
         view.update(rows(apps, reasons), failures(apps))
         if removed := set(wished) - {app["id"] for app in apps if app["version"]}:
             raise NotDeployed(f"Somebody else has removed {', '.join(sorted(removed))} meanwhile.")
-        if known is not None and (failed := [app for app in apps if _crashed(app, known)]):
+        if failed := [app for app in apps if app["state"] == "failed" or _crashed(app, known)]:
             raise NotDeployed(await _reasons(client, failed, "This does not run:", failed=True))
         if all(map(_done, apps)):
             return
@@ -122,19 +122,24 @@ async def _watch(
         pause = min(pause * 1.3, LONGEST_PAUSE)
 
 
-def _crashed(app: Mapping[str, Any], known: Collection[str]) -> bool:
+def _crashed(app: Mapping[str, Any], known: Collection[str] | None) -> bool:
     """Whether a new task has failed of an app that has nothing but its tasks' going on to tell how it is."""
+    if known is None or app["retries"]:
+        return False
     return not app["checked"] and bool(app["failure"]) and app["failure"]["task"] not in known
 
 
 def _done(app: Mapping[str, Any]) -> bool:
-    """Whether it is settled, and its tasks have proved it: by health checks, or by having run for a moment.
+    """Whether it is settled, and its tasks have proved it: by health checks, their end, or a moment of running.
 
     One that is far from now on either side has: its start is by the cell's clock, which may have been set.
     """
     now = time.time()
     return bool(app["settled"]) and (
-        app["checked"] or all(abs(now - (task["started"] or now)) >= STEADY for task in app["tasks"])
+        app["checked"]
+        or all(
+            task["state"] == "finished" or abs(now - (task["started"] or now)) >= STEADY for task in app["tasks"]
+        )
     )
 
 
@@ -154,6 +159,12 @@ async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
     return found
 
 
+async def ended_badly(client: "Client", apps: Sequence[Mapping[str, Any]]) -> NotDeployed | None:
+    """What to raise where some of the apps have failed and are not tried again."""
+    failed = [app for app in apps if app["state"] == "failed"]
+    return NotDeployed(await _reasons(client, failed, "This has failed:", failed=True)) if failed else None
+
+
 async def _reasons(
     client: "Client", apps: Sequence[Mapping[str, Any]], first: str, *, failed: bool = False
 ) -> str:
@@ -161,19 +172,19 @@ async def _reasons(
     lines = [first]
     for app in apps:
         lines.append(f"  {app['id']}: {app['healthy']} of {app['wished']} as wished")
-        if failed:
+        if failed and app["failure"]:
             lines.append(f"    {short_task(app['failure']['task'])}: {how_it_failed(app)}")
         with contextlib.suppress(NotFound):  # it is one that goes
             lines += [f"    {sentence}" for sentence in (await client.why(app["id"]))["sentences"]]
         fresh = [] if failed else [task["id"] for task in app["tasks"] if task["current"]]
         if failed or app["healthy"] < app["wished"]:
             lines += await _last_words(client, fresh[-1] if fresh else (app["failure"] or {}).get("task"))
-    return "\n".join(
-        [
-            *lines,
-            "  It goes on trying. Mend the file and `kato up` it, or kato rollback APP. See: kato why, kato logs",
-        ]
-    )
+    if any(app["state"] == "failed" for app in apps):
+        force = " --force" if any(app["deployment"] for app in apps) else ""
+        last = f"It is not tried again. Mend the file and `kato up` it, or run it again: kato restart APP{force}"
+    else:
+        last = "It goes on trying. Mend the file and `kato up` it, or kato rollback APP. See: kato why, kato logs"
+    return "\n".join([*lines, f"  {last}"])
 
 
 async def _last_words(client: "Client", task: str | None) -> list[str]:

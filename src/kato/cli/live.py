@@ -32,6 +32,7 @@ def rows(apps: Sequence[Json], reasons: Mapping[str, str]) -> list[Row]:
     for app in apps:
         for task in app["tasks"]:
             note = ", ".join(f":{port}" for port in task["ports"]) if task["current"] else "the former version"
+            note = task["health"] or note if task["state"] == "failed" else note
             found.append(Row(task["id"], app["id"], f".{task['attempt']}", task["state"], note))
         missing = app["wished"] - sum(task["current"] for task in app["tasks"])
         if missing > 0:
@@ -116,6 +117,8 @@ def _painted(fresh: Sequence[Row]) -> "Table":
     grid.add_column(overflow="ellipsis", no_wrap=True, ratio=1)  # on a narrow terminal the reason gives way
     for row in fresh:
         style = COLOURS.get(row.state, "")
-        mark = {"healthy": "●", "running": "●", "unhealthy": "✗", "failed": "✗"}.get(row.state, "○")
+        mark = {"healthy": "●", "running": "●", "finished": "✓", "unhealthy": "✗", "failed": "✗"}.get(
+            row.state, "○"
+        )
         grid.add_row(Text(label(row)), Text(f"{mark} {row.state}", style=style), Text(row.note, style="dim"))
     return grid

@@ -18,6 +18,7 @@ Output = Annotated[Literal["table", "json", "yaml"], Parameter(name=["--output",
 Row = Mapping[str, Any]
 COLOURS = {
     "healthy": "green",
+    "finished": "green",
     "running": "cyan",
     "unhealthy": "red",
     "unserved": "red",

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kato.cli import cell
 from kato.cli.down import take_down
-from kato.cli.follow import until_served, until_settled
+from kato.cli.follow import ended_badly, until_served, until_settled
 from kato.cli.live import View
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say, say_anyway
@@ -77,6 +77,8 @@ class _Session:
         """What was wished for before; None until that is known, and so nothing of ours was deployed."""
         self.later: set[str] = set()
         """What others have deployed since, known once ours has gone."""
+        self.before: set[str] = set()
+        """The tasks that were there before."""
         self.under_way = False
         self.down = "kato down" if file == "." else f"kato down {file}"
 
@@ -101,7 +103,7 @@ class _Session:
         """Hands the wish over and waits until it is true; prints where it answers."""
         await self.start()
         present = await self.client.apps()
-        known = {task["id"] for app in present for task in app["tasks"]}
+        known = self.before = {task["id"] for app in present for task in app["tasks"]}
         known |= {app["failure"]["task"] for app in present if app["failure"]}
         before = {str(app["id"]) for app in present}
         foreseen = await self.client.plan(self.manifest.plan_body)
@@ -177,7 +179,10 @@ class _Session:
             say(f"Ctrl-C{others} leaves running what stood before.")
         else:
             say("Ctrl-C ends it all." if self._alone() else "Ctrl-C ends it.")
-        await stay(self.client, self.names, self._revive)
+        ended = await stay(self.client, self.names, self._revive, self.before)
+        if (failure := await ended_badly(self.client, ended)) is not None:
+            raise failure
+        say("All of it has finished.")
 
     def _kept(self) -> set[str]:
         """The apps of the file that stood before, in whatever version."""

@@ -15,6 +15,7 @@ from kato.language.reading import Findings, Part, interpolated
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
 from kato.language.service_container import read_networks
+from kato.language.service_restart import awaited
 from kato.language.service_secrets import read_kept
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
@@ -55,7 +56,9 @@ def read_compose(
     name = _project_name(top, folder, lookup)
     around = Surroundings(folder, environ.get("HOME"), read_named_volumes(top, name))
     kept = read_kept(top, name, around, lookup, contents)
-    apps = _services(top, name, Project({}, frozenset(), read_networks(top, name), around, lookup, files, kept))
+    networks = read_networks(top, name)
+    project = Project({}, frozenset(), frozenset(), networks, around, lookup, files, kept)
+    apps = _services(top, name, project)
     top.close(REFUSED_PROJECT)
     findings.settle()
     return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings)), kept.values
@@ -106,7 +109,7 @@ def _services(top: Part, name: str, project: Project) -> dict[str, App]:
         elif id.rsplit("/", 1)[1] != service:
             findings.warn(("services", service), f"is called {id}: ids have lower-case letters, digits and dashes")
         ids[service] = id
-    project = dataclasses.replace(project, ids=ids, healthy=_with_checks(section))
+    project = dataclasses.replace(project, ids=ids, healthy=_with_checks(section), awaited=awaited(section.data))
     apps = {
         service: read_service(Part(section.data[service], ("services", service), findings), id, project)
         for service, id in ids.items()

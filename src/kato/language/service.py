@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from kato.language.dotenv import read_env
 from kato.language.interpolation import Lookup
 from kato.language.reading import Part, text_of
@@ -18,6 +20,7 @@ from kato.language.service_health import read_health, read_healthcheck
 from kato.language.service_names import warn_of_names
 from kato.language.service_ports import read_ports
 from kato.language.service_process import read_process
+from kato.language.service_restart import AT_ONCE, COMPLETED, read_restart
 from kato.language.service_secrets import Kept, read_files
 from kato.language.service_volumes import Surroundings, beside, read_volumes
 from kato.language.shape import closest
@@ -35,13 +38,15 @@ _HOST = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_]([a-z0
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What a service may refer to. ids: service → app id. healthy: services that have a health check.
+    """What a service may refer to. ids: service → app id. healthy: services that have a health check; awaited:
+    those whose end others await.
 
     networks: name in the file → name in the cell.
     """
 
     ids: Mapping[str, str]
     healthy: frozenset[str]
+    awaited: frozenset[str]
     networks: Mapping[str, str]
     around: Surroundings
     lookup: Lookup
@@ -74,6 +79,11 @@ def read_service(service: Part, id: str, project: Project) -> App:
     labels = {**body.labels, **_hosts(kato, bool(ports))}
     labels |= {**deploy.labels, **{key: value or "" for key, value in service.pairs("labels").items()}}
     grace = service.seconds("stop_grace_period")
+    restart = read_restart(
+        service, is_awaited=service.path[-1] in project.awaited, serves=bool(ports or health is not None)
+    )
+    job = restart.policy is not None and restart.policy.job
+    usual = _CAREFUL if any(v.external for v in volumes) else UpgradeStrategy()
     app = App(
         id=id,
         cmd=body.cmd,
@@ -90,16 +100,16 @@ def read_service(service: Part, id: str, project: Project) -> App:
         port_definitions=body.port_definitions,
         health_checks=(health,) if health else (),
         dependencies=_dependencies(service, project),
-        upgrade_strategy=deploy.upgrade or (_CAREFUL if any(v.external for v in volumes) else UpgradeStrategy()),
+        upgrade_strategy=AT_ONCE if job else deploy.upgrade or usual,
+        restart_policy=restart.policy,
         labels=labels,
         secrets=secrets,
         task_kill_grace_period_seconds=_STOP_GRACE if grace is None else grace,
         tty=service.flag("tty") if runtime != "process" else None,
     )
-    _restart(service)
     kato.close()
     service.close(body.refused)
-    return app
+    return app if restart.delay is None else _delayed(app, restart.delay)
 
 
 def _runtime(service: Part, kato: Part) -> str:
@@ -168,12 +178,21 @@ def _dependencies(service: Part, project: Project) -> tuple[str, ...]:
 
 
 def _condition(entry: Part, name: str, condition: str, project: Project) -> None:
-    if condition == "service_completed_successfully":
-        entry.fault("condition", f"{condition} is not taken yet: services run on; jobs come later")
-    elif condition not in ("service_started", "service_healthy"):
-        entry.fault("condition", f"{condition[:40]!r} is not taken; use service_started or service_healthy")
+    if condition not in ("service_started", "service_healthy", COMPLETED):
+        entry.fault(
+            "condition",
+            f"{condition[:40]!r} is not taken; use service_started, service_healthy or {COMPLETED}",
+        )
     elif condition == "service_healthy" and name in project.ids and name not in project.healthy:
         entry.warn("condition", f"{name} has no health check, so it counts as healthy as soon as it runs")
+
+
+def _delayed(app: App, seconds: float) -> App:
+    """With the same delay before it is tried again each time, in place of Marathon's, which grows."""
+    longest = max(seconds, app.max_launch_delay_seconds)
+    return msgspec.structs.replace(
+        app, backoff_seconds=seconds, backoff_factor=1.0, max_launch_delay_seconds=longest
+    )
 
 
 def _hosts(kato: Part, ports: bool) -> dict[str, str]:
@@ -203,15 +222,3 @@ def _constraints(kato: Part) -> tuple[tuple[str, ...], ...]:
         else:
             found.append(texts)
     return tuple(found)
-
-
-def _restart(service: Part) -> None:
-    restart = service.text("restart")
-    if restart is None or restart in ("always", "unless-stopped", "on-failure"):
-        return
-    if restart in ("no", "false"):
-        service.fault("restart", '"no" is not taken yet: Káto keeps services running; jobs come later')
-    elif restart.startswith("on-failure:"):
-        service.fault("restart", "a number of attempts cannot be kept: Káto tries on, with growing delays")
-    else:
-        service.fault("restart", f"{restart[:40]!r} is not taken; use always, unless-stopped or on-failure")

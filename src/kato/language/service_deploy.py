@@ -21,10 +21,6 @@ _NOT_KEPT_UPDATE = {
     "monitor": "is not taken: Káto goes on as soon as a new task is healthy; leave it out",
     "max_failure_ratio": "is not taken: Káto waits until every new task is healthy; leave it out",
 }
-_NOT_KEPT_RESTART = dict.fromkeys(
-    ("delay", "max_attempts", "window"),
-    "is not taken: Káto restarts without end, with growing delays; leave it out",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +43,11 @@ def read_deploy(service: Part) -> Deploy:
     replicas = part.whole("replicas")
     if None not in (scale, replicas) and scale != replicas:
         part.fault("replicas", f"says {replicas}, but scale says {scale}; keep one")
-    if (mode := part.text("mode")) not in (None, "replicated"):
+    if (mode := part.text("mode")) not in (None, "replicated", "replicated-job"):
         part.fault("mode", f"{mode!r} is not taken; use replicas, and max_replicas_per_node: 1 under placement")
     instances = next((number for number in (replicas, scale) if number is not None), 1)
     cpus, mem, limits = _resources(part)
-    _restart_policy(part)
+    part.raw("restart_policy")  # `service_restart` reads it
     found = Deploy(
         instances=instances,
         cpus=cpus,
@@ -124,15 +120,6 @@ def _update(deploy: Part, instances: int) -> UpgradeStrategy | None:
             return UpgradeStrategy(minimum_health_capacity=kept, maximum_over_capacity=0.0)
     part.fault("order", f"{order!r} is not taken; use start-first or stop-first")
     return None
-
-
-def _restart_policy(deploy: Part) -> None:
-    part = deploy.part("restart_policy")
-    if part is None:
-        return
-    if (condition := part.text("condition")) not in (None, "any", "on-failure"):
-        part.fault("condition", f"{condition!r} is not taken yet: Káto keeps services running; leave it out")
-    part.close(_NOT_KEPT_RESTART)
 
 
 def _placement(deploy: Part) -> tuple[tuple[str, ...], ...]:

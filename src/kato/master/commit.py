@@ -9,7 +9,7 @@ from itertools import islice
 
 import msgspec
 
-from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Place, Plan, Stop
+from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Keep, Place, Plan, Stop
 from kato.model.deployment import Deployment, Launches
 from kato.model.errors import LeadershipLost, StoreUnavailable
 from kato.model.world import World
@@ -56,6 +56,8 @@ def writes(action: Action, world: World, mirror: Mirror, seq: int, now: float) -
             if task.id in world.kills:
                 gone.append(Delete(keys.kill(task.id)))
             yield Write((), (*gone, *_counted(launches)))
+        case Keep(task=task, launches=launches):
+            yield Write((), (_put(keys.task(task.node, task.id), action.kept), *_counted(launches)))
         case Count(app=app, launches=launches):
             key = keys.launches(app)
             yield Write((), (Delete(key) if launches is None else _put(key, launches),))

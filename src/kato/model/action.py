@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from kato.model.deployment import Launches, Progress
+from kato.model.node import Resources
 from kato.model.task import Task
 
 
@@ -52,6 +53,24 @@ class Forget(msgspec.Struct, frozen=True, tag="forget"):
 
     def __str__(self) -> str:
         return f"forget {self.task.id}: {self.reason}"
+
+
+class Keep(msgspec.Struct, frozen=True, tag="keep"):
+    """A task has ended by itself and is not replaced: it stays for what its status says, and holds nothing."""
+
+    task: Task
+    reason: str
+    launches: Launches | None = None
+
+    def __str__(self) -> str:
+        return f"keep {self.task.id}: {self.reason}"
+
+    @property
+    def kept(self) -> Task:
+        """The task as it stays."""
+        return msgspec.structs.replace(
+            self.task, goal="done", resources=Resources(), ports=(), reason=self.reason, expected=True
+        )
 
 
 class Count(msgspec.Struct, frozen=True, tag="count"):
@@ -98,7 +117,7 @@ class Clear(msgspec.Struct, frozen=True, tag="clear"):
         return f"clear {self.what} of {self.id}: {self.reason}"
 
 
-Action = Place | Drain | Stop | Forget | Count | Advance | Finish | Clear
+Action = Place | Drain | Stop | Forget | Keep | Count | Advance | Finish | Clear
 
 
 class Refusal(msgspec.Struct, frozen=True, order=True):

@@ -186,6 +186,21 @@ class UpgradeStrategy(Wire, frozen=True, kw_only=True):
     maximum_over_capacity: float = 1.0
 
 
+class RestartPolicy(Wire, frozen=True, kw_only=True):
+    """What becomes of a task that has ended by itself, in the words of Compose's `deploy.restart_policy`.
+
+    condition: `any` replaces it always, `on-failure` unless it ended with exit code 0, `none` never. One that has
+    not begun to run (its image is missing) is tried again in any case.
+    maxAttempts: failures after which `on-failure` gives up, of all its tasks together; None for never.
+    job: it is as wished once its tasks have ended well, and whoever depends on it waits for that; a task of any
+    other app is so while it serves.
+    """
+
+    condition: Literal["any", "on-failure", "none"] = "any"
+    max_attempts: int | None = None
+    job: bool = False
+
+
 class UnreachableStrategy(Wire, frozen=True, kw_only=True):
     """When a task on a dark node is replaced and when it is forgotten, in seconds."""
 
@@ -235,6 +250,7 @@ class App(Wire, frozen=True, kw_only=True):
     backoff_seconds: float = 1.0
     backoff_factor: float = 1.15
     max_launch_delay_seconds: float = 300.0
+    restart_policy: RestartPolicy | None = None
     health_checks: tuple[HealthCheck, ...] = ()
     check: Mapping[str, object] | None = None
     readiness_checks: tuple[ReadinessCheck, ...] = ()
@@ -284,6 +300,16 @@ class App(Wire, frozen=True, kw_only=True):
         """
         volumes = self.container.volumes if self.container else ()
         return any(each.persistent or (each.external and not each.external.shared) for each in volumes)
+
+    @property
+    def restarts(self) -> str:
+        """When a task that has ended by itself is replaced: any, on-failure or none."""
+        return self.restart_policy.condition if self.restart_policy else "any"
+
+    @property
+    def job(self) -> bool:
+        """Whether it is as wished only once its tasks have ended well."""
+        return self.restart_policy is not None and self.restart_policy.job
 
     @property
     def balanced(self) -> bool:

@@ -1,9 +1,11 @@
-"""The outcome of one health check goes in, with what the check has seen so far; its new Health comes out."""
+"""The outcome of one health check goes in, with what the check has seen so far; its new Health comes out. And
+whether a task is what its app wishes for.
+"""
 
 import msgspec
 
 from kato.model.app import App, HealthCheck
-from kato.model.task import Health, Status
+from kato.model.task import Health, Status, Task
 
 
 def count(check: HealthCheck, health: Health, ok: bool, cause: str | None, started: float, now: float) -> Health:
@@ -38,3 +40,8 @@ def ailment(app: App | None, status: Status) -> str | None:
             cause = f" ({health.cause})" if health.cause else ""
             return f"its {check.protocol} check failed {health.consecutive_failures} times in a row{cause}"
     return None
+
+
+def fulfils(app: App | None, task: Task, status: Status | None) -> bool:
+    """Whether a task is what its app wishes for: it serves, or has ended well; of a job only the latter counts."""
+    return task.finished(status) or (task.serves(status) and not (app is not None and app.job))

@@ -37,7 +37,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     of an old configuration if `config` differs from the app's.
     ports: host ports, in the order of `App.ports`. created: epoch seconds of the decision.
     incarnation: of the cell when it was placed.
-    goal: `run`, then `drain` (out of the balancer), then `stop`. It only ever advances.
+    goal: `run`, then `drain` (out of the balancer), then `stop`. It only ever advances. Or `done`: it has ended by
+    itself, is not to be replaced, and is kept for what its status says; it holds no resources and no ports.
     goal_since: epoch seconds of the last change of goal; goal_seq: the `plan/seq` that it was committed with.
     reason: why it drains or stops. expected: whether that was wished for, so that it counts as no failure.
     """
@@ -52,7 +53,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     resources: Resources = Resources()
     ports: tuple[int, ...] = ()
-    goal: Literal["run", "drain", "stop"] = "run"
+    goal: Literal["run", "drain", "stop", "done"] = "run"
     goal_since: float = 0.0
     goal_seq: int = 0
     reason: str = ""
@@ -61,6 +62,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def serves(self, status: "Status | None") -> bool:
         """Whether it is capacity for its callers: meant to run, running, healthy by every check, and ready."""
         return status is not None and status.ready and self.goal == "run" and status.healthy
+
+    def finished(self, status: "Status | None") -> bool:
+        """Whether it has ended well and is not to be replaced."""
+        return status is not None and self.goal == "done" and status.state is TaskState.FINISHED
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

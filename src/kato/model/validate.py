@@ -114,6 +114,13 @@ def _numbers(app: App) -> Faults:
     yield from _at_least("/backoffSeconds", app.backoff_seconds, 0, LONGEST)
     yield from _at_least("/backoffFactor", app.backoff_factor, 1, 1e6)
     yield from _at_least("/maxLaunchDelaySeconds", app.max_launch_delay_seconds, 0, LONGEST)
+    policy = app.restart_policy
+    if policy is not None and policy.max_attempts is not None:
+        yield from _at_least("/restartPolicy/maxAttempts", policy.max_attempts, 1)
+        if policy.condition != "on-failure":
+            yield Fault("/restartPolicy/maxAttempts", 'goes only with the condition "on-failure"')
+    if policy is not None and policy.job and policy.condition == "any":
+        yield Fault("/restartPolicy/job", 'a job ends; its condition must be "none" or "on-failure"')
     if app.task_kill_grace_period_seconds is not None:
         yield from _at_least("/taskKillGracePeriodSeconds", app.task_kill_grace_period_seconds, 0, LONGEST)
     for n, artifact in enumerate(app.fetch):

@@ -40,13 +40,26 @@ def failed(app: App, record: Launches, config: str, failure: Failure, ran: float
     A task that was lost with its machine is no failure of the app, and one of another configuration than the
     app's delays nothing; both are only remembered as the last failure.
     """
-    record = msgspec.structs.replace(of_config(record, app.config_version), last_failure=failure)
-    if failure.state == TaskState.LOST or config != app.config_version:
+    if config != app.config_version:  # and the record stays that of whichever configuration was launched last
+        return msgspec.structs.replace(record, last_failure=failure)
+    record = msgspec.structs.replace(of_config(record, config), last_failure=failure)
+    if failure.state == TaskState.LOST:
         return record
-    if ran >= STEADY:
+    if ran >= STEADY and not bounded(app):
         return forgiven(record)
     failures = record.failures + 1
     return msgspec.structs.replace(record, failures=failures, until=failure.time + delay(app, failures))
+
+
+def bounded(app: App) -> bool:
+    """Whether its failures are counted to an end, so that none is forgiven."""
+    return app.restart_policy is not None and app.restart_policy.max_attempts is not None
+
+
+def given_up(app: App, record: Launches) -> bool:
+    """Whether it has failed more often than it may be tried again."""
+    most = app.restart_policy.max_attempts if app.restart_policy else None
+    return most is not None and record.config == app.config_version and record.failures > most
 
 
 def of_config(record: Launches, config: str) -> Launches:

@@ -1,6 +1,7 @@
 """Deployments go in; what every app should be comes out, with the steps that are finished now.
 
-Outside of a deployment an app's goal is its wish. In one, it is its original until its step has begun.
+Outside of a deployment an app's goal is its wish. In one, it is its original until its step has begun, and the
+jobs that it depends on have ended well.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ import msgspec
 from kato.model.action import Advance, Finish
 from kato.model.app import App
 from kato.model.deployment import Deployment, Progress
+from kato.model.task import TaskState
 from kato.model.world import World
 from kato.plan.deployment import Step
 from kato.plan.recall import Recall
@@ -67,6 +69,34 @@ class Goals:
         """What an app should be; None where it is to go."""
         return self._goals[id] if id in self._goals else self._world.apps.get(id)
 
+    def awaits(self, app: App) -> str | None:
+        """A job that an app depends on and that has not ended well, where this version of the app was never begun.
+
+        One that was goes on whatever becomes of the job later.
+        """
+        launches = self._world.launches.get(app.id)
+        begun = launches is not None and launches.config == app.config_version
+        if begun or not app.dependencies or not app.instances:
+            return None
+        return next((id for id in app.dependencies if not self._ended_well(id)), None)
+
+    def _ended_well(self, id: str) -> bool:
+        """Whether an app is no job, or one whose tasks have all ended with exit code 0."""
+        job = self._world.apps.get(id)
+        if job is None or not job.job:
+            return True
+        statuses = self._world.statuses.get(id, {})
+        ended = [
+            task
+            for task in self._world.tasks.get(id, {}).values()
+            if task.config == job.config_version
+            and task.goal in ("run", "done")
+            and task.id not in self._world.kills
+            and task.id in statuses
+            and statuses[task.id].state is TaskState.FINISHED
+        ]
+        return len(ended) >= job.instances
+
     def held(self, id: str) -> bool:
         """Whether a deployment that goes on names the app."""
         courses = (each for each in self.courses if not each.over)
@@ -104,6 +134,8 @@ class Goals:
                 wanted = self._recall.goal(deployment, id, True, self._world)
             except KeyError:
                 return False
+            if wanted is not None and self.awaits(wanted):
+                return False  # before anybody looks at it as if its step had begun
             if not self._settled(id, wanted):
                 return False
         return True
@@ -115,6 +147,8 @@ class Goals:
             changed = deployment.original.get(id) != deployment.target.get(id)
             reached = id in begun or not changed
             try:
+                if reached and changed and (app := self._recall.goal(deployment, id, True, self._world)):
+                    reached = self.awaits(app) is None
                 self._goals[id] = self._recall.goal(deployment, id, reached, self._world)
             except KeyError:
                 self._unknown.add(id)

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from kato.model.action import Action, Count, Forget, Place, Refusal, Wait
+from kato.model.action import Action, Count, Forget, Keep, Place, Refusal, Wait
 from kato.model.app import App
 from kato.model.ids import timestamp
 from kato.model.world import World
 from kato.plan.backoff import of_config
 from kato.plan.columns import Free, Mask
-from kato.plan.goals import Course, Goals
+from kato.plan.goals import Goals
 from kato.plan.place import Placed, Request
 from kato.plan.recall import Recall
 from kato.plan.review import Review
@@ -37,14 +37,21 @@ class Launcher:
         """Fills `counts`, `places` and `waits`. free: not needed where no review wants a place."""
         if free is not None:
             self._alive = free.columns.alive(self._world.dark)
-            free.give(act.task for each in reviews.values() for act in each.actions if isinstance(act, Forget))
+            free.give(
+                act.task for each in reviews.values() for act in each.actions if isinstance(act, Forget | Keep)
+            )
         for id, review in reviews.items():
             app = goals.of(id)
             if app is None:
                 continue
-            placed = self._place(app, review, free) if free is not None and review.place else NOTHING
+            awaited = goals.awaits(app) if review.place else None
+            placed = NOTHING
+            if free is not None and review.place and awaited is None:
+                placed = self._place(app, review, free)
             if id in goals.waiting:
-                self._turn(id, goals.waiting[id], review)
+                self._turn(id, goals, review)
+            elif awaited is not None:
+                self.waits[id] = Wait(app=id, count=review.missing, reason=f"{awaited} is to end well first")
             elif review.missing > len(placed.tasks):
                 self.waits[id] = self._wait(app, review, placed)
             self._count(app, review, len(placed.tasks), goals.made_whole(id))
@@ -72,14 +79,17 @@ class Launcher:
         if reasons:
             self.counts.append(Count(app.id, record, "; ".join(reasons)))
 
-    def _turn(self, id: str, course: Course, review: Review) -> None:
+    def _turn(self, id: str, goals: Goals, review: Review) -> None:
         """An app whose step has not begun."""
+        course = goals.waiting[id]
         version = course.deployment.target.get(id)
         app = self._world.spec(id, version) if version is not None else None
         missing = app.instances - len(review.standing) if app is not None else 0
         if missing > 0:
             first = ", ".join(sorted(course.steps[course.done].actions)) if course.done < len(course.steps) else ""
             reason = f"step {course.done + 1} of deployment {course.deployment.id} comes first ({first})"
+            if app is not None and (awaited := goals.awaits(app)):
+                reason = f"{awaited} is to end well first"
             self.waits[id] = Wait(app=id, count=missing, reason=reason)
 
     def _unset(self, secret: str) -> Refusal:
@@ -95,6 +105,9 @@ class Launcher:
             times = f"{failures} failure{'' if failures == 1 else 's'} in a row"
             reason = f"it backs off until {timestamp(review.until)} after {times}"
             return Wait(app=app.id, count=count, reason=reason, until=review.until)
+        if review.given_up:
+            reason = f"it has failed {review.record.failures} times, as often as it may"
+            return Wait(app=app.id, count=count, reason=reason)
         if placed.refusals:
             return Wait(app=app.id, count=count, refusals=placed.refusals)
         if not self._world.nodes:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Set
 
 import msgspec
 
-from kato.model.action import Action, Clear, Drain, Forget, Stop
+from kato.model.action import Action, Clear, Drain, Forget, Keep, Stop
 from kato.model.app import App
 from kato.model.deployment import Failure, Kill, Launches, Nudge
 from kato.model.frontend import BorderAck
-from kato.model.health import ailment
+from kato.model.health import ailment, fulfils
 from kato.model.node import Node
 from kato.model.task import Status, Task, TaskState
 from kato.plan import backoff
@@ -40,7 +40,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 class Review(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. actions: in order, without Count and Place. record: how launching has gone, with what these
     actions say of it; forgiven: why it is a better one still, empty where it is not. standing: tasks that have not
-    ended.
+    ended, and those that are done. given_up: whether no more is launched, since too many have failed.
 
     place: how many tasks to launch; missing: how many are wished for and not there; settled: exactly the goal
     is there and serves. until: epoch seconds before which nothing is launched. wake_at: epoch seconds at which
@@ -60,6 +60,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     drains: bool = False
     held: bool = False
     lacks: tuple[str, ...] = ()
+    given_up: bool = False
 
     @property
     def attempts(self) -> int:
@@ -95,6 +96,9 @@ class _Reviewer:
         move = self._compare()
         self._forgive(move)
         until = self._until()
+        given_up = self.app is not None and backoff.given_up(self.app, self.record)
+        if given_up:
+            move = msgspec.structs.replace(move, place=0)
         self.wakes += [until] if until is not None and move.place else []
         return Review(
             actions=(*nudged, *self.forgets, *self.moves, *self._moot_kills()),
@@ -109,6 +113,7 @@ class _Reviewer:
             drains=bool(self.draining),
             held=bool(move.held),
             lacks=self.subject.lacks if move.missing else (),
+            given_up=given_up,
         )
 
     def _nudged(self) -> list[Action]:
@@ -119,7 +124,7 @@ class _Reviewer:
         return [Clear("nudge", self.subject.id, "its delay is reset", launches)]
 
     def _sort(self) -> None:
-        """Puts each task on its pile: ended, gone with its node, leaving, sick, wished away, or running.
+        """Puts each task on its pile: done, ended, gone with its node, leaving, sick, wished away, or running.
 
         A task of a dark node stays on its pile: nobody knows what became of it. It is no capacity while its node
         is dark. One whose node is no more in the cell is replaced, which is no failure of the app.
@@ -133,6 +138,9 @@ class _Reviewer:
         for id in sorted(tasks):
             task = tasks[id]
             status = statuses.get(task.id)
+            if task.goal == "done":
+                self._done(task, status)
+                continue
             if status is not None and status.state.ended:
                 ended.append((task, status))
                 continue
@@ -143,15 +151,16 @@ class _Reviewer:
             if task.goal == "drain":
                 self.draining.append(task)
             elif task.goal == "run":
-                answers = task.node not in dark
-                why = ailment(self._version(task), status) if status is not None and answers else None
+                answers, version = task.node not in dark, self._version(task)
+                judged = answers and (version is None or version.restarts != "none")
+                why = ailment(version, status) if status is not None and judged else None
                 if task.id in kills:
                     self._retire(task, "killed by request")
                 elif why is not None and status is not None:
                     sick.append((task, status, why))
                 else:
                     runs = status is not None and status.state is TaskState.RUNNING
-                    self.runners.append(Runner(task, answers and task.serves(status), runs))
+                    self.runners.append(Runner(task, answers and fulfils(version, task, status), runs))
         for task, status in sorted(ended, key=lambda pair: (pair[1].ended or 0.0, pair[0].id)):
             self._forget(task, status)
         for task, status, why in sick:
@@ -164,11 +173,38 @@ class _Reviewer:
         return self.subject.spec(task.app, task.version)
 
     def _forget(self, task: Task, status: Status) -> None:
-        """A task whose end is known. Only an end that nobody asked for counts."""
-        how, launches = _end(status), None
+        """A task whose end is known. Only an end that nobody asked for counts; it is kept where it is the last."""
+        how, launches, last = _end(status), None, False
         if task.goal == "run" and task.id not in self.subject.kills:
-            launches = self._failed(task, status, status.state, status.message or how, status.ended or self.now)
-        self.forgets.append(Forget(task, how, launches))
+            version = self._version(task)
+            well = status.state is TaskState.FINISHED and version is not None and version.restarts != "any"
+            if not well:
+                message, ended = status.message or how, status.ended or self.now
+                launches = self._failed(task, status, status.state, message, ended)
+            last = well or self._is_last(status)
+        if last and self.app is not None and task.config == self.app.config_version:
+            self.forgets.append(Keep(task, how, launches))
+            self.standing.append(task)
+            self.runners.append(Runner(task, status.state is TaskState.FINISHED, runs=False))
+        else:
+            self.forgets.append(Forget(task, how, launches))
+
+    def _is_last(self, status: Status) -> bool:
+        """Whether a task that failed is not replaced. One that never ran is: nothing has been done yet."""
+        begun = status.started is not None or status.state is TaskState.LOST
+        if self.app is None or not begun:
+            return False
+        return self.app.restarts == "none" or backoff.given_up(self.app, self.record)
+
+    def _done(self, task: Task, status: Status | None) -> None:
+        """A task that is done stands for as long as its configuration is wished for, and nobody wishes it away."""
+        if task.id in self.subject.kills:
+            self.forgets.append(Forget(task, "killed by request"))
+        elif self.app is None or task.config != self.app.config_version:
+            self.forgets.append(Forget(task, "its version is not wished for any more"))
+        else:
+            self.standing.append(task)
+            self.runners.append(Runner(task, task.finished(status), runs=False))
 
     def _dismiss(self, task: Task, status: Status, ailment: str) -> None:
         """A task that its health check has given up: it goes at once, and that is a failure."""
@@ -223,6 +259,13 @@ class _Reviewer:
     def _retire(self, task: Task, reason: str) -> None:
         """Takes a task out of service: out of the balancers first, where it serves and one of them lives."""
         status = self.subject.statuses.get(task.id)
+        if status is not None and status.state.ended:
+            kept = {each.task.id: each.launches for each in self.forgets if isinstance(each, Keep)}
+            self.forgets = [each for each in self.forgets if not (isinstance(each, Keep) and each.task is task)]
+            self.forgets.append(Forget(task, reason, kept.get(task.id)))
+            self.standing = [each for each in self.standing if each is not task]
+            self.runners = [each for each in self.runners if each.task is not task]
+            return
         watched = not self.subject.borders.keys() <= self.subject.dark
         version = self._version(task)
         if watched and task.serves(status) and (version is None or version.balanced):
@@ -233,6 +276,8 @@ class _Reviewer:
     def _forgive(self, move: Move) -> None:
         """An app that is whole and stays up is forgiven its failures. What goes by this plan does not matter."""
         if self.app is None or not self.record.failures or self.record.config != self.app.config_version:
+            return
+        if backoff.bounded(self.app):
             return
         stays = [runner for runner in self.runners if runner.task not in move.victims]
         if move.missing or not stays or not all(runner.runs for runner in stays):

@@ -10,6 +10,7 @@ from kato.model.action import Plan, Refusal, Wait
 from kato.model.app import App, HealthCheck
 from kato.model.dependencies import Dependencies
 from kato.model.errors import NotFound
+from kato.model.health import fulfils
 from kato.model.ids import env_name, short_task, timestamp, within
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
@@ -67,7 +68,8 @@ def why(world: World, plan: Plan, id: str, now: float) -> Why:
         raise NotFound(f"App '{id}' does not exist. `kato ls` lists those that do.")
     tasks, statuses = world.tasks.get(id, {}), world.statuses.get(id, {})
     config = app.config_version
-    healthy = sum(task.serves(statuses.get(task.id)) and task.config == config for task in tasks.values())
+    current = [task for task in tasks.values() if task.config == config]
+    healthy = sum(fulfils(app, task, statuses.get(task.id)) for task in current)
     ailing = tuple(_ailments(world, app, now))
     return Why(
         app=id,
@@ -96,6 +98,7 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[A
         yield _sentence(str(wait))
         yield from _runtimes(world, app)
     yield from (_sentence(str(each)) for each in ailing)
+    yield from _jobs(world, app)
     yield from _unmet(world, app)
     yield from _former(world, app)
     yield from _images(world, app)
@@ -108,7 +111,11 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[A
     if last is not None and (healthy < app.instances or wait is not None):
         yield _sentence(f"the last failure, {timestamp(last.time)} on {last.host}: {last.message}")
     if healthy >= app.instances:
-        yield f"{healthy} of {app.instances} tasks are healthy."
+        done = sum(task.goal == "done" for task in world.tasks.get(app.id, {}).values())
+        word = (
+            "have finished" if done >= app.instances else "are healthy or have finished" if done else "are healthy"
+        )
+        yield f"{healthy} of {app.instances} tasks {word}."
 
 
 def missing(app: App, dependencies: Dependencies) -> Iterator[tuple[str, str]]:
@@ -149,10 +156,15 @@ def _ailments(world: World, app: App, now: float) -> Iterator[Ailing]:
 
 def _ailment(app: App | None, task: Task, status: Status | None, now: float) -> str | None:
     """Why a task does not serve; None where it does. app: as the task was launched from it."""
+    if task.goal == "done":
+        again = f"`kato restart {task.app.strip('/')}` runs it again"
+        return None if task.finished(status) else f"is not replaced: {_how(status)}; {again}"
     if task.goal != "run":
         return f"is leaving: {task.reason}" if task.reason else "is leaving"
-    if task.serves(status):
+    if fulfils(app, task, status):
         return None
+    if app is not None and app.job and task.serves(status):
+        return "runs, and has not ended yet"
     if status is None or status.state is not TaskState.RUNNING:
         state = status.state if status else TaskState.STAGING
         message = f": {status.message}" if status and status.message else ""
@@ -175,6 +187,25 @@ def _unwell(check: HealthCheck, health: Health, started: float, now: float) -> s
     if left > 0:
         return f"is checked first {check.delay_seconds:g} s after its start ({check.protocol}): in {left} s"
     return f"waits for its first {check.protocol} check, which may take {check.timeout_seconds:g} s"
+
+
+def _how(status: Status | None) -> str:
+    """How a task ended, as its node says it."""
+    return (status.message if status else "").rstrip(".") or "nobody knows how it ended"
+
+
+def _jobs(world: World, app: App) -> Iterator[str]:
+    """The jobs that it depends on and that have failed: while they have, no new version of it is begun."""
+    for id in app.dependencies:
+        job, statuses = world.apps.get(id), world.statuses.get(id, {})
+        for task in world.tasks.get(id, {}).values() if job is not None and job.job else ():
+            if task.goal == "done" and not task.finished(statuses.get(task.id)):
+                again = "" if id not in world.locks else " --force"
+                how = _how(statuses.get(task.id))
+                yield (
+                    f"{short_task(task.id)}, which is to end well first, has failed: {how}. "
+                    f"Run it again: kato restart {id.strip('/')}{again}"
+                )
 
 
 def _runtimes(world: World, app: App) -> Iterator[str]:

@@ -18,8 +18,9 @@ import structlog
 
 from kato.api.wish import Wish
 from kato.drivers.runtime import Launch
-from kato.model.app import App, HealthCheck, Network, PortDefinition, UpgradeStrategy
+from kato.model.app import App, HealthCheck, Network, PortDefinition, RestartPolicy, UpgradeStrategy
 from kato.model.errors import KatoError, Locked, Unavailable
+from kato.model.health import fulfils
 from kato.model.world import World
 from kato.sim.cell import SimulatedCell
 from kato.sim.clock import OWNER, Stuck, run
@@ -41,6 +42,15 @@ ILL = (
     Behaviour(boots=1.0, ignores_term=True),
     Behaviour(refused=True),
 )
+ENDING = (
+    RestartPolicy(condition="none", job=True),
+    RestartPolicy(condition="on-failure", job=True),
+    RestartPolicy(condition="on-failure", max_attempts=3, job=True),
+    RestartPolicy(condition="on-failure"),
+    RestartPolicy(condition="none"),
+)
+WORK = (Behaviour(boots=0.1, ends=0.3), Behaviour(boots=0.1, ends=5.0), Behaviour(boots=1.0, ends=40.0))
+"""How tasks behave of apps that end."""
 WELL = (Behaviour(boots=0.1), Behaviour(boots=2.0), Behaviour(boots=0.5, ignores_term=True))
 
 
@@ -56,18 +66,24 @@ class Report(NamedTuple):
 
 
 def simulate(
-    seed: int, *, minutes: float = 10.0, machines: int = 3, log: bool = False, copies: bool = False
+    seed: int,
+    *,
+    minutes: float = 10.0,
+    machines: int = 3,
+    log: bool = False,
+    copies: bool = False,
+    jobs: bool = False,
 ) -> Report:
     """One simulated cell for `minutes` of faults and then a calm. Raises Breach, or whatever Káto fails with.
 
     log: whether Káto's own log is shown. copies: whether the store is copied and put back, as that of one machine
-    may be.
+    may be. jobs: whether some apps end.
     """
     with (
         _logging(log),
         tempfile.TemporaryDirectory(prefix="kato-sim-", dir=DISKS) as folder,
     ):
-        simulation = _Simulation(seed, machines, Path(folder))
+        simulation = _Simulation(seed, machines, Path(folder), jobs)
         try:
             return run(simulation.live(minutes * 60, copies), end=minutes * 60 + 3 * CALM)
         except (Stuck, BaseExceptionGroup) as error:
@@ -102,8 +118,9 @@ def _first(error: BaseException) -> BaseException:
 
 
 class _Simulation:
-    def __init__(self, seed: int, machines: int, folder: Path) -> None:
+    def __init__(self, seed: int, machines: int, folder: Path, jobs: bool) -> None:
         self._seed = seed
+        self._jobs = random.Random(f"jobs {seed}") if jobs else None
         self._rng = random.Random(seed)
         self._wishes = 0
         self._cell = SimulatedCell(machines, folder, self._behave, self._lingers, self._rng)
@@ -206,6 +223,9 @@ class _Simulation:
         rng = self._rng
         least, over = rng.choice(STRATEGIES)
         behaviours = WELL if well or rng.random() < 0.6 else ILL
+        ending = self._jobs.choice(ENDING) if self._jobs and self._jobs.random() < 0.4 else None
+        if self._jobs and ending is not None and (well or self._jobs.random() < 0.7):
+            behaviours = WORK
         check = HealthCheck(
             path="/", port_index=0, interval_seconds=2, grace_period_seconds=10, delay_seconds=0, timeout_seconds=1
         )
@@ -222,6 +242,7 @@ class _Simulation:
             dependencies=("/shop/db",) if id != "/shop/db" and rng.random() < 0.5 else (),
             backoff_seconds=1.0,
             max_launch_delay_seconds=60.0,
+            restart_policy=ending,
             upgrade_strategy=UpgradeStrategy(minimum_health_capacity=least, maximum_over_capacity=over),
             kill_selection=rng.choice(("YOUNGEST_FIRST", "OLDEST_FIRST")),
         )
@@ -348,7 +369,8 @@ class _Simulation:
             app = self._invariants.wished(id)
             tasks = self._invariants.tasks(id)
             assert app is not None
-            good = [t for t in tasks if t.config == app.config_version and t.serves(self._invariants.status(t))]
+            new = [t for t in tasks if t.config == app.config_version]
+            good = [t for t in new if fulfils(app, t, self._invariants.status(t))]
             if len(good) != app.instances or len(tasks) != app.instances:
                 wrong.append(f"{id} has {len(good)} good tasks of {len(tasks)}, wished {app.instances}")
         known = {task.id for task in self._invariants.tasks()}

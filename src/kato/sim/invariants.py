@@ -10,8 +10,9 @@ from typing import Any
 
 from kato.model.app import App
 from kato.model.deployment import Deployment
+from kato.model.health import fulfils
 from kato.model.node import Node
-from kato.model.task import Status, Task
+from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.drain import DRAIN, DRAIN_REMOVED
 from kato.plan.rollout import restart_strategy
@@ -21,7 +22,7 @@ from kato.sim.machine import Machine
 from kato.sim.writers import Writers
 from kato.store import Events, KeyValue, keys
 
-_GOALS = {"run": 0, "drain": 1, "stop": 2}
+_GOALS = {"run": 0, "drain": 1, "stop": 2, "done": 3}
 
 
 class Breach(AssertionError):
@@ -118,13 +119,38 @@ class Invariants:
             self._require(now.id not in self.born, f"{now.id} was placed twice")
             self.born.add(now.id)
             self._surge(now)
+            self._again(now)
         elif before is not None and now is not None:
             self._require(_GOALS[now.goal] >= _GOALS[before.goal], f"the goal of {now.id} went back")
+            self._require(now.goal != "done" or self._over(now), f"{now.id} is done and has not ended")
             if now.goal != before.goal and now.expected:
                 self._retired(before, now)
         elif before is not None:
             status = self.held.get(key.replace("tasks/", "status/", 1))
             self._require(status is None, f"{before.id} was forgotten and its status was not")
+            self._finished(before)
+
+    def _over(self, task: Task) -> bool:
+        status = self.status(task)
+        return status is not None and status.state.ended
+
+    def _again(self, placed: Task) -> None:
+        """What has ended well in an app that ends is not run again."""
+        known = [app for app in self._goals(placed.app) if app and app.config_version == placed.config]
+        well = [each for each in self.tasks(placed.app) if each.config == placed.config and self._well(each)]
+        most = max((app.instances for app in known if app.restarts != "any"), default=len(well) + 1)
+        self._require(len(well) < most, f"{placed.id} was placed though {len(well)} of {most} have ended well")
+
+    def _finished(self, gone: Task) -> None:
+        """What is done is forgotten only where its configuration, or so many tasks, are wished for no more."""
+        if gone.goal != "done" or gone.id in self._seen().kills:
+            return
+        left = [each for each in self.tasks(gone.app) if each.config == gone.config]
+        wanted = [app is not None and app.config_version == gone.config for app in self._goals(gone.app)]
+        fewest = min((app.instances for app in self._goals(gone.app) if app is not None), default=0)
+        self._require(
+            not all(wanted) or len(left) >= fewest, f"{gone.id} was forgotten though what it did is wished for"
+        )
 
     def _status(self, key: str, before: Status | None, now: Status | None) -> None:
         if now is None:
@@ -169,9 +195,11 @@ class Invariants:
         goals = self._goals(now.app)
         if not all(status and status.healthy and status.ready for status in self._statuses(before)):
             return
-        if before.goal == "run" and keys.kill(now.id) not in self.held:
+        version: App | None = self.held.get(keys.version(now.app, now.version))
+        job = version is not None and version.job
+        if before.goal == "run" and keys.kill(now.id) not in self.held and not job:
             others = self.tasks(now.app)
-            serving = sum(any(each.serves(status) for status in self._statuses(each)) for each in others)
+            serving = sum(self._fulfils(each) for each in others)
             least = min(_least(app) if app else 0 for app in goals)
             self._require(
                 serving >= least,
@@ -179,6 +207,19 @@ class Invariants:
             )
         if now.goal == "stop" and all(app is None or app.balanced for app in goals):
             self._drained(before, now, DRAIN if all(goals) else DRAIN_REMOVED)
+
+    def _fulfils(self, task: Task) -> bool:
+        """Whether a task is what its version wishes for, in truth or as the leader saw it."""
+        version: App | None = self.held.get(keys.version(task.app, task.version))
+        if version is not None and version.restarts != "any" and self._well(task):
+            return True
+        return any(fulfils(version, task, status) for status in self._statuses(task))
+
+    def _well(self, task: Task) -> bool:
+        """Whether it has ended well by itself."""
+        status = self.status(task)
+        ended = status is not None and status.state is TaskState.FINISHED
+        return ended and task.goal in ("run", "done") and keys.kill(task.id) not in self.held
 
     def _drained(self, before: Task, now: Task, most: float) -> None:
         """No border may send traffic to what is stopped, but for one that would not let go for `most` seconds."""

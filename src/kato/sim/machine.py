@@ -21,13 +21,14 @@ TROUBLES: tuple[Trouble, ...] = ("runtime", "balancer", "drains", "checks")
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """How a task behaves. All in seconds after its start; None means never.
 
-    boots: until it answers checks. dies: until it exits with 1. hangs: from when on checks fail, or are not
-    answered at all where it is silent. ignores_term: it ends only at the end of its grace. refused: the driver
-    cannot start it at all.
+    boots: until it answers checks. dies: until it exits with 1. ends: until it exits with 0. hangs: from when on
+    checks fail, or are not answered at all where it is silent. ignores_term: it ends only at the end of its
+    grace. refused: the driver cannot start it at all.
     """
 
     boots: float = 0.5
     dies: float | None = None
+    ends: float | None = None
     hangs: float | None = None
     silent: bool = False
     ignores_term: bool = False
@@ -103,6 +104,8 @@ class Machine:
         self.processes[launch.task] = process
         if process.behaviour.dies is not None:
             self._later(process.behaviour.dies, process, Exit(code=1, ended=self.clock() + process.behaviour.dies))
+        if process.behaviour.ends is not None:
+            self._later(process.behaviour.ends, process, Exit(code=0, ended=self.clock() + process.behaviour.ends))
         return process
 
     def terminate(self, task: str, grace: float) -> None:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from kato.api import asked, forms, tags
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, read_list, read_object
-from kato.api.marathon.documents import ALWAYS, SINGLE, embedded, task_document
+from kato.api.marathon.documents import ALWAYS, SINGLE, embedded, shown, task_document
 from kato.api.marathon.labels import selector
 from kato.api.marathon.tasks import stopped, tasks_text, wants_text
 from kato.api.operation import (
@@ -146,7 +146,7 @@ class Apps:
         app = find.app(world, app_id(request))
         if wants_text(request):
             return Response(tasks_text(world, [app]), media_type="text/plain")
-        return answer({"tasks": [task_document(world, task) for task in world.tasks.get(app.id, {}).values()]})
+        return answer({"tasks": [task_document(world, task) for task in shown(world.tasks.get(app.id, {}))]})
 
     def _chosen(self, world: World, request: Request) -> Iterable[App]:
         query = request.query_params

@@ -100,14 +100,19 @@ def extras(world: World, app: App, embed: Set[str], held: Iterable[str], now: fl
     if "deployments" in embed:
         found["deployments"] = [{"id": id} for id in held]
     if "tasks" in embed:
-        found["tasks"] = [task_document(world, task) for task in tasks.values()]
+        found["tasks"] = [task_document(world, task) for task in shown(tasks)]
     if "readiness" in embed:
         found["readinessCheckResults"] = readiness(world, app)
     if "lastTaskFailure" in embed and (launches := world.launches.get(app.id)) and launches.last_failure:
         found["lastTaskFailure"] = failure_document(launches.last_failure)
     if "taskStats" in embed:
-        found["taskStats"] = task_stats(app, tasks.values(), facts, now)
+        found["taskStats"] = task_stats(app, shown(tasks), facts, now)
     return found
+
+
+def shown(tasks: Mapping[str, Task]) -> list[Task]:
+    """The tasks that Marathon would list; it knows none that is over and kept for how it ended."""
+    return [task for task in tasks.values() if task.goal != "done"]
 
 
 def count(tasks: Iterable[Task], facts: Facts) -> tuple[int, int, int, int]:
@@ -199,7 +204,7 @@ def readiness(world: World, app: App) -> list[dict[str, object]]:
     facts = world.statuses.get(app.id, {})
     return [
         {"name": check.name, "taskId": task, "ready": task in facts and facts[task].ready}
-        for task in world.tasks.get(app.id, {})
+        for task in (each.id for each in shown(world.tasks.get(app.id, {})))
         for check in app.readiness_checks
     ]
 

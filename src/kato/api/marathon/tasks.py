@@ -8,7 +8,7 @@ from starlette.responses import Response
 from kato.api import asked, forms
 from kato.api.answers import answer, deployed
 from kato.api.body import flag, many, read_object
-from kato.api.marathon.documents import host, task_document
+from kato.api.marathon.documents import host, shown, task_document
 from kato.api.operation import KILL, TEXT, WISH, Body, Operation, Query, killed, ok
 from kato.api.parts import Parts
 from kato.api.wish import wish
@@ -47,7 +47,7 @@ class Tasks:
         found = [
             task_document(world, task)
             for app, tasks in world.tasks.items()
-            for task in tasks.values()
+            for task in shown(tasks)
             if not asked or _condition(world, app, task) in asked
         ]
         return answer({"tasks": found})
