@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,16 @@ def install(prefix: Path, built: Path) -> Path:
     environ = {**os.environ, "PIP_ROOT_USER_ACTION": "ignore"}
     subprocess.run([*pip, "install", "--no-deps", "--no-index", built], check=True, env=environ)
     return prefix / "bin"
+
+
+def _version(about: Path) -> str:
+    return next(line for line in about.read_text().splitlines() if line.startswith("Version: ")).partition(" ")[2]
+
+
+def _exchange(path: Path, former: str, now: str) -> None:
+    text = path.read_text("utf-8")
+    assert former in text, f"{path} has no {former!r}"
+    path.write_text(text.replace(former, now, 1), "utf-8")
 
 
 class Booted:
@@ -195,6 +205,16 @@ class Booted:
                     return json.loads(answer.read())
             except (OSError, ValueError):
                 return None
+
+    def another(self, name: str, version: str, changes: Mapping[str, tuple[str, str]]) -> str:
+        """The Python of a Káto that differs: module → the words that are exchanged there, and by which."""
+        prefix = self.folder / name
+        shutil.copytree(self.folder / "kato", prefix, symlinks=True)
+        [about] = prefix.glob("lib/*/site-packages/katosys-*.dist-info/METADATA")
+        _exchange(about, f"Version: {_version(about)}", f"Version: {version}")
+        for module, (former, now) in changes.items():
+            _exchange(about.parent.parent / "kato" / module, former, now)
+        return f"{prefix}/bin/python"
 
     def tasks(self) -> dict[str, str]:
         """The tasks that run, and since when, by what the cell says."""

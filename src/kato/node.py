@@ -191,7 +191,9 @@ class Node:
 
 
 async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
-    """The cell that lives in `store`, made where there is none. StoreRefused where a newer Káto made it."""
+    """The cell that lives in `store`, made where there is none, raised to our format. StoreRefused where a newer
+    Káto made it.
+    """
     fresh = keys.Cell(id=new_id())
     await store.txn([Compare(keys.CELL, "modified", "=", 0)], [Put(keys.CELL, keys.encode(fresh))])
     standing = await store.get(keys.CELL)
@@ -202,6 +204,9 @@ async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
             f"The cell's store is of format {cell.format}, and this Káto knows {keys.FORMAT}. "
             "Run the newer Káto that wrote it, or restore a backup."
         )
+    if cell.format < keys.FORMAT:
+        cell = msgspec.structs.replace(cell, format=keys.FORMAT)
+        await store.txn([], [Put(keys.CELL, keys.encode(cell))])
     return cell
 
 

@@ -38,6 +38,15 @@ services:
 volumes: {kept: }
 """
 TASKS = 3
+NEWER = {
+    "model/task.py": ("    created: float\n", '    created: float\n    shade: str = "blue"\n'),
+    "store/keys.py": ('Kind("cell", Cell),', 'Kind("cell", Cell), Kind("moods", int),'),
+    "node.py": (
+        "    if cell.format <",
+        '    await store.txn([], [Put("moods/1", b"1")])\n    if cell.format <',
+    ),
+}
+"""A version that stores more, of the same format: a field of tasks, and a room of keys."""
 REBOOT = 60.0
 """Seconds in which all is healthy again after a reboot, without a hand."""
 
@@ -129,6 +138,52 @@ def test_after_a_reboot_all_is_healthy_again_without_a_hand(scene: Scene) -> Non
     machine.reboot()
     # Until its agent has looked, a cell knows of its tasks what it knew before.
     machine.until(lambda: machine.healthy() == TASKS and not tasks.keys() & machine.tasks().keys(), REBOOT)
+
+
+async def test_an_upgrade_of_kato_and_the_way_back_fail_no_request_and_end_no_task(scene: Scene) -> None:
+    machine = scene.machine
+    older = f"{machine.folder}/kato/bin/python"
+    newer = machine.another("newer", "9.9.9", NEWER)
+    machine.run(newer, "-m", "kato", "service", "install")
+    machine.run("kato", "restart", "web")  # so that the newer has written tasks
+    tasks = machine.tasks()
+    assert "moods/1" in stored(machine) and "shade" in stored(machine)
+    with machine.room.network():
+        async with pressing(8181, "shop.localhost", keep_alive=False, clients=4) as tally:
+            for python, version in ((older, "0.1.0"), (newer, "9.9.9")):
+                await asyncio.to_thread(machine.run, python, "-m", "kato", "service", "install")
+                assert machine.ask("/v1/cell")["version"] == version
+                await until_answers(tally, 200)
+    assert tally.failures == []
+    machine.until(lambda: machine.healthy() == TASKS)
+    assert machine.tasks() == tasks
+    assert "moods/1" in stored(machine)  # kept for the newer
+
+
+async def test_a_store_that_is_too_new_is_refused_and_what_it_was_is_put_back(scene: Scene) -> None:
+    machine, tasks = scene.machine, scene.machine.tasks()
+    next_format = machine.another("next", "10.0.0", {"store/keys.py": ("FORMAT = 1\n", "FORMAT = 2\n")})
+    former = "/var/lib/kato/cell.sqlite.format-1.backup"
+    with machine.room.network():
+        async with pressing(8181, "shop.localhost", keep_alive=False, clients=2) as tally:
+            await asyncio.to_thread(machine.run, next_format, "-m", "kato", "service", "install")
+            said = await asyncio.to_thread(lambda: machine.run("kato", "service", "install", code=1))
+            assert (
+                "has format 2, and this Káto knows formats up to 1." in said and f"kato restore {former}" in said
+            )
+            machine.run("systemctl", "stop", "kato")
+            await asyncio.to_thread(machine.run, "kato", "restore", former)
+            await asyncio.to_thread(machine.run, "systemctl", "start", "kato")
+            await until_answers(tally, 200)
+    assert tally.failures == []
+    machine.until(lambda: machine.healthy() == TASKS)
+    assert machine.tasks() == tasks
+
+
+def stored(machine: Booted) -> str:
+    """All that stands in the store, as a backup has it."""
+    machine.run("kato", "backup", "/tmp/stored")
+    return machine.run("cat", "/tmp/stored")
 
 
 def test_another_cell_is_not_put_in_the_place_of_this_one(scene: Scene) -> None:

@@ -16,6 +16,7 @@ from kato.cli.unit import unit
 from kato.config import Config, apart, kept_variables, user_name
 from kato.model.errors import Conflict, NotFound, Unavailable
 
+LAST_LINES = 12
 Act = Annotated[Literal["install", "uninstall"], Parameter(help="install or uninstall.")]
 
 
@@ -45,11 +46,10 @@ async def install(place: Place) -> None:
     _write(found.path, text)
     found.ask("daemon-reload")
     found.ask("enable", NAME)
-    before = cell.size(cell.log_file(config))
     try:
         found.ask("restart", NAME)
     except Unavailable as error:
-        raise _not_up(found, config, before) from error
+        raise _not_up(found) from error
     when = _lingering(found) if found.user else "now and after each boot"
     print(f"{NAME} runs the cell in {config.data}, {when}. Stopped or started anew, it ends no task.")
 
@@ -107,13 +107,12 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _not_up(found: Service, config: Config, before: int) -> Unavailable:
-    lines = cell.last_lines(cell.log_file(config), before=before)
-    said = f" The end of its log, {cell.log_file(config)}:\n{lines}" if lines else ""
+def _not_up(found: Service) -> Unavailable:
+    lines = "\n".join(f"  {line}" for line in found.said(LAST_LINES))
     ask = "journalctl --user" if found.user else "journalctl"
     return Unavailable(
         f"{NAME} is installed, but its cell does not come up; systemd starts it again every second. See: {ask} "
-        f"--unit=kato. `kato service uninstall` takes it away.{said}"
+        f"--unit=kato. `kato service uninstall` takes it away. The last that it said:\n{lines}"
     )
 
 

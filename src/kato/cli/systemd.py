@@ -39,6 +39,18 @@ class Service(NamedTuple):
         said = self.ask("show", "--property=MainPID", "--value", NAME)
         return int(said) if said.isdecimal() else 0
 
+    def said(self, lines: int) -> list[str]:
+        """The last that the cell wrote, and systemd about it; nothing where the journal cannot be read."""
+        command = ["journalctl", "--user" if self.user else "--system", "--output=cat", "--no-pager", "--quiet"]
+        done = subprocess.run(
+            [*command, f"--{'user-' if self.user else ''}unit={NAME}", f"--lines={lines}"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        return done.stdout.splitlines()
+
     def ask(self, *words: str) -> str:
         """What systemctl says. Unavailable where it could not do it."""
         command = ["systemctl", *(["--user"] if self.user else []), *words]
