@@ -37,6 +37,11 @@ class Room:
         with self._room.stdout as said:
             assert said.readline() == b"ready\n"
 
+    @property
+    def pid(self) -> int:
+        """A process in these namespaces, for as long as they last."""
+        return self._room.pid
+
     def inside(self, *words: str) -> list[str]:
         """A command line that runs in these namespaces."""
         return ["nsenter", f"--target={self._room.pid}", "--net", "--mount", "--", *words]

@@ -1,6 +1,7 @@
 """One frozen configuration, parsed once: flags, then the environment, then defaults. The only reader of either."""
 
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address, ip_address
@@ -16,6 +17,8 @@ SERVER = "kato"
 """What a cell calls itself in every answer: its port may be another program's."""
 RESOLVERS = Path("/etc/resolv.conf")
 """Where a machine says which name servers it asks."""
+KEPT = ("HOME", "LANG", "SUDO_USER", "DOCKER_HOST", "DOCKER_CONFIG", "KATO_PRIVILEGED")
+"""What `configure` reads besides the flags of a cell and PATH."""
 LOCK = "node.lock"
 """What a cell holds in its folder for as long as it runs."""
 
@@ -29,7 +32,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
     environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
     engine: DOCKER_HOST, for the docker runtime. privileged: whether a container may be.
-    logins: the file that `docker login` writes.
+    logins: the file that `docker login` writes. notify: where a supervisor hears that the cell is up (sd_notify).
     """
 
     data: Path
@@ -44,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: str | None = None
     privileged: bool = False
     logins: Path | None = None
+    notify: str | None = None
     region: str | None = None
     zone: str | None = None
     latitude: float | None = None
@@ -94,6 +98,7 @@ def configure(
         engine=env.get("DOCKER_HOST"),
         privileged=env.get("KATO_PRIVILEGED") == "1",
         logins=_logins(env),
+        notify=env.get("NOTIFY_SOCKET"),
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
 
@@ -125,6 +130,20 @@ def search_path(env: Mapping[str, str], interpreter: str = sys.executable) -> st
     found = env.get("PATH") or os.defpath
     beside = os.path.dirname(interpreter)
     return found if not beside or beside in found.split(os.pathsep) else f"{found}{os.pathsep}{beside}"
+
+
+def kept_variables(environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """What a cell must have of the caller's environment to be the same where something else starts it."""
+    env = os.environ if environ is None else environ
+    return {name: env[name] for name in KEPT if env.get(name)} | {"PATH": search_path(env)}
+
+
+def user_name() -> str:
+    """Who asks, by name where there is one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def variables() -> Mapping[str, str]:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,8 @@ class Node:
     """One node of a cell: the roles of its configuration over one store. clock: epoch seconds.
 
     memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
-    thread beside the event loop where None. listener: the api's socket, taken already. A role is imported when it
-    starts, so that a node is as small as its roles.
+    thread beside the event loop where None. listener: the api's socket, taken already. ready: called when it is
+    up. A role is imported when it starts, so that a node is as small as its roles.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Node:
         memory: Path | None = None,
         decide: "Decide | None" = None,
         listener: socket.socket | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._store = store
@@ -84,6 +86,7 @@ class Node:
         self._memory = memory
         self._decide = decide
         self._listener = listener
+        self._ready = ready
         self._stopped = asyncio.Event()
         self.mirror = Mirror()
 
@@ -114,6 +117,7 @@ class Node:
             await self.mirror.reached(1)
             running.append(group.create_task(agents.run(), name="links"))
             running += [group.create_task(role[name](facts, agents)(), name=name) for name in self._config.roles]
+            self._ready()
             await self._stopped.wait()
             for task in running:
                 task.cancel()
@@ -187,7 +191,9 @@ class Node:
 
 
 async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
-    """The cell that lives in `store`, made where there is none. StoreRefused where a newer Káto made it."""
+    """The cell that lives in `store`, made where there is none, raised to our format. StoreRefused where a newer
+    Káto made it.
+    """
     fresh = keys.Cell(id=new_id())
     await store.txn([Compare(keys.CELL, "modified", "=", 0)], [Put(keys.CELL, keys.encode(fresh))])
     standing = await store.get(keys.CELL)
@@ -198,6 +204,9 @@ async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
             f"The cell's store is of format {cell.format}, and this Káto knows {keys.FORMAT}. "
             "Run the newer Káto that wrote it, or restore a backup."
         )
+    if cell.format < keys.FORMAT:
+        cell = msgspec.structs.replace(cell, format=keys.FORMAT)
+        await store.txn([], [Put(keys.CELL, keys.encode(cell))])
     return cell
 
 
@@ -276,11 +285,12 @@ async def serve(config: Config) -> None:
         log_to(config.data / "cell.log")
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
-        runtimes = await _open_runtimes(config, identity.id, stack, descriptors)
-        balancer = await _open_balancer(config, identity.id)
+        runtimes = await open_runtimes(config, identity.id, stack, descriptors)
+        balancer = await open_balancer(config, identity.id)
         facts = Survey(config, identity)
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
-        node = Node(config, store, drivers, memory=config.data, listener=listener)
+        up = partial(_tell, config.notify)
+        node = Node(config, store, drivers, memory=config.data, listener=listener, ready=up)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, node.stop)
         try:
@@ -291,8 +301,21 @@ async def serve(config: Config) -> None:
             await balancer.close(stop=node.idle)
 
 
-async def _open_runtimes(
-    config: Config, node: str, stack: contextlib.AsyncExitStack, descriptors: int
+def _tell(supervisor: str | None) -> None:
+    """Says that the cell is up to who started it and wants to hear (sd_notify(3)); nobody need listen."""
+    if supervisor is None:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as said:
+        said.sendto(b"READY=1", "\0" + supervisor[1:] if supervisor.startswith("@") else supervisor)
+
+
+def folder_of(config: Config, runtime: str) -> Path:
+    """Where a runtime keeps its tasks."""
+    return config.data / ("tasks" if runtime == "process" else runtime)
+
+
+async def open_runtimes(
+    config: Config, node: str, stack: contextlib.AsyncExitStack, descriptors: int | None = None
 ) -> Mapping[str, Runtime]:
     """The runtime drivers of this machine; tasks go on when they are let go. descriptors: what a task may open."""
     from kato.drivers.runtime import Options
@@ -301,7 +324,7 @@ async def _open_runtimes(
     for name in RUNTIMES:
         options = Options(
             node=node,
-            folder=config.data / ("tasks" if name == "process" else name),
+            folder=folder_of(config, name),
             volumes=config.data / "volumes",
             user=config.user,
             environ=config.environ,
@@ -326,7 +349,8 @@ async def _open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | N
     return opened
 
 
-async def _open_balancer(config: Config, node: str) -> Balancer:
+async def open_balancer(config: Config, node: str) -> Balancer:
+    """The balancer of this machine, adopted where it runs."""
     from kato.drivers.balancer import Options
 
     address = config.ingress.rpartition(":")[0]

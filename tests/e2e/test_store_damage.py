@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from kato.model.errors import NotFound, StoreFull, StoreRefused, StoreUnavailable
-from kato.store import Committed, Delete, KeyValue, Put
+from kato.node import found_cell
+from kato.store import Committed, Delete, KeyValue, Put, keys
+from kato.store.backup import read
 from kato.store.cellfile import _translate
 from kato.store.keys import FORMAT
 from kato.store.local import LocalStore
@@ -114,6 +116,28 @@ async def test_a_newer_store_is_refused_and_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute(f"PRAGMA user_version = {FORMAT + 1}")
     await refused(path, rf"has format {FORMAT + 1}, .*formats up to {FORMAT}\..*Run the newer Káto")
+
+
+async def test_a_store_of_an_older_format_is_raised_and_what_it_was_can_be_put_back(tmp_path: Path) -> None:
+    path = tmp_path / "cell.sqlite"
+    async with opened(path) as store:
+        cell = keys.Cell(id="c1", format=FORMAT - 1)
+        await store.txn([], [Put(keys.CELL, keys.encode(cell)), Put("dreams/1", b"{}")])
+        whole = (await store.range("")).items
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {FORMAT - 1}")
+    async with opened(path) as store:
+        assert (await store.range("")).items == whole
+        assert (await found_cell(store, lambda: "c2")) == keys.Cell(id="c1", format=FORMAT)
+    former = path.with_name(f"cell.sqlite.format-{FORMAT - 1}.backup")
+    kept = read(former.read_bytes(), former.name)
+    assert (kept.standing.items, kept.head.store) == (whole, FORMAT - 1)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    ours = path.with_name(f"cell.sqlite.format-{FORMAT}.backup")
+    former.rename(ours)
+    await refused(path, f"put back what stood before the upgrade, with no cell running: kato restore {ours}")
 
 
 async def test_a_store_that_became_newer_in_its_journal_is_refused_and_left_alone(path: Path) -> None:

@@ -125,8 +125,8 @@ def test_what_is_another_s_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_a_cell_could_not_read_is_refused_before_the_folder_is_touched(tmp_path: Path) -> None:
-    with pytest.raises(StoreRefused, match="which this Káto does not know"):
-        restored(tmp_path / "data", cell(), KeyValue("nosuch/key", b"1", 5, 5, 1))
+    with pytest.raises(StoreRefused, match="nodes/n1 cannot be read"):
+        restored(tmp_path / "data", cell(), KeyValue("nodes/n1", b"1", 5, 5, 1))
     assert not (tmp_path / "data").exists()
 
 

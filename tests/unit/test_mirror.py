@@ -241,10 +241,17 @@ def test_a_value_that_cannot_be_read_is_said_and_changes_nothing(writer: Writer)
     with pytest.raises(StoreRefused, match="nodes/n1 cannot be read"):
         writer.write(put(keys.PLAN_SEQ, 9), Put(keys.node("n1"), b"{"))
     assert frozen(writer.mirror.world()) == before
-    with pytest.raises(StoreRefused, match="dreams/1"):
-        writer.write(Put("dreams/1", b"{}"))
     with pytest.raises(StoreRefused, match="nodes/n1"):
         Mirror().reset(Range(5, (KeyValue(keys.node("n1"), b"[]", 1, 1, 1),)))
+
+
+def test_a_key_of_a_newer_kato_is_passed_over(writer: Writer) -> None:
+    before = frozen(writer.mirror.world())
+    writer.write(Put("dreams/1", b"{"))
+    writer.write(Delete("dreams/1"))
+    assert frozen(writer.mirror.world()) == before | {"revision": before["revision"] + 2}
+    (fresh := Mirror()).reset(Range(5, (KeyValue("dreams/1", b"{", 1, 1, 1),)))
+    assert fresh.get("dreams/1") is None and fresh.revision == 5
 
 
 TASKS = [builders.task(app, attempt, on=f"n{attempt % 2}") for app in (WEB1, API1) for attempt in range(4)]

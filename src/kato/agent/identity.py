@@ -20,6 +20,8 @@ _MARK = re.compile(rf"node\.json|{re.escape(LOCK)}|agent\.json|cell\.sqlite.*")
 """A file that only a cell makes: the folder that holds one is a cell's."""
 _PART = re.compile(r"cell\.log.*|tasks|volumes|balancer")
 """What else a cell keeps; a part may have been put back from a backup before there is a cell."""
+_REST = re.compile(r"docker|oci|ballast.*|(node|agent)\.new")
+"""What no backup puts back."""
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -60,6 +62,11 @@ class Identity:
     def close(self) -> None:
         """Lets go of the folder."""
         os.close(self._lock)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a cell makes what is so called in its folder."""
+    return any(each.fullmatch(name) for each in (_MARK, _PART, _REST))
 
 
 def machine_id() -> str | None:

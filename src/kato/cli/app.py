@@ -45,6 +45,8 @@ COMMANDS = {
     "restore": ("kato.cli.backup:restore", "Put a backup back, where no cell runs."),
     "doctor": ("kato.cli.doctor:doctor", "Look whether this machine has what a cell needs."),
     "debug": ("kato.cli.debug:debug", "Write what helps to see what is wrong to one archive, without secrets."),
+    "service": ("kato.cli.service:command", "Have systemd run the cell, also after a boot, or no more."),
+    "uninstall": ("kato.cli.uninstall:uninstall", "Remove the cell with all that it has made on this machine."),
     "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
     "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),
     "version": ("kato.cli.serve:version", "Print the version."),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kato.cli.systemd import NAME, service_of
 from kato.config import LOCK, Config, apart
 from kato.model.errors import Conflict, InvalidInput, Unavailable
 
@@ -26,19 +27,22 @@ LAST_LINES = 15
 
 
 async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | None:
-    """Makes sure that the cell of this folder answers; the process, if it was started here.
+    """Makes sure that the cell of this folder answers; the process, if it was started here and is no service.
 
     Raises Conflict if another folder's cell answers, Unavailable, with the end of its log, if none comes up.
     """
     if await client.ping():
-        _same_folder(await client.cell(), config)
+        same_folder(await client.cell(), config)
         return None
-    before = _size(log_file(config))
+    if (manager := service_of(config.data)) is not None:
+        manager.ask("start", NAME)
+        return None
+    before = size(log_file(config))
     process = spawn(config)
     try:
         await until_answering(client, config, process, before)
         cell = await client.cell()
-        _same_folder(cell, config)
+        same_folder(cell, config)
     except BaseException:
         process.terminate()
         process.wait()
@@ -105,13 +109,10 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Starts `kato serve` detached: a session of its own, its output in `cell.log` of the data folder."""
     apart(config)
     make_folder(config)
-    flags = ["--api", config.api, "--ingress", config.ingress, "--data", str(config.data)]
-    flags += ["--dns", config.dns] if config.dns else []
-    flags += ["--dns-forward"] if config.resolvers else []
     descriptor = os.open(log_file(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "kato", "serve", *flags],
+            words(config),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
@@ -120,6 +121,14 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(descriptor)
+
+
+def words(config: Config) -> list[str]:
+    """The command line of a cell."""
+    flags = ["--api", config.api, "--ingress", config.ingress, "--data", str(config.data)]
+    flags += ["--dns", config.dns] if config.dns else []
+    flags += ["--dns-forward"] if config.resolvers else []
+    return [sys.executable, "-m", "kato", "serve", *flags]
 
 
 async def end(client: "Client", process: subprocess.Popen[bytes] | None = None) -> None:
@@ -145,15 +154,16 @@ def last_lines(path: Path, count: int = LAST_LINES, *, before: int = 0) -> str:
     """The end of a text file, indented, but nothing of its first bytes; empty if there is none."""
     try:
         with path.open("rb") as file:
-            size = _size(path)
-            file.seek(max(before if before <= size else 0, size - 16_384))  # smaller: it was rotated
+            end = size(path)
+            file.seek(max(before if before <= end else 0, end - 16_384))  # smaller: it was rotated
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
     return "\n".join(f"  {line}" for line in lines[-count:])
 
 
-def _size(path: Path) -> int:
+def size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
     try:
         return path.stat().st_size
     except OSError:
@@ -172,7 +182,8 @@ def _wait_gone(handle: int) -> bool:
     return bool(poll.poll(PATIENCE * 1000))
 
 
-def _same_folder(cell: dict[str, Any], config: Config) -> None:
+def same_folder(cell: dict[str, Any], config: Config) -> None:
+    """Conflict where the cell that answers is another folder's."""
     if Path(cell["data"]) != config.data:
         raise Conflict(
             f"The cell at http://{config.api} lives in {cell['data']}, not in {config.data}. To use that cell, "

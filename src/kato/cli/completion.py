@@ -29,6 +29,7 @@ NAMES = {
     "logs": "tasks",
     "exec": "tasks",
     "inspect": "all",
+    "service": "install uninstall",
     "completion": "bash zsh fish",
 }
 """What stands behind a command: files, names that the cell knows, or these words."""

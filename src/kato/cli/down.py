@@ -11,6 +11,7 @@ from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say_anyway
 from kato.cli.signals import Parting
 from kato.cli.source import load, owns
+from kato.cli.systemd import service_of
 
 if TYPE_CHECKING:
     from kato.client import Client
@@ -47,10 +48,17 @@ async def down(
                 # Tasks outlive a cell that was killed; only a cell can end them in order.
                 process = await cell.ensure(client, place.config)
             await take_down(client, manifest, timeout=timeout, parting=parting)
-            if all:
+            if all and await _is_service(client, place):
+                print("The cell stays, for it is a service of this machine: kato service uninstall.")
+            elif all:
                 parting.left = "The apps are removed; the cell was being ended, and ends by itself if it was told."
                 await cell.end(client, process)
                 print("The cell has ended.")
+
+
+async def _is_service(client: "Client", place: Place) -> bool:
+    manager = service_of(place.config.data)
+    return manager is not None and manager.pid == (await client.cell())["pid"]
 
 
 async def take_down(

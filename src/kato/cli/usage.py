@@ -23,6 +23,7 @@ EXAMPLES: Mapping[str, str] = {
     "logs": "kato logs vote",
     "inspect": "kato inspect vote",
     "open": "kato open vote",
+    "service": "kato service install",
     "completion": "kato completion bash",
     "exec": "kato exec -it vote -- sh",
     "scale": "kato scale vote 3",

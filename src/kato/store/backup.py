@@ -1,10 +1,13 @@
-"""A backup: all that a store holds at one revision flows in and lines of JSON flow out, or the other way. Pure.
+"""A backup: all that a store holds at one revision flows in and lines of JSON flow out, or the other way.
 
 The first line says what it is, then there is one line a key, and the last has the checksum of all before it: so a
 file that was cut short is seen, whatever else it holds.
 """
 
 import hashlib
+import os
+import time
+from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -48,14 +51,15 @@ _HEAD = msgspec.json.Decoder(Head)
 _LINE = msgspec.json.Decoder(_Line)
 
 
-def written(standing: Range, version: str, now: float) -> bytes:
+def written(standing: Range, version: str, now: float, format: int = keys.FORMAT) -> bytes:
     """The file. What stands under a lease is not in it: whoever held that is gone. version: of this Káto; now:
-    epoch seconds.
+    epoch seconds; format: of what stands.
     """
     items = [each for each in standing.items if not each.lease]
     cell: keys.Cell = next(keys.read(each.key, each.value) for each in items if each.key == keys.CELL)
     head = Head(
         version=version,
+        store=format,
         cell=cell.id,
         incarnation=cell.incarnation,
         revision=standing.revision,
@@ -65,6 +69,21 @@ def written(standing: Range, version: str, now: float) -> bytes:
     lines = [(each.key, each.value.decode(), each.created, each.modified, each.version) for each in items]
     body = msgspec.json.Encoder().encode_lines([head, *lines])
     return body + _LAST + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+
+
+def keep(path: Path, standing: Range, format: int) -> None:
+    """Writes a backup of a store of an older format, whole and durable, closed to others. OSError."""
+    fresh = path.with_name(path.name + ".new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
+        out.write(written(standing, f"before format {keys.FORMAT}", time.time(), format))
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read(content: bytes, name: str) -> Backup:

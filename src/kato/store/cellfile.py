@@ -9,15 +9,15 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import NoReturn, Self
 
 import msgspec
 
 from kato.model.errors import StoreFull, StoreRefused, StoreUnavailable
-from kato.store import Event, Events, KeyValue, Range
-from kato.store.keys import FORMAT
+from kato.store import Event, Events, KeyValue, Range, backup
+from kato.store.keys import CELL, FORMAT
 from kato.store.ledger import Ledger
 
 APPLICATION = 0x4B61746F
@@ -67,13 +67,27 @@ class CellFile:
             if not path.exists():
                 _create(path)
             ledger = _look_over(path, owned=True)
-            return cls(path), ledger
+            with ExitStack() as undo:
+                file = undo.enter_context(closing(cls(path)))
+                file._raise_format(ledger)
+                undo.pop_all()
+            return file, ledger
         except sqlite3.Error as error:
             _translate(path, error)
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise no_room(path) from error
             raise StoreRefused(f"The store {path} cannot be opened: {error.strerror}. {_REMEDY}") from error
+
+    def _raise_format(self, ledger: Ledger) -> None:
+        """Marks the file as of this Káto's format; a backup of what it was is beside it before, for the older."""
+        former = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if former == FORMAT:
+            return
+        standing = ledger.range("")
+        if any(item.key == CELL for item in standing.items):
+            backup.keep(former_of(self._path, former), standing, former)
+        self._db.execute(f"PRAGMA user_version = {FORMAT}")
 
     def write(self, revisions: Sequence[Events], compacted: int) -> None:
         """Writes revisions in one transaction, and drops history up to `compacted`.
@@ -268,15 +282,23 @@ def _size(db: sqlite3.Connection) -> int:
     return pages * size
 
 
+def former_of(path: Path, format: int) -> Path:
+    """Where the backup is that was made of a store before its format was raised from this one."""
+    return path.with_name(f"{path.name}.format-{format}.backup")
+
+
 def _check_marks(path: Path, db: sqlite3.Connection) -> None:
     application = db.execute("PRAGMA application_id").fetchone()[0]
     if application != APPLICATION:
         raise StoreRefused(f"{path} is a database of another program, not a store of Káto. {_REMEDY}")
     format = db.execute("PRAGMA user_version").fetchone()[0]
     if format > FORMAT:
+        before = former_of(path, FORMAT)
+        restore = f"kato restore {before}" if before.exists() else "kato restore FILE"
         raise StoreRefused(
             f"The store {path} has format {format}, and this Káto knows formats up to {FORMAT}. It was left as it "
-            "is. Run the newer Káto that wrote it, or restore a backup from before the upgrade."
+            "is. Run the newer Káto that wrote it, or put back what stood before the upgrade, with no cell "
+            f"running: {restore}"
         )
 
 

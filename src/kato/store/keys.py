@@ -36,7 +36,11 @@ from kato.model.secret import Secret
 from kato.model.task import Status, Task
 
 FORMAT = 1
-"""Of what stands in the store; a store of a higher one is refused."""
+"""Of what stands in the store; a store of a higher one is refused, one of a lower one raised when it is opened.
+
+What an older Káto cannot pass over raises it: a value that it cannot read, a key without which it would do harm. A
+new field with a default, or a room of keys that it may do without, leaves it as it is.
+"""
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +193,15 @@ def split(key: str) -> tuple[str, str]:
     """
     room, slash, rest = key.partition("/")
     return room, slash + rest if KINDS[room].path else rest
+
+
+def is_known(key: str) -> bool:
+    """Whether there is a room for a key here; a newer Káto of the same format may have written others.
+
+    >>> is_known("apps/web"), is_known("dreams/1")
+    (True, False)
+    """
+    return key.partition("/")[0] in KINDS
 
 
 def encode(value: object) -> bytes:

@@ -143,8 +143,8 @@ class Mirror:
         return subscription
 
     def _take(self, revision: int, delta: list[tuple[str, KeyValue | None]]) -> None:
-        # Everything is decoded before anything changes.
-        taken = [(key, _held(item) if item else None) for key, item in delta]
+        # Everything is decoded before anything changes. Rooms of a newer Káto of this format are passed over.
+        taken = [(key, _held(item) if item else None) for key, item in delta if keys.is_known(key)]
         changed = [(key, self._held.get(key), now) for key, now in taken]
         apps: set[str] = set()
         for key, before, now in changed:

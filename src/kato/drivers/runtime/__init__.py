@@ -114,6 +114,15 @@ class Exec(Protocol):
         ...
 
 
+@runtime_checkable
+class Brings(Protocol):
+    """A runtime that brings to the machine what is not in its folder."""
+
+    async def clear(self) -> None:
+        """Takes away what it brought and nobody uses: images, networks. DriverError."""
+        ...
+
+
 class Runtime(Protocol):
     """A runtime driver. All verbs are idempotent for one task id; errors are DriverError."""
 

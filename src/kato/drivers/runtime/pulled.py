@@ -56,6 +56,10 @@ class Pulled:
         """Those that nobody used for long."""
         return [image for image, used in self._used.items() if self._clock() - used > KEPT]
 
+    def all(self) -> list[str]:
+        """All that were pulled here."""
+        return list(self._used)
+
     async def _write(self) -> None:
         await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._used))
 

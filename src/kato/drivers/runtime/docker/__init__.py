@@ -273,6 +273,12 @@ class Driver:
         async with contextlib.aclosing(self._logs(seen, stream, tail=None, follow=False)) as pieces:
             return b"".join([data async for data in pieces])
 
+    async def clear(self) -> None:
+        """Takes away the networks, the names of volumes and the images that this node brought and nobody uses."""
+        with about("What this node brought to the engine cannot be removed"):
+            await self._supplies.tidy()
+            await self._images.clear()
+
     async def kept(self) -> Sequence[Kept]:
         """The removed tasks whose output is still kept."""
         return await asyncio.to_thread(self._archive.all)

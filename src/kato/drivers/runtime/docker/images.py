@@ -8,7 +8,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -83,10 +83,17 @@ class Images:
 
     async def tidy(self) -> None:
         """Removes what was pulled here and used for the last time long ago; one in use stays."""
-        for image in self._pulled.old():
+        await self._remove(self._pulled.old())
+
+    async def clear(self) -> None:
+        """Removes all that was pulled here; one that a container uses stays."""
+        await self._remove(self._pulled.all())
+
+    async def _remove(self, images: Iterable[str]) -> None:
+        for image in images:
             with contextlib.suppress(Rejected):
                 await self._engine.ask("DELETE", f"/images/{image}")
-                log.info("an image was removed that nothing has used for a week", image=image)
+                log.info("an image was removed", image=image)
             if not await self._has(image):
                 await self._pulled.drop(image)
 

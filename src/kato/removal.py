@@ -1,0 +1,55 @@
+"""The folder of a cell that does not run flows in; all that it left running or brought to this machine has gone,
+and the folder alone is left. Its store is not asked: it may be damaged, or newer than this Káto.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Collection
+
+from kato.agent.identity import Identity
+from kato.config import Config
+from kato.drivers.runtime import Brings, Runtime
+from kato.model.errors import DriverMissing
+from kato.node import folder_of, open_balancer, open_runtimes
+
+GRACE = 10.0
+"""Seconds that a task has between SIGTERM and SIGKILL."""
+
+
+def remnants(config: Config, runtime: str) -> Collection[str]:
+    """The tasks of a runtime, and what else it remembers to have brought, by the names of their files."""
+    folder = folder_of(config, runtime)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    images = {".images"} if (folder / ".images").is_file() else set()
+    return {name for name in names if not name.startswith(".")} | images
+
+
+async def end_all(config: Config, grace: float = GRACE) -> None:
+    """Ends every task, container and balancer of the cell.
+
+    Raises Conflict where a cell runs in the folder, Refused where the folder is no cell's or another machine's,
+    and DriverError where something could not be ended, or an engine does not answer that may hold something.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
+        left = {name: remnants(config, name) for name in ("process", "docker", "oci")}
+        for name, runtime in (await open_runtimes(config, identity.id, stack)).items():
+            if left.get(name):
+                await _end_tasks(runtime, grace)
+        with contextlib.suppress(DriverMissing):  # then none runs
+            await (await open_balancer(config, identity.id)).close(stop=True)
+
+
+async def _end_tasks(runtime: Runtime, grace: float) -> None:
+    found = await runtime.found()
+    ended = await asyncio.gather(*(_end(runtime, task, grace) for task in found), return_exceptions=True)
+    if failed := [each for each in ended if isinstance(each, BaseException)]:
+        raise failed[0]
+    if isinstance(runtime, Brings):
+        await runtime.clear()
+
+
+async def _end(runtime: Runtime, task: str, grace: float) -> None:
+    await runtime.stop(task, grace)
+    await runtime.wait(task)
+    await runtime.remove(task)
