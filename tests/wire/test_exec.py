@@ -1,6 +1,8 @@
 """Commands beside tasks over real connections: both sides speak at once, and refusals are as of any request."""
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -87,6 +89,31 @@ async def test_a_command_ends_with_its_client_and_with_the_cell(cell: Cell) -> N
             with pytest.raises(KatoError):
                 await running
         await _until(lambda: not cell.machine.held)
+
+
+async def test_a_command_that_reads_nothing_ends_with_its_client_too(cell: Cell) -> None:
+    """While nothing more is taken from a client, its connection does not tell that it has gone."""
+    await cell.deploy({"id": "/web", "cmd": "x"})
+    client = socket.create_connection(("127.0.0.1", int(cell.base.rpartition(":")[2])))
+    head = b"POST /v1/exec/web HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client.sendall(head + chunk({"type": "command", "argv": ["mute"], "interactive": True}))
+    client.setblocking(False)
+    await _until(lambda: bool(cell.machine.held))
+    keys, full = chunk({"type": "keys", "data": "AAAA" * 30_000}), 0
+    while full < 20:
+        try:
+            client.send(keys)
+            full = 0
+        except BlockingIOError:
+            full += 1
+        await asyncio.sleep(0.005)  # the cell, in this loop, takes what it takes
+    client.close()
+    await _until(lambda: not cell.machine.held)
+
+
+def chunk(line: object) -> bytes:
+    said = json.dumps(line).encode() + b"\n"
+    return f"{len(said):x}\r\n".encode() + said + b"\r\n"
 
 
 async def _until(fact: Callable[[], bool]) -> None:

@@ -124,6 +124,32 @@ async def test_a_second_request_that_never_comes_whole_is_closed_too(
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /", b"a" * 1000),
+        (b"GET /ping HTTP/1.1\r\nX: ", b"a" * 1000),
+        (b"GET /ping HTTP/1.1\r\n", b"a: b\r\n" * 1000),
+        (b"POST /ping HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n" * 1000),
+        (b"", b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000),
+    ],
+    ids=["url", "header", "headers", "trailers", "requests"],
+)
+async def test_who_never_comes_to_an_end_is_not_kept_in_memory(cell: Cell, begin: bytes, more: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(cell.base.rpartition(":")[2]))
+    answers = asyncio.create_task(reader.read(1 << 24))
+    writer.write(begin)
+    async with asyncio.timeout(DEADLINE):
+        with pytest.raises(ConnectionError):
+            for _ in range(2000):
+                writer.write(more)
+                await writer.drain()
+                await asyncio.sleep(0)
+    answers.cancel()
+    await asyncio.gather(answers, return_exceptions=True)
+    writer.close()
+
+
 def standing(port: int) -> int:
     """How many connections to a port are open on the server's side."""
     found = subprocess.check_output(["ss", "-Htn", "state", "established", f"sport = :{port}"], text=True)

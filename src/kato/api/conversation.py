@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from kato.api.answers import encode
 from kato.api.parts import Parts
+from kato.api.peer import LIVES
 from kato.model.conversation import Broke, Command, Keys, Said, Size, Typed
 from kato.model.errors import InvalidInput, KatoError, NotFound
 from kato.model.ids import absolute
@@ -26,6 +27,8 @@ LONGEST_LINE = 1 << 18
 """Bytes of one line that a client sends."""
 WAITING = 64
 """Words that wait for a command that reads slowly, before the client waits too."""
+LOOK = 1.0
+"""Seconds between two looks at whether the client lives: while it waits, nothing is heard of it."""
 _T = TypeVar("_T")
 _decode = msgspec.json.Decoder(Command | Keys | Size).decode
 
@@ -102,7 +105,10 @@ class Conversation(Response):
         listening = asyncio.create_task(self._listen())
         ending = asyncio.create_task(self._parts.stream.closed.wait())
         try:
-            await asyncio.wait([listening, ending], return_when=asyncio.FIRST_COMPLETED)
+            while self._request.scope[LIVES]():
+                words = [listening, ending]
+                if (await asyncio.wait(words, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED))[0]:
+                    return
         finally:
             listening.cancel()
             ending.cancel()

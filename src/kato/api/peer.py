@@ -9,9 +9,12 @@ import asyncio
 import os
 import resource
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kato.sockets import Sockets
+
+log = structlog.get_logger()
 
 PEER = "kato.peer"
 """Where the scope of a request holds the user id of its client; None where nobody knows it."""
@@ -21,6 +24,12 @@ SHARE = 0.5
 """Of the descriptors that the cell may open: what connections may take. The rest is for tasks and the store."""
 PATIENCE = 10.0
 """Seconds in which a connection has to say what it wants."""
+LIVES = "kato.lives"
+"""Where the scope of a request holds what tells whether its client still has its end of the connection."""
+HEAD = 1 << 17
+"""Bytes of a request that are no body, as its head is, in one go."""
+AHEAD = 64
+"""Requests that wait on one connection for the answer to the one before."""
 
 
 class Door:
@@ -52,12 +61,11 @@ class PeerProtocol(HttpToolsProtocol):
 
     door: Door
     peer: int | None = None
+    _taken = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        if client and server:
-            self.peer = self.door.sockets.owner(client[:2], server[:2])
+        self.peer = self._owner()
         self._wait()
         if not self.door.admit(self, self.peer):
             transport.abort()
@@ -67,10 +75,23 @@ class PeerProtocol(HttpToolsProtocol):
         self.door.leave(self)
         super().connection_lost(exc)
 
+    def _owner(self) -> int | None:
+        client, server = (self.transport.get_extra_info(end) for end in ("peername", "sockname"))
+        return self.door.sockets.owner(client[:2], server[:2]) if client and server else None
+
+    def _lives(self) -> bool:
+        """Asks the kernel: a connection from which nothing is taken now does not tell that it was closed."""
+        return self._owner() is not None
+
     def data_received(self, data: bytes) -> None:
-        """What is begun has to come whole soon, on a connection that was kept too."""
+        """What is begun has to come whole soon, on a connection that was kept too. The parser would keep headers,
+        trailers and further requests without end."""
+        self._taken += len(data)
         super().data_received(data)
-        if (self.cycle is None or self.cycle.response_complete) and self._patience.cancelled():
+        if self._taken > HEAD or len(self.pipeline) > AHEAD:
+            log.info("a connection that said too much at once was closed", user=self.peer)
+            self.transport.abort()
+        elif (self.cycle is None or self.cycle.response_complete) and self._patience.cancelled():
             self._wait()
 
     def _wait(self) -> None:
@@ -79,7 +100,13 @@ class PeerProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope[PEER] = self.peer  # type: ignore[literal-required]
+        self.scope[LIVES] = self._lives  # type: ignore[literal-required]
 
     def on_headers_complete(self) -> None:
         self._patience.cancel()
+        self._taken = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._taken = 0
+        super().on_body(body)
