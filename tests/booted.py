@@ -201,7 +201,7 @@ class Booted:
         """GET of the cell's API; None where nothing answers."""
         with self.room.network():
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:8180{path}", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:8180{path}", timeout=20) as answer:
                     return json.loads(answer.read())
             except (OSError, ValueError):
                 return None

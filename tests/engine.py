@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 IMAGE = "kato-test:1"
-PATIENCE = 30.0
+PATIENCE = 60.0
 CLONE_NEWNET = 0x40000000
 
 

@@ -103,7 +103,7 @@ async def once(port: int, host: str = "x", path: str = "/", method: str = "GET")
     """One request on a connection of its own."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await ask(reader, writer, host, path, method)
     finally:
         writer.close()
@@ -126,7 +126,7 @@ async def pressing(port: int, host: str, *, keep_alive: bool, clients: int = 8) 
 async def _press(port: int, host: str, keep_alive: bool, tally: Tally, over: asyncio.Event) -> None:
     while not over.is_set():
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError as error:
             tally.failures.append(f"connect: {error}")
@@ -148,7 +148,7 @@ async def _talk(
     over: asyncio.Event,
 ) -> None:
     while not over.is_set():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await ask(reader, writer, host)
         if answer.status == 200:
             tally.answers[answer.body] += 1
@@ -158,7 +158,7 @@ async def _talk(
             return
 
 
-async def until(holds: Callable[[], bool | Awaitable[bool]], within: float = 20.0) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], within: float = 60.0) -> None:
     """Returns once `holds()`, asked every 5 ms. TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
         while True:

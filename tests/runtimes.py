@@ -17,7 +17,7 @@ from kato.drivers.runtime.cgroups import hierarchies, room, sweep, unified_mount
 from kato.drivers.runtime.record import Record, Started
 from kato.drivers.runtime.sandbox import delete
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
 TASK = "web.instance-1"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change users and set limits")

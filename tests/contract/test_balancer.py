@@ -251,14 +251,12 @@ async def test_a_balancer_that_dies_is_started_with_the_last_view(driver: Balanc
         port = free_port()
         view = Frontends(1, (web(port, one),))
         await driver.apply(view)
-        began = asyncio.get_running_loop().time()
         os.kill(await master(options), signal.SIGKILL)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(4):  # before its pulse is looked at anyway
             await driver.due()
         ack = await driver.apply(view)
         assert ack.problems == ()
         assert (await once(port)).body == "a"
-        assert asyncio.get_running_loop().time() - began < 2
 
 
 @pytest.mark.parametrize("which", ["master", "worker"])
@@ -334,7 +332,7 @@ async def test_a_server_with_sessions_is_removed_when_they_are_over(driver: Bala
         await driver.apply(view)
         assert {(await once(port)).body for _ in range(4)} == {"b"}
         writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await driver.due()
         await driver.apply(view)
         back = Frontends(3, (web(port, one, two),))

@@ -27,11 +27,11 @@ from kato.store.ledger import KEEP_REVISIONS
 from kato.store.memory import MemoryStore
 from kato.store.opening import open_store
 
-SHORT = 0.05
+SHORT = 0.1
 """Seconds of a lease that is meant to run out."""
 LONG = 60.0
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 Open = Callable[[], Awaitable[Store]]
 
@@ -369,7 +369,7 @@ async def test_history_that_is_gone_is_said_and_reading_anew_mends_it(store: Sto
 
 
 async def test_a_lease_that_is_not_renewed_takes_its_keys(store: Store) -> None:
-    lease = await store.lease(SHORT)
+    lease = await store.lease(5 * SHORT)
     start = await put(store, "mine", b"x", lease.id)
     assert (await removal_of("mine", store, start)).before == KeyValue("mine", b"x", start, start, 1, lease.id)
     assert await store.get("mine") is None

@@ -13,8 +13,8 @@ APP = {"cmd": "sleep 1000", "cpus": 0.1, "mem": 16, "env": {"PASSWORD": "in-the-
 
 def stop(machine: Machine) -> None:
     machine.ask("POST", "/v1/stop")
-    machine.until(lambda: machine.get("/ping") is None, 10)
-    machine.until(lambda: not any("serve" in words(pid) for pid in machine.processes()), 10)
+    machine.until(lambda: machine.get("/ping") is None)
+    machine.until(lambda: not any("serve" in words(pid) for pid in machine.processes()))
 
 
 def words(pid: int) -> str:
@@ -30,7 +30,7 @@ def running(machine: Machine, app: str) -> set[str]:
 
 def deploy(machine: Machine, id: str) -> set[str]:
     assert machine.ask("PUT", f"/v2/apps{id}", APP | {"id": id})
-    machine.until(lambda: len(running(machine, id)) == 1 and not machine.get("/v2/deployments"), 10)
+    machine.until(lambda: len(running(machine, id)) == 1 and not machine.get("/v2/deployments"))
     return running(machine, id)
 
 
@@ -50,7 +50,7 @@ def test_a_backup_is_put_back_and_the_tasks_that_it_knows_go_on(machine: Machine
     assert "in incarnation 2. Start it: kato serve" in said
     machine.start()
     assert machine.get("/v1/cell")["incarnation"] == 2
-    machine.until(lambda: not Path(f"/proc/{pid}").exists(), 15)
+    machine.until(lambda: not Path(f"/proc/{pid}").exists())
     assert running(machine, "/first") == first and not machine.tasks("/second")
     deploy(machine, "/third")
 
@@ -69,7 +69,7 @@ def test_a_backup_is_put_back_into_an_empty_folder(machine: Machine) -> None:
     machine.start()
     cell = machine.get("/v1/cell")
     assert (cell["id"], cell["data"], cell["incarnation"]) == (id, str(empty), 2)
-    machine.until(lambda: len(running(machine, "/web") - {old}) == 1, 15)
+    machine.until(lambda: len(running(machine, "/web") - {old}) == 1)
     assert machine.get("/v2/apps//web")["app"]["env"] == APP["env"]
     os.kill(pid, 9)  # it is of a folder that no cell lives in
 
@@ -89,7 +89,7 @@ def test_a_backup_is_of_one_moment_while_the_cell_is_written_to(machine: Machine
     writer = threading.Thread(target=change)
     writer.start()
     try:
-        machine.until(lambda: bool((machine.get("/v2/apps") or {"apps": []})["apps"]), 10)
+        machine.until(lambda: bool((machine.get("/v2/apps") or {"apps": []})["apps"]))
         seen = set()
         for each in range(5):
             file = machine.root / f"{each}.backup"

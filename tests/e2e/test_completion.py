@@ -22,7 +22,7 @@ services:
   left: {command: exec sleep 1000, x-kato: {runtime: process}}
   lower: {command: exec sleep 1000, x-kato: {runtime: process}}
 """
-PATIENCE = 20.0
+PATIENCE = 60.0
 BASH = """
 source <(kato completion bash)
 COMP_WORDS=(%s) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))

@@ -67,7 +67,7 @@ def all_healthy(machine: Machine) -> bool:
 def test_services_are_balanced_and_find_each_other_by_name(machine: Machine) -> None:
     assert machine.site("shop.localhost") == (200, "one\n")
     (api,) = machine.tasks("/shop/api")
-    machine.until(lambda: machine.site("front.localhost")[1].strip() == api["id"], 5)
+    machine.until(lambda: machine.site("front.localhost")[1].strip() == api["id"])
 
 
 def test_again_changes_nothing(machine: Machine, engine: Dockerd) -> None:
@@ -83,19 +83,19 @@ def test_a_killed_container_is_replaced_and_serves(machine: Machine, engine: Doc
     machine.until(
         lambda: [task["id"] for task in machine.tasks("/shop/api")] not in ([], [victim["id"]]), 5 * SLOW
     )
-    machine.until(lambda: all_healthy(machine), 5 * SLOW)
+    machine.until(lambda: all_healthy(machine))
     (heir,) = machine.tasks("/shop/api")
-    machine.until(lambda: machine.site("front.localhost")[1].strip() == heir["id"], 5 * SLOW)
+    machine.until(lambda: machine.site("front.localhost")[1].strip() == heir["id"])
 
 
 def test_a_killed_cell_adopts_every_container(machine: Machine, engine: Dockerd) -> None:
-    machine.until(lambda: all_healthy(machine), 10)
+    machine.until(lambda: all_healthy(machine))
     before = containers(engine)
     cell = machine.get("/v1/cell")["pid"]
     os.kill(cell, signal.SIGKILL)
-    machine.until(lambda: not alive(cell), 5)
+    machine.until(lambda: not alive(cell))
     machine.start()
-    machine.until(lambda: all_healthy(machine), 10)
+    machine.until(lambda: all_healthy(machine))
     assert containers(engine) == before
 
 
@@ -105,7 +105,7 @@ def test_an_upgrade_under_load_fails_no_request(machine: Machine, keep_alive: bo
         port = int(machine.ingress.rpartition(":")[2])
         async with pressing(port, "shop.localhost", keep_alive=keep_alive) as tally:
             await asyncio.to_thread(up, machine, word=word)
-            machine.until(lambda: machine.site("shop.localhost") == (200, f"{word}\n"), 5)
+            machine.until(lambda: machine.site("shop.localhost") == (200, f"{word}\n"))
         return tally
 
     word = "kept" if keep_alive else "closed"
@@ -122,8 +122,8 @@ def test_an_image_that_cannot_be_had_stops_nothing(machine: Machine, engine: Doc
     assert containers(engine) == before
     assert "Older tasks there are not stopped before it is there" in machine.kato("why", "/shop/web")
     engine.ask("tag", IMAGE, "localhost:1/shop:3")
-    machine.until(lambda: machine.site("shop.localhost") == (200, "three\n"), 15 * SLOW)
-    machine.until(lambda: all_healthy(machine), 15 * SLOW)
+    machine.until(lambda: machine.site("shop.localhost") == (200, "three\n"))
+    machine.until(lambda: all_healthy(machine))
 
 
 def test_the_check_of_an_image_says_who_serves(machine: Machine, engine: Dockerd) -> None:
@@ -137,10 +137,10 @@ def test_the_check_of_an_image_says_who_serves(machine: Machine, engine: Dockerd
     def states() -> list[str]:
         return [task["state"] for task in json.loads(machine.kato("ps", "checked", "-o", "json"))]
 
-    machine.until(lambda: "the check of its image says" in machine.kato("why", "checked"), 10 * SLOW)
+    machine.until(lambda: "the check of its image says" in machine.kato("why", "checked"))
     assert states() == ["unhealthy"]
     machine.kato("exec", "checked", "--", "touch", "/tmp/well")
-    machine.until(lambda: states() == ["healthy"], 10 * SLOW)
+    machine.until(lambda: states() == ["healthy"])
     machine.kato("rm", "checked")
 
 
@@ -155,7 +155,7 @@ def test_an_engine_that_comes_later_is_met_later(machine: Machine) -> None:
             )
             engine.start()
             engine.import_busybox()
-            late.until(lambda: all_healthy(late), 20 * SLOW)
+            late.until(lambda: all_healthy(late))
         finally:
             late.close()
 

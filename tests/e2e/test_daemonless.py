@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from machine import SLOW, Machine
+from machine import Machine
 from oci import IMAGE, bring, mounts, needs_root
 from runtimes import alive
 
@@ -64,31 +64,32 @@ def test_a_project_runs_without_an_engine_and_is_balanced(machine: Machine) -> N
 
 def test_an_upgrade_leaves_no_older_container(machine: Machine) -> None:
     up(machine, word="two")
-    machine.until(lambda: machine.site("shop.localhost") == (200, "two\n"), 5 * SLOW)
-    machine.until(lambda: newer(machine) == [True, True], 10 * SLOW)
+    machine.until(lambda: machine.site("shop.localhost") == (200, "two\n"))
+    machine.until(lambda: newer(machine) == [True, True])
 
 
 def test_a_killed_container_is_replaced_and_serves(machine: Machine) -> None:
     victim, pid = next(iter(pids(machine).items()))
     os.kill(pid, signal.SIGKILL)
-    machine.until(lambda: victim not in pids(machine) and machine.healthy("/shop/web") == 2, 10 * SLOW)
+    machine.until(lambda: victim not in pids(machine) and machine.healthy("/shop/web") == 2)
     assert machine.site("shop.localhost")[0] == 200
 
 
 def test_a_killed_cell_adopts_every_container(machine: Machine) -> None:
     before, cell = pids(machine), machine.get("/v1/cell")["pid"]
     os.kill(cell, signal.SIGKILL)
-    machine.until(lambda: not alive(cell), 5)
+    machine.until(lambda: not alive(cell))
     machine.start()
-    machine.until(lambda: machine.healthy("/shop/web") == 2, 10 * SLOW)
+    machine.until(lambda: machine.healthy("/shop/web") == 2)
     assert pids(machine) == before
     assert all(map(alive, before.values()))
 
 
 def test_an_image_that_cannot_be_had_stops_nothing(machine: Machine) -> None:
     before = pids(machine)
-    said = up(machine, image="localhost:1/shop:3", code=1, timeout=3)
-    assert "Its image localhost:1/shop:3 cannot be pulled" in said
+    up(machine, image="localhost:1/shop:3", code=1, timeout=3)
+    words = "Its image localhost:1/shop:3 cannot be pulled"
+    machine.until(lambda: words in machine.kato("why", "/shop/web"))
     assert before.items() <= pids(machine).items()
 
 

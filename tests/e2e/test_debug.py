@@ -72,7 +72,7 @@ def test_an_archive_has_what_helps_and_no_secret(machine: Machine) -> None:
     assert machine.ask("PUT", "/v1/secrets/login", {"value": f"{KEPT}\nline {LINE}\n"})
     for app in (SHOWN, IMAGE):
         assert machine.ask("PUT", f"/v2/apps{app['id']}", app), app["id"]
-    machine.until(lambda: machine.healthy("/shop/web") == 1, 20)
+    machine.until(lambda: machine.healthy("/shop/web") == 1)
     with (machine.data / "cell.log").open("a") as log:
         log.write(f"pulling /shop/db failed: {' '.join(CANARIES[:-1])} x{CANARIES[3]}x {auth} from 127.0.0.1\n")
         log.write("GET https://someone:else99@host/ Authorization: Bearer abcdef password=shortpw\n")
@@ -89,7 +89,7 @@ def test_an_archive_has_what_helps_and_no_secret(machine: Machine) -> None:
     assert {"queue.json", "deployments.json", "nodes.json", "services.json", "cell.json"} <= found.keys()
     assert "cannot be written" in machine.kato("debug", str(file), code=2)
     machine.ask("POST", "/v1/stop")
-    machine.until(lambda: machine.get("/ping") is None, 10)
+    machine.until(lambda: machine.get("/ping") is None)
     machine.kato("debug", str(machine.root / "ended.tar.gz"))
     ended = opened(machine.root / "ended.tar.gz")
     check(ended)

@@ -31,7 +31,7 @@ def machine() -> Iterator[Machine]:
         finally:
             for pid in machine.processes():
                 os.kill(pid, signal.SIGKILL)
-            machine.until(lambda: not machine.processes(), 10)
+            machine.until(lambda: not machine.processes())
             subprocess.run(["umount", str(disk)], check=True)
             machine.close()
 
@@ -54,9 +54,9 @@ def app(id: str, cmd: str, instances: int = 1) -> dict[str, object]:
 def test_a_disk_that_a_task_filled_is_freed_by_removing_its_app(machine: Machine, killed: bool) -> None:
     cell = machine.start()
     assert machine.ask("POST", "/v2/apps", app("/calm", "exec sleep 1000", instances=3))
-    machine.until(lambda: len(machine.tasks("/calm")) == 3 and machine.get("/v2/deployments") == [], 20)
+    machine.until(lambda: len(machine.tasks("/calm")) == 3 and machine.get("/v2/deployments") == [])
     assert machine.ask("POST", "/v2/apps", app("/filler", FILL))
-    machine.until(lambda: free(machine) == 0, 30)
+    machine.until(lambda: free(machine) == 0)
     if killed:
         cell.kill()
         cell.wait()
@@ -67,7 +67,7 @@ def test_a_disk_that_a_task_filled_is_freed_by_removing_its_app(machine: Machine
     assert "The disk that the cell lives on is full, so nothing more is started" in said
     machine.kato("scale", "calm", "2")
     machine.kato("rm", "filler")
-    machine.until(lambda: free(machine) > 20 << 20, 20)
+    machine.until(lambda: free(machine) > 20 << 20)
     assert {task["id"] for task in machine.tasks("/calm")} < calm
     machine.kato("scale", "calm", "4")
     assert (machine.data / "ballast").stat().st_size == 16 << 20, "it is whole again"
@@ -83,9 +83,9 @@ def test_a_disk_that_a_task_filled_with_files_is_freed_by_removing_its_app(machi
     """The cell and its balancer start on it again, too."""
     cell = machine.start()
     assert machine.ask("POST", "/v2/apps", app("/calm", "exec sleep 1000", instances=2))
-    machine.until(lambda: len(machine.tasks("/calm")) == 2 and machine.get("/v2/deployments") == [], 20)
+    machine.until(lambda: len(machine.tasks("/calm")) == 2 and machine.get("/v2/deployments") == [])
     assert machine.ask("POST", "/v2/apps", app("/filler", FILES))
-    machine.until(lambda: free_files(machine) == 0, 60)
+    machine.until(lambda: free_files(machine) == 0)
     calm = {task["id"] for task in machine.tasks("/calm")}
     cell.send_signal(signal.SIGKILL if end == "killed" else signal.SIGTERM)
     cell.wait()
@@ -95,8 +95,8 @@ def test_a_disk_that_a_task_filled_with_files_is_freed_by_removing_its_app(machi
     said = machine.kato("scale", "calm", "3", code=None)
     assert "The disk that the cell lives on is full, so nothing more is started" in said
     machine.kato("rm", "filler")
-    machine.until(lambda: free_files(machine) > 300, 20)
+    machine.until(lambda: free_files(machine) > 300)
     assert {task["id"] for task in machine.tasks("/calm")} == calm
     machine.kato("scale", "calm", "3")
-    machine.until(lambda: len(living(machine.data / "balancer")) == 2, 20)
+    machine.until(lambda: len(living(machine.data / "balancer")) == 2)
     assert len([*machine.data.glob("ballast.*")]) == 16, "they are all there again"

@@ -201,7 +201,7 @@ async def test_a_drain_that_was_not_taken_is_not_acknowledged_and_soon_tried_aga
             assert lost and (ack.seq, len(ack.problems)) == (view.seq - 1, 1)
             assert "HAProxy did not take" in ack.problems[0] and "state drain" in ack.problems[0]
             assert {(await once(scene.port)).body for _ in range(6)} == {"a", "b"}
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(4):  # before its pulse is looked at anyway
                 await scene.driver.due()
         ack = await scene.driver.apply(view)
         assert (ack.seq, ack.sessions, ack.problems) == (view.seq, {"a": 0}, ())

@@ -52,9 +52,9 @@ def test_what_has_finished_lets_others_begin_and_is_not_run_again(machine: Machi
     assert "Nothing to change" in machine.kato("up", file, "-d")
     cell = int(machine.get("/v1/cell")["pid"])
     os.kill(cell, signal.SIGKILL)
-    machine.until(lambda: not Path(f"/proc/{cell}").exists() or machine.get("/ping") is None, 10)
+    machine.until(lambda: not Path(f"/proc/{cell}").exists() or machine.get("/ping") is None)
     machine.start()
-    machine.until(lambda: listed(machine, "ls")["/shop/web"]["state"] == "running", 20)
+    machine.until(lambda: listed(machine, "ls")["/shop/web"]["state"] == "running")
     assert listed(machine, "ls")["/shop/migrate"]["state"] == "finished"
     assert lines(machine) == 1
 
@@ -72,9 +72,9 @@ def test_one_that_ended_while_the_cell_was_dead_is_not_run_again(machine: Machin
     pid = machine.pid(next(task["id"] for task in machine.tasks("/shop/migrate")))
     os.kill(int(machine.get("/v1/cell")["pid"]), signal.SIGKILL)
     (machine.root / "go").touch()
-    machine.until(lambda: not Path(f"/proc/{pid}").exists(), 10)
+    machine.until(lambda: not Path(f"/proc/{pid}").exists())
     machine.start()
-    machine.until(lambda: [each["state"] for each in machine.tasks("/shop/web")] == ["TASK_RUNNING"], 20)
+    machine.until(lambda: [each["state"] for each in machine.tasks("/shop/web")] == ["TASK_RUNNING"])
     assert listed(machine, "ls")["/shop/migrate"]["state"] == "finished"
     assert lines(machine) == 1
 
@@ -100,7 +100,7 @@ def test_it_is_run_again_by_hand_and_who_waits_goes_on(machine: Machine) -> None
     machine.kato("up", written(machine, "test -e ready"), "-d", code=1)
     (machine.root / "ready").touch()
     machine.kato("restart", "shop/migrate", "--force")
-    machine.until(lambda: [each["state"] for each in machine.tasks("/shop/web")] == ["TASK_RUNNING"], 20)
+    machine.until(lambda: [each["state"] for each in machine.tasks("/shop/web")] == ["TASK_RUNNING"])
     assert (machine.root / "seen").read_text().strip() == "2"
 
 

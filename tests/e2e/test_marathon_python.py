@@ -44,7 +44,7 @@ def client(machine: Machine) -> Iterator[Any]:
     yield client
     for app in client.list_apps():
         client.delete_app(app.id, force=True)
-    machine.until(lambda: client.list_tasks() == [] and client.list_deployments() == [], 20 * SLOW)
+    machine.until(lambda: client.list_tasks() == [] and client.list_deployments() == [])
     client.session.close()
     client.sse_session.close()
 
@@ -56,7 +56,7 @@ def settled(machine: Machine, client: Any, answer: dict[str, Any]) -> None:
 
 
 def ended(machine: Machine, client: Any, id: str) -> None:
-    machine.until(lambda: id not in [each.id for each in client.list_deployments()], 20 * SLOW)
+    machine.until(lambda: id not in [each.id for each in client.list_deployments()])
 
 
 def created(machine: Machine, client: Any, id: str, **more: Any) -> Any:
@@ -181,18 +181,18 @@ def test_tasks_are_killed_one_several_and_with_scale(machine: Machine, client: A
 
     old = client.list_tasks("/killed")
     assert client.kill_task("/killed", old[0].id).id == old[0].id
-    machine.until(stands(3, {old[0].id}), 20 * SLOW)
+    machine.until(stands(3, {old[0].id}))
     some = [task.id for task in client.list_tasks("/killed")][:2]
     assert client.kill_given_tasks(some) is True
-    machine.until(stands(3, {*some}), 20 * SLOW)
+    machine.until(stands(3, {*some}))
     settled(machine, client, client.kill_task("/killed", client.list_tasks("/killed")[0].id, scale=True))
     assert client.get_app("/killed").instances == 2
     assert client.kill_given_tasks([client.list_tasks("/killed")[0].id], scale=True, force=True) is True
-    machine.until(stands(1, set()), 20 * SLOW)
+    machine.until(stands(1, set()))
     assert client.kill_tasks("/killed", host="nowhere.example") == []
     [last] = client.list_tasks("/killed")
     assert [task.id for task in client.kill_tasks("/killed", host=last.host, wipe=True)] == [last.id]
-    machine.until(stands(1, {last.id}), 20 * SLOW)
+    machine.until(stands(1, {last.id}))
     settled(machine, client, client.kill_tasks("/killed", scale=True))
     assert client.get_app("/killed").instances == 0
 

@@ -73,8 +73,8 @@ def test_where_nothing_is_written_yet_the_tasks_that_did_are_named(machine: Mach
     for version in ("1", "2"):
         Path(file).write_text(text.replace('"cmd"', f'"env": {{"VERSION": "{version}"}}, "cmd"'))
         machine.kato("up", file, "-d")
-    machine.until(lambda: len(machine.tasks("/notes/front")) == 1, 20)
-    machine.until(lambda: "notes_front.1" in machine.kato("logs", "front"), 20)
+    machine.until(lambda: len(machine.tasks("/notes/front")) == 1)
+    machine.until(lambda: "notes_front.1" in machine.kato("logs", "front"))
     said = machine.kato("logs", "front")
     assert said == "kato: Nothing is written yet. Ended tasks, whose output is kept: notes_front.1.\n"
     assert "notes_front.1 | first words\n" in machine.kato("logs", "notes_front.1")

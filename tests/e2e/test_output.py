@@ -38,7 +38,7 @@ async def test_output_is_rotated_and_keeps_its_offsets(options: Options) -> None
 async def test_output_is_followed_across_rotation(options: Options) -> None:
     async with ending_all(await Driver.open(options, rotate=1000)) as driver:
         await driver.start(launch("for i in $(seq 400); do printf 'line %04d\\n' $i; sleep 0.001; done"))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             offset, text = 0, b""
             async for piece in driver.output(TASK, "stdout", tail=None, follow=True):
                 assert piece.offset == offset

@@ -98,10 +98,10 @@ def test_an_upgrade_goes_on_and_a_cell_with_apps_stays(standing: Machine) -> Non
     standing.kato("up", str(app(standing, **NEVER)), "-d", "--timeout", "1", code=1)
     (pid,) = {standing.get("/v1/cell")["pid"]}
     subprocess.run(["kill", "-9", str(pid)], check=True)
-    standing.until(lambda: standing.get("/ping") is None, 10)
+    standing.until(lambda: standing.get("/ping") is None)
     with begun(standing, "up", str(app(standing, **NEVER, env={"B": "2"}))) as up:
         said = until_said(up, "/app")
-        standing.until(lambda: standing.get("/v2/apps/app")["app"]["env"] == {"B": "2"}, 20)
+        standing.until(lambda: standing.get("/v2/apps/app")["app"]["env"] == {"B": "2"})
         said += parted(up)
     assert "Left running, and its deployment goes on: /app stood before." in said
     assert "The cell goes on, for its apps that stood before." in said
@@ -111,11 +111,11 @@ def test_an_upgrade_goes_on_and_a_cell_with_apps_stays(standing: Machine) -> Non
 def test_each_command_says_what_goes_on(machine: Machine) -> None:
     file = app(machine, **NEVER)
     with begun(machine, "up", str(file), "-d") as up:
-        machine.until(lambda: states(machine) == ["running"], 30)
+        machine.until(lambda: states(machine) == ["running"])
         said = parted(up)
     assert f"kato: The deployment goes on. See: kato ls. `kato down {file}` removes 1 app.\n" in said
     with begun(machine, "scale", "app", "2", "--force") as scale:
-        machine.until(lambda: states(machine) == ["running"] * 2, 20)
+        machine.until(lambda: states(machine) == ["running"] * 2)
         said = parted(scale)
     assert "kato: The change of /app to 2 tasks goes on. See: kato ls\n" in said
     with begun(machine, "restart", "app", "--force") as restart:
@@ -124,14 +124,14 @@ def test_each_command_says_what_goes_on(machine: Machine) -> None:
     assert "kato: The restart of /app goes on. See: kato ls\n" in said
     machine.kato("up", str(app(machine, cmd=STUBBORN)), "-d")
     with begun(machine, "down", str(file)) as down:
-        machine.until(lambda: states(machine) == ["stopping"], 20)
+        machine.until(lambda: states(machine) == ["stopping"])
         said = parted(down)
     assert "kato: The removal of 1 app goes on, and the cell stays. `kato down --all` ends it too.\n" in said
 
 
 def test_before_anything_is_asked_nothing_is_changed(machine: Machine) -> None:
     with begun(machine, "up", str(app(machine, **NEVER)), "-d") as up:
-        machine.until((machine.data / "cell.log").exists, 20)
+        machine.until((machine.data / "cell.log").exists)
         said = parted(up)
     assert said == "kato: Nothing was deployed, and the cell that was about to start was ended again.\n"
     assert not machine.processes()
@@ -171,7 +171,7 @@ def test_a_second_ctrl_c_says_what_is_true_by_then(machine: Machine) -> None:
         until_said(up, "Ctrl-C ends it all.")
         up.send_signal(signal.SIGINT)
         until_said(up, "Ending it")
-        machine.until(lambda: states(machine) == ["stopping"], 20)
+        machine.until(lambda: states(machine) == ["stopping"])
         said = parted(up)
     assert "kato: The removal of 1 app goes on, and the cell stays. `kato down --all` ends it too.\n" in said
     assert machine.get("/ping") == "pong"

@@ -24,7 +24,7 @@ def test_a_cell_that_was_killed_is_planned_for_and_left_as_it_is(machine: Machin
     machine.kato("up", written(machine), "-d")
     pid = machine.get("/v1/cell")["pid"]
     os.kill(pid, signal.SIGKILL)
-    machine.until(lambda: machine.get("/ping") is None and not held(machine.data), 10)
+    machine.until(lambda: machine.get("/ping") is None and not held(machine.data))
     before = contents(machine.data)
     assert before["cell.sqlite-wal"]  # what was written last is in the journal alone
     said = machine.kato("plan", written(machine), code=0)
@@ -41,7 +41,7 @@ def test_a_free_port_is_the_same_one_whether_the_cell_runs_or_not(machine: Machi
     by_the_cell = json.loads(machine.kato("plan", asked, "-o", "json", code=1))["changes"]
     assert "portDefinitions" in by_the_cell[0]["sentence"] and '"port":1' in by_the_cell[0]["sentence"]
     os.kill(pid, signal.SIGKILL)
-    machine.until(lambda: machine.get("/ping") is None and not held(machine.data), 10)
+    machine.until(lambda: machine.get("/ping") is None and not held(machine.data))
     said = machine.kato("plan", asked, "-o", "json", code=1)
     assert json.loads(said[: said.index("kato: ")])["changes"] == by_the_cell
 

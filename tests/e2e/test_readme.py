@@ -19,7 +19,7 @@ from machine import ROOT, Machine
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 READS = re.compile(r"kato (ls|ps|why|logs)\b|curl -s http\S+$")
 """Commands that change nothing: what they show may take a moment to come true."""
-PATIENCE = 15.0
+PATIENCE = 60.0
 PKILL = """
 pkill() {  # those of this cell only, the oldest first; nothing else on this machine
   for each in $(pgrep "${@: -2}"); do

@@ -52,12 +52,12 @@ def test_a_value_is_told_to_its_tasks_and_is_in_no_listing_log_event_or_command_
     file = cell.root / "app.json"
     file.write_text(json.dumps(APP))
     deploying = subprocess.Popen(["kato", "up", "-d", str(file)], env=cell.env, cwd=cell.root)
-    cell.until(lambda: "kato secrets set shop/password" in json.dumps(cell.get("/v1/why/shop/db")), 20)
+    cell.until(lambda: "kato secrets set shop/password" in json.dumps(cell.get("/v1/why/shop/db")))
     said = [cell.kato("why", "db"), cell.kato("plan", str(file), code=None)]
     said.append(set_secret(cell, CANARY, "-"))
     assert deploying.wait(30) == 0
     (task,) = cell.tasks("/shop/db")
-    cell.until(lambda: f"told {len(CANARY)} {len(CANARY)}" in json.dumps(cell.get("/v1/logs/shop/db")), 10)
+    cell.until(lambda: f"told {len(CANARY)} {len(CANARY)}" in json.dumps(cell.get("/v1/logs/shop/db")))
     lists = (["ls"], ["ps"], ["secrets", "ls"], ["nodes"], ["versions", "db"])
     said += [cell.kato(*words, "-o", "json") for words in lists]
     said += [
@@ -79,7 +79,7 @@ def test_a_value_is_told_to_its_tasks_and_is_in_no_listing_log_event_or_command_
     assert [each.parent.name for each in holding(cell.data / "tasks") if each.parent.name == "secrets"], "told so"
     assert "is named by /shop/db" in cell.kato("secrets", "rm", "shop/password", code=1)
     cell.kato("rm", "db")
-    cell.until(lambda: not list(holding(cell.data / "tasks")), 10)
+    cell.until(lambda: not list(holding(cell.data / "tasks")))
     cell.kato("secrets", "rm", "shop/password")
     assert "No secret is set" in cell.kato("secrets", "ls")
 
@@ -90,11 +90,11 @@ def test_a_file_is_kept_to_the_last_byte_and_what_is_no_text_is_for_files_alone(
     set_secret(cell, "", str(raw))
     cell.ask("PUT", "/v2/apps", [APP])
     words = "is no text, which the variable PASSWORD cannot hold"
-    cell.until(lambda: words in json.dumps(cell.get("/v1/why/shop/db")), 10)
+    cell.until(lambda: words in json.dumps(cell.get("/v1/why/shop/db")))
     sums = {**APP, "env": {}, "cmd": "sha256sum < run/secrets/pw; exec sleep 1000"}
     cell.ask("PUT", "/v2/apps?force=true", [sums])
     digest = subprocess.check_output(["sha256sum"], input=raw.read_bytes()).decode().split()[0]
-    cell.until(lambda: digest in json.dumps(cell.get("/v1/logs/shop/db")), 10)
+    cell.until(lambda: digest in json.dumps(cell.get("/v1/logs/shop/db")))
     assert "is empty" in cell.kato("secrets", "set", "x", "/dev/null", code=2)
     assert "/nowhere cannot be read" in cell.kato("secrets", "set", "x", "/nowhere", code=2)
 
@@ -122,17 +122,17 @@ def test_a_compose_file_brings_its_own_and_a_changed_one_is_rolled_out_and_taken
     set_secret(cell, "outside")
     cell.kato("up", "-d")
     logs = "/v1/logs/pair/web"
-    cell.until(lambda: f"{CANARY}-1 front outside" in json.dumps(cell.get(logs)), 10)
+    cell.until(lambda: f"{CANARY}-1 front outside" in json.dumps(cell.get(logs)))
     (first,) = cell.tasks("/pair/web")
     assert "Nothing to change" in cell.kato("up", "-d")
     (cell.root / "pw").write_text(f"{CANARY}-2")
     planned = cell.kato("plan", code=1)
     assert "secrets.pw" in planned and "nobody has set" not in planned
     said = [planned, cell.kato("up", "-d"), cell.kato("convert"), cell.kato("secrets", "ls")]
-    cell.until(lambda: f"{CANARY}-2 front outside" in json.dumps(cell.get(logs)), 10)
+    cell.until(lambda: f"{CANARY}-2 front outside" in json.dumps(cell.get(logs)))
     assert first["id"] not in [task["id"] for task in cell.tasks("/pair/web")]
     cell.kato("rollback", "web")
-    cell.until(lambda: f"{CANARY}-1 front outside" in json.dumps(cell.get(logs)), 10)
+    cell.until(lambda: f"{CANARY}-1 front outside" in json.dumps(cell.get(logs)))
     assert said[3].count("pair/pw@") == 2
     assert not [text for text in (*said, cell.log(), json.dumps(cell.get("/v2/groups"))) if CANARY in text]
 

@@ -24,7 +24,7 @@ services:
     environment: {TOKEN: abc}
     x-kato: {runtime: process}
 """
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module", name="running")
@@ -99,7 +99,7 @@ def test_the_command_ends_with_its_terminal(running: Machine) -> None:
         pid = int(terminal.said.partition(b"pid=")[2].split()[0])
         os.kill(pid, 0)
         terminal.process.kill()
-        running.until(lambda: not _alive(pid), PATIENCE)
+        running.until(lambda: not _alive(pid))
 
 
 def test_pipes_and_exit_codes(running: Machine) -> None:

@@ -20,7 +20,7 @@ SEED = 20260117
 SMALL = 2**16
 """Bytes of a ballast."""
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 async def count(store: Store, writer: int, lease: int) -> None:

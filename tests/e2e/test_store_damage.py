@@ -27,7 +27,7 @@ ITEMS = 300
 SMALL = 2**16
 """Bytes of a ballast."""
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ APP = {"id": "/web", "cmd": "sleep 1000", "cpus": 0.1, "mem": 16, "instances": 1
 
 def stop(machine: Machine) -> None:
     machine.ask("POST", "/v1/stop")
-    machine.until(lambda: machine.get("/ping") is None, 10)
+    machine.until(lambda: machine.get("/ping") is None)
 
 
 def running(machine: Machine, app: str) -> set[str]:
@@ -20,7 +20,7 @@ def running(machine: Machine, app: str) -> set[str]:
 
 def deploy(machine: Machine, id: str) -> set[str]:
     assert machine.ask("PUT", f"/v2/apps{id}", APP | {"id": id})
-    machine.until(lambda: len(running(machine, id)) == 1 and not machine.get("/v2/deployments"), 10)
+    machine.until(lambda: len(running(machine, id)) == 1 and not machine.get("/v2/deployments"))
     return running(machine, id)
 
 
@@ -33,7 +33,7 @@ def test_a_store_moved_away_begins_an_empty_cell_that_is_obeyed(machine: Machine
         part.rename(machine.root / part.name)
     machine.start()
     deploy(machine, "/new")
-    machine.until(lambda: not Path(f"/proc/{pid}").exists(), 15)
+    machine.until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_store_put_back_is_obeyed_in_a_new_incarnation(machine: Machine) -> None:
@@ -48,7 +48,7 @@ def test_a_store_put_back_is_obeyed_in_a_new_incarnation(machine: Machine) -> No
     put_back(machine, copies)
     machine.start()
     assert machine.get("/v1/cell")["incarnation"] == 2
-    machine.until(lambda: not Path(f"/proc/{pid}").exists(), 15)
+    machine.until(lambda: not Path(f"/proc/{pid}").exists())
     assert running(machine, "/first") == first
     deploy(machine, "/third")
 
@@ -76,8 +76,8 @@ def replace(machine: Machine, id: str) -> str:
     """Ends the task of an app; the one that comes after it."""
     (before,) = running(machine, id)
     machine.ask("DELETE", f"/v2/apps{id}/tasks")
-    machine.until(lambda: len(running(machine, id)) == 1 and running(machine, id) != {before}, 15)
-    machine.until(lambda: (machine.data / "tasks" / ".kept" / before).exists(), 15)
+    machine.until(lambda: len(running(machine, id)) == 1 and running(machine, id) != {before})
+    machine.until(lambda: (machine.data / "tasks" / ".kept" / before).exists())
     return running(machine, id).pop()
 
 
@@ -94,7 +94,7 @@ def test_a_store_put_back_gives_no_task_the_id_of_another(machine: Machine) -> N
     stop(machine)
     put_back(machine, copies)
     machine.start()
-    machine.until(lambda: bool(running(machine, "/web") - before.keys()), 15)
+    machine.until(lambda: bool(running(machine, "/web") - before.keys()))
     replace(machine, "/web")
     after = launched(machine)
     assert len(after) == len(before) + 2
@@ -108,8 +108,8 @@ def test_a_folder_with_a_new_node_id_forgets_the_former_node(machine: Machine) -
     stop(machine)
     (machine.data / "node.json").unlink()
     machine.start()
-    machine.until(lambda: [each["id"] for each in machine.get("/v1/nodes")["nodes"]] not in ([], [before]), 15)
+    machine.until(lambda: [each["id"] for each in machine.get("/v1/nodes")["nodes"]] not in ([], [before]))
     (node,) = machine.get("/v1/nodes")["nodes"]
     assert node["id"] != before
-    machine.until(lambda: {task["slaveId"] for task in machine.tasks("/web")} == {node["id"]}, 15)
-    machine.until(lambda: len(running(machine, "/web")) == 1, 15)
+    machine.until(lambda: {task["slaveId"] for task in machine.tasks("/web")} == {node["id"]})
+    machine.until(lambda: len(running(machine, "/web")) == 1)

@@ -74,7 +74,7 @@ def test_what_happens_is_told_as_it_does(running: Machine) -> None:
         subprocess.Popen(["kato", *each], env=running.env, stdout=subprocess.PIPE, text=True) for each in words
     ]
     try:
-        running.until(lambda: running.get("/metrics") is not None and _listeners(running) >= len(listening), 20)
+        running.until(lambda: running.get("/metrics") is not None and _listeners(running) >= len(listening))
         ended = json.loads(running.kato("ps", "idle", "-o", "json"))[0]
         running.kato("restart", "idle", "-d")
         running.kato("wait", "idle")
@@ -118,7 +118,7 @@ def _until_over(process: "subprocess.Popen[str]", app: str) -> Iterator[str]:
 
 def test_waiting_ends_when_all_is_as_wished(running: Machine) -> None:
     assert "2 apps as wished after" in running.kato("wait")
-    assert "1 app as wished after" in running.kato("wait", "left", "--timeout", "20")
+    assert "1 app as wished after" in running.kato("wait", "left", "--timeout", "60")
     running.kato("scale", "idle", "2", "-d")
     running.kato("wait", "idle")
     assert len(json.loads(running.kato("ps", "idle", "-o", "json"))) == 2

@@ -63,7 +63,7 @@ def test_a_killed_cell_with_a_damaged_store_goes_with_its_tasks(machine: Machine
     up(machine)
     (machine.data / "notes.txt").write_text("mine")
     os.kill(machine.get("/v1/cell")["pid"], signal.SIGKILL)
-    machine.until(lambda: machine.get("/ping") is None, 5)
+    machine.until(lambda: machine.get("/ping") is None)
     (machine.data / "cell.sqlite").write_bytes(b"no store")
     (machine.data / "cell.sqlite-wal").unlink(missing_ok=True)
     said = machine.kato("uninstall", "--purge", "--yes")

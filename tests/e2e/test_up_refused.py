@@ -45,7 +45,7 @@ def test_a_port_of_another_program_is_told(machine: Machine) -> None:
         listed = machine.kato("ls")
         assert "tcp://" not in listed and f"service port {port} of /taken" in listed
         assert f"service port {port} of /taken" in machine.kato("why", "taken")
-    machine.until(lambda: f"tcp://127.0.0.1:{port}" in machine.kato("ls"), 10)
+    machine.until(lambda: f"tcp://127.0.0.1:{port}" in machine.kato("ls"))
     machine.kato("up", str(file), "-d")
     machine.kato("rm", "taken")
 
@@ -63,7 +63,7 @@ def test_a_port_that_another_program_took_while_the_cell_was_dead_is_told() -> N
         assert pids
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        machine.until(lambda: not {*pids} & {*machine.processes()} and machine.get("/ping") is None, 10)
+        machine.until(lambda: not {*pids} & {*machine.processes()} and machine.get("/ping") is None)
         with socket.create_server(("127.0.0.1", port)):
             said = machine.kato("up", str(file), "-d", code=1)
             assert f"service port {port} of /taken is in use by another program" in said
@@ -94,7 +94,7 @@ def test_an_ingress_of_another_program_is_told() -> None:
             said = machine.kato("up", str(file), "-d", code=1)
             assert f"the ingress {machine.ingress} is in use by another program" in said
             assert "http://" not in machine.kato("ls")
-        machine.until(lambda: f"http://one.localhost:{port}/" in machine.kato("ls"), 10)
+        machine.until(lambda: f"http://one.localhost:{port}/" in machine.kato("ls"))
     finally:
         machine.close()
 
@@ -115,9 +115,9 @@ def test_apps_that_somebody_removes_meanwhile_are_not_as_wished(machine: Machine
     words = ["kato", "up", str(never), "-d"]
     with subprocess.Popen(words, env=machine.env, stdout=-1, stderr=subprocess.STDOUT, text=True) as up:
         try:
-            machine.until(lambda: bool(machine.tasks("/never")), 20)
+            machine.until(lambda: bool(machine.tasks("/never")))
             machine.kato("down", str(never))
-            said, _ = up.communicate(timeout=20)
+            said, _ = up.communicate(timeout=60)
         finally:
             up.send_signal(signal.SIGKILL)
     assert up.returncode == 1
@@ -147,7 +147,7 @@ def test_a_task_that_has_ended_is_read_by_its_short_name(machine: Machine) -> No
     (task,) = json.loads(machine.kato("ps", "brief", "-o", "json"))
     assert task["task"] == "brief.1" and task["pid"] == machine.pid(task["id"])
     os.kill(task["pid"], signal.SIGKILL)
-    machine.until(lambda: [each["id"] for each in machine.tasks("/brief")] not in ([], [task["id"]]), 20)
+    machine.until(lambda: [each["id"] for each in machine.tasks("/brief")] not in ([], [task["id"]]))
     said = machine.kato("logs", "brief.1")
     assert "brief.1 | first words\n" in said
     assert "kato: brief.1 has ended at 20" in said and "It was ended by signal 9 (SIGKILL)." in said

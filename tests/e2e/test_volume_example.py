@@ -22,7 +22,7 @@ http.server.ThreadingHTTPServer(address, http.server.SimpleHTTPRequestHandler).s
 def deploy(machine: Machine, port: int, *, healthy: bool, code: int = 0) -> str:
     (machine.root / "store.py").write_text(STORE.replace("HEALTHY", str(healthy)))
     (machine.root / "compose.yaml").write_text(EXAMPLE.replace("8080:", f"{port}:"))
-    return machine.kato("up", "-d", "--timeout", "20" if healthy else "3", code=code)
+    return machine.kato("up", "-d", "--timeout", "60" if healthy else "3", code=code)
 
 
 def test_the_example_with_a_volume_runs_as_it_stands(machine: Machine) -> None:
@@ -36,5 +36,6 @@ def test_the_example_with_a_volume_runs_as_it_stands(machine: Machine) -> None:
 
 def test_a_check_that_fails_says_what_it_wrote(machine: Machine) -> None:
     (port,) = free_ports(1)
-    said = deploy(machine, port, healthy=False, code=1)
-    assert "exited with status 22: curl: (22) The requested URL returned error: 404" in said
+    deploy(machine, port, healthy=False, code=1)
+    words = "exited with status 22: curl: (22) The requested URL returned error: 404"
+    machine.until(lambda: words in machine.kato("why", "store"))

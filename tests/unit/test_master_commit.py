@@ -31,7 +31,7 @@ class Cell(NamedTuple):
             await self.mirror.reached(answer.revision)
 
     async def commit(self, *actions: Action, now: float = 7.0) -> bool:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.committer.commit(Plan(actions=actions), self.mirror.world(), now)
 
     def tasks(self) -> dict[str, Task]:

@@ -23,7 +23,7 @@ from kato.model.task import Health, Status, Task, TaskState
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 GONE = "old.instance-1f0c._app.7"
 
 

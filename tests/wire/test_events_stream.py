@@ -152,4 +152,4 @@ async def test_streams_end_quickly_when_the_api_goes_down(cell: Cell) -> None:
         cell.running.pop().cancel()
         async with asyncio.timeout(DEADLINE):
             await heard._content.read()
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 5

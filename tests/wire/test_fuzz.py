@@ -11,7 +11,7 @@ from cells import Cell
 
 SETTINGS = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("as_lines.py")
-SECONDS = 120
+SECONDS = 300
 
 
 async def test_no_answer_is_undocumented(cell: Cell, tmp_path: Path) -> None:
