@@ -9,6 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from kato.drivers.runtime.docker import Driver
 from kato.drivers.runtime.docker.engine import Engine
 from kato.drivers.runtime.docker.images import Images
 from kato.model.app import (
+    BUILT,
     AppVolume,
     Container,
     Docker,
@@ -112,6 +114,27 @@ async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_i
             await later._engine.close()
             assert not engine.ask("images", "--quiet", image)
     assert engine.ask("images", "--quiet", IMAGE), "what somebody else brought stays"
+
+
+async def test_an_image_that_was_built_goes_when_it_is_long_unused(engine: Dockerd) -> None:
+    image = f"{BUILT}shop:0123"
+    engine.ask("tag", IMAGE, image)
+    async with runtime(engine) as driver:
+        await driver.start(contained("true", image=image))
+        assert (await ended(driver)).code == 0
+        await driver.remove(TASK)
+        assert engine.ask("images", "--quiet", image)
+        now = time.time()
+        for days, there in ((6.9, True), (7.1, False)):
+            pulled = driver._options.folder / ".images"
+            later = Images(Engine(engine.url), pulled, None, clock=partial(float, now + days * 86_400))
+            await later.tidy()
+            await later._engine.close()
+            assert bool(engine.ask("images", "--quiet", image)) == there
+        with pytest.raises(
+            DriverError, match=r"was built by `kato up` and is not on this node.*kato up. builds it"
+        ):
+            await driver.start(contained("true", image=image, parameters=(Parameter(key="pull", value="never"),)))
 
 
 async def test_a_private_image_is_pulled_by_the_app_s_own_secret(engine: Dockerd, tmp_path: Path) -> None:

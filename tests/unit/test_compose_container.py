@@ -113,7 +113,7 @@ def test_pull_policy() -> None:
         ("networks: [front]", "no network 'front' is named under the top-level `networks`"),
         ("network_mode: none", "'none' is not taken; use host or bridge"),
         ("network_mode: host\n    networks: [default]", "cannot stand beside network_mode"),
-        ("pull_policy: daily", "'daily' is not taken; use missing, always or never"),
+        ("pull_policy: daily", "'daily' is not taken; use missing, always, never or build"),
         ("container_name: x", "tasks have names of their own"),
         ("secrets: [a]", "nothing 'a' is named under the top-level `secrets`; add it there"),
         ('command: "it\'s"', "cannot be split into words"),
@@ -121,7 +121,3 @@ def test_pull_policy() -> None:
 )
 def test_what_a_container_cannot_be_is_refused(lines: str, fault: str) -> None:
     assert any(fault in each for each in faults(f"services:\n  web:\n    image: x\n    {lines}\n"))
-
-
-def test_a_service_that_is_to_be_built_says_how() -> None:
-    assert any("docker compose build" in each for each in faults("services:\n  web:\n    build: .\n"))

@@ -3,15 +3,18 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.show import Output, document
 from kato.cli.source import load, owns, warn
-from kato.model.errors import Unavailable
+from kato.model.app import BUILT
+from kato.model.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
+    from kato.client import Client
     from kato.language import Manifest
 
 
@@ -27,7 +30,10 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     """
     manifest = load(file)
     warn(manifest.warnings)
-    found = await foreseen(manifest.plan_body, place)
+    if manifest.builds:
+        names = ", ".join(manifest.builds)
+        warn([f"kato up builds the image of {names} first, and another image is a change too: none is built now."])
+    found = await foreseen(manifest, place)
     warn(found.get("warnings") or ())
     changes = found.get("changes") or []
     found["locks"] = locks = locked(manifest, changes, found.pop("deployments"))
@@ -67,11 +73,16 @@ def locked(
     ]
 
 
-async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
-    """What a wish would change: by the cell that answers, else by what stands in its folder."""
+async def foreseen(manifest: "Manifest", place: Place) -> dict[str, Any]:
+    """What a wish would change: by the cell that answers, else by what stands in its folder.
+
+    What is to be built is taken to become what it is now.
+    """
     config = place.config
     async with place.client() as client:
         if await client.ping():
+            images = {app: await _image(client, app) for app in manifest.builds}
+            body = as_built(manifest, images).plan_body
             return {**await client.plan(body), "deployments": await client.deployments()}
     if cell.held(config.data):  # its file says less than it knows
         raise Unavailable(
@@ -92,5 +103,19 @@ async def foreseen(body: Mapping[str, object], place: Place) -> dict[str, Any]:
     world = mirror.world()
     before = decide(world, now, Recall())
     deployments = [deployment_document(each, world) for each in world.deployments.values()]
-    found = foresee(world, dict(body), before, now, salt=mirror.cell_id, own=config.own_ports)
+    present = {app: world.apps[app].image for app in manifest.builds if app in world.apps}
+    body = as_built(manifest, present).plan_body
+    found = foresee(world, body, before, now, salt=mirror.cell_id, own=config.own_ports)
     return {**found, "deployments": deployments}
+
+
+def as_built(manifest: "Manifest", present: Mapping[str, str | None]) -> "Manifest":
+    """The manifest with the images that its apps have now, where these were built too."""
+    return manifest.named({app: image for app, image in present.items() if image and image.startswith(BUILT)})
+
+
+async def _image(client: "Client", app: str) -> str | None:
+    with suppress(NotFound):
+        docker = ((await client.app(app)).get("container") or {}).get("docker") or {}
+        return docker.get("image")
+    return None

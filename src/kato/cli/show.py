@@ -26,6 +26,7 @@ COLOURS = {
     "waiting": "yellow",
     "staging": "yellow",
     "starting": "yellow",
+    "building": "yellow",
     "deploying": "yellow",
     "stopping": "magenta",
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from kato.cli import cell
+from kato.cli.build import built
 from kato.cli.down import take_down
 from kato.cli.follow import ended_badly, until_served, until_settled
 from kato.cli.live import View
@@ -101,6 +102,8 @@ class _Session:
 
     async def deploy(self, force: bool, timeout: float) -> None:
         """Hands the wish over and waits until it is true; prints where it answers."""
+        self.parting.left = "Nothing was deployed."
+        self.manifest = await built(self.manifest, self.place.config.engine)
         await self.start()
         present = await self.client.apps()
         known = self.before = {task["id"] for app in present for task in app["tasks"]}

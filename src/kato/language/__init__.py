@@ -13,6 +13,8 @@ from kato.language.compose import read_compose
 from kato.language.document import Document, read_document
 from kato.language.marathon import Tree, documents, read_app, read_apps, read_group
 from kato.language.reading import Findings
+from kato.language.service_build import Build as Build
+from kato.language.service_build import with_image
 from kato.language.shape import closest, steps
 from kato.language.wire import app_document
 from kato.model.app import App
@@ -31,7 +33,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     group: the group that the file is the whole of (a Compose project, a Marathon group); None for apps alone.
     groups: the groups in it, itself included. warnings: sentences with file, line and column.
-    secrets: what the cell is to keep before its apps name it.
+    secrets: what the cell is to keep before its apps name it. builds: how the images are made that have no name
+    yet, by app.
     """
 
     group: str | None
@@ -39,6 +42,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[GroupRecord, ...] = ()
     warnings: tuple[str, ...] = ()
     secrets: Mapping[str, Secret] = {}
+    builds: Mapping[str, Build] = {}
+
+    def named(self, images: Mapping[str, str]) -> "Manifest":
+        """The same with the images of apps that had none yet, by app."""
+        apps = tuple(with_image(app, images[app.id]) if app.id in images else app for app in self.apps)
+        return msgspec.structs.replace(self, apps=apps)
 
     def body(self) -> Any:
         """The JSON to PUT: of the group to `/v2/groups/<group>`, or the list of apps to `/v2/apps`."""
@@ -73,11 +82,11 @@ def read(
         folder = folder or str(PurePosixPath(path).parent)
         if not folder.startswith("/"):
             raise InvalidInput(f"{path} is not an absolute path; processes need one to find their files.")
-        group, apps, warnings, secrets = read_compose(
+        group, apps, warnings, secrets, builds = read_compose(
             document, folder=folder, environ=environ, files=files, contents=contents or _encoded(files)
         )
         groups = (GroupRecord(id=group, version=""),)
-        return Manifest(group=group, apps=apps, groups=groups, warnings=warnings, secrets=secrets)
+        return Manifest(group=group, apps=apps, groups=groups, warnings=warnings, secrets=secrets, builds=builds)
     return _marathon(document)
 
 

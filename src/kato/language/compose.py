@@ -14,6 +14,7 @@ from kato.language.interpolation import Lookup
 from kato.language.reading import Findings, Part, interpolated
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
+from kato.language.service_build import UNBUILT, Build, read_build
 from kato.language.service_container import read_networks
 from kato.language.service_restart import awaited
 from kato.language.service_secrets import read_kept
@@ -36,9 +37,9 @@ def read_compose(
     environ: Mapping[str, str],
     files: Lookup,
     contents: Callable[[str], bytes | None],
-) -> tuple[str, tuple[App, ...], tuple[str, ...], Mapping[str, Secret]]:
-    """The group's id, its apps in the order of the file, warnings, and what the cell is to keep for its tasks.
-    Raises InvalidInput with every fault.
+) -> tuple[str, tuple[App, ...], tuple[str, ...], Mapping[str, Secret], Mapping[str, Build]]:
+    """The group's id, its apps in the order of the file, warnings, what the cell is to keep for its tasks, and how
+    images are built, by app. Raises InvalidInput with every fault.
 
     folder: the file's folder, absolute. files: the text of a file by absolute path, None where there is none;
     contents: its bytes.
@@ -60,8 +61,14 @@ def read_compose(
     project = Project({}, frozenset(), frozenset(), networks, around, lookup, files, kept)
     apps = _services(top, name, project)
     top.close(REFUSED_PROJECT)
+    services = {
+        app.id: Part(data["services"][service], ("services", service), findings)
+        for service, app in apps.items()
+        if app.image == UNBUILT
+    }
+    builds = {id: read_build(service, name, around, lookup) for id, service in services.items()}
     findings.settle()
-    return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings)), kept.values
+    return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings)), kept.values, builds
 
 
 def _lookup(folder: str, environ: Mapping[str, str], files: Lookup) -> Lookup:

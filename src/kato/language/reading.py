@@ -201,6 +201,20 @@ class Part:
                 self.fault(key, f"{key!r} is not a key that is taken here.{closest(key, self.asked)}")
 
 
+def split_pairs(part: Part, key: str, between: str) -> Iterator[tuple[str, str]]:
+    """A mapping, or a list of texts that `between` or `=` divides."""
+    raw = part.raw(key)
+    if isinstance(raw, dict):
+        yield from ((str(word), text_of(value) or "") for word, value in raw.items())
+        return
+    for word in part.words(key) or ():
+        left, sign, right = word.partition("=" if "=" in word else between)
+        if sign:
+            yield left, right
+        else:
+            part.fault(key, f"{word!r} must be like NAME{between}VALUE")
+
+
 def _number(text: str) -> float | None:
     try:
         number = float(text)

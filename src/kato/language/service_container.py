@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from kato.language.reading import Part, text_of
+from kato.language.reading import Part, split_pairs
 from kato.language.refusals import REFUSED_CONTAINER
 from kato.language.service_body import Body
+from kato.language.service_build import UNBUILT
 from kato.language.service_ports import Port
 from kato.language.shape import closest
 from kato.model.app import (
@@ -45,7 +46,7 @@ _WORDS = {
     "working_dir": "workdir",
 }
 _FLAGS = {"init": "init", "privileged": "privileged", "read_only": "read-only"}
-_PULL = ("missing", "if_not_present", "always", "never")
+_PULL = ("missing", "if_not_present", "always", "never", "build")
 
 
 def read_container(
@@ -62,17 +63,11 @@ def read_container(
     """
     joined = _networks(service, networks) if daemon else _host_alone(service)
     on_host = joined[0].mode == "host"
-    image = service.text("image")
-    if image is None and service.raw("build") is not None:
-        service.fault("build", "is not taken yet; build it with `docker compose build`, and name the `image`")
-    elif not image:
-        service.findings.fault(service.path, "there is nothing to run; add an `image`")
-    elif service.raw("build") is not None:
-        service.warn("build", f"is ignored: {image} is run as it is; build it with `docker compose build`")
+    image = _image(service)
     docker = Docker(
         image=image,
-        force_pull_image=_always(service),
-        parameters=tuple(_parameters(service, bool(joined[0].name))),
+        force_pull_image=_always(service) and image != UNBUILT,
+        parameters=tuple(_parameters(service, image, bool(joined[0].name))),
     )
     mappings = tuple(
         PortMapping(
@@ -136,18 +131,32 @@ def _words(service: Part, key: str) -> tuple[str, ...] | None:
         return None
 
 
+def _image(service: Part) -> str | None:
+    """The image to run: UNBUILT where it is built first, also beside a name, which it is given then."""
+    image, policy, build = service.text("image"), service.text("pull_policy"), service.raw("build")
+    if build is not None and (not image or policy in (None, "build")):
+        return UNBUILT
+    if policy == "build":
+        service.fault("pull_policy", "is build, and there is nothing to build; add `build`")
+    elif not image:
+        service.findings.fault(service.path, "there is nothing to run; add an `image`, or a `build`")
+    elif build is not None:
+        service.warn("build", f"is ignored: pull_policy is {policy}, so {image} is run as it is")
+    return image
+
+
 def _always(service: Part) -> bool:
     policy = service.text("pull_policy")
     if policy not in (None, *_PULL):
-        service.fault("pull_policy", f"{policy!r} is not taken; use missing, always or never")
+        service.fault("pull_policy", f"{policy!r} is not taken; use missing, always, never or build")
     return policy == "always"
 
 
-def _parameters(service: Part, named: bool) -> Iterator[Parameter]:
+def _parameters(service: Part, image: str | None, named: bool) -> Iterator[Parameter]:
     entrypoint = _words(service, "entrypoint")
     if entrypoint is not None:
         yield Parameter(key="entrypoint", value=shlex.join(entrypoint))
-    if service.text("pull_policy") == "never":
+    if service.text("pull_policy") == "never" or image == UNBUILT:
         yield Parameter(key="pull", value="never")
     if named:
         yield Parameter(key="network-alias", value=str(service.path[-1]))
@@ -159,24 +168,11 @@ def _parameters(service: Part, named: bool) -> Iterator[Parameter]:
     for key, flag in _FLAGS.items():
         if service.flag(key):
             yield Parameter(key=flag, value="true")
-    for host, address in _pairs(service, "extra_hosts", ":"):
+    for host, address in split_pairs(service, "extra_hosts", ":"):
         yield Parameter(key="add-host", value=f"{host}:{address}")
-    for word, value in _pairs(service, "sysctls", "="):
+    for word, value in split_pairs(service, "sysctls", "="):
         yield Parameter(key="sysctl", value=f"{word}={value}")
     yield from _ulimits(service)
-
-
-def _pairs(service: Part, key: str, between: str) -> Iterator[tuple[str, str]]:
-    raw = service.raw(key)
-    if isinstance(raw, dict):
-        yield from ((str(word), text_of(value) or "") for word, value in raw.items())
-        return
-    for word in service.words(key) or ():
-        left, sign, right = word.partition("=" if "=" in word else between)
-        if sign:
-            yield left, right
-        else:
-            service.fault(key, f"{word!r} must be like NAME{between}VALUE")
 
 
 def _ulimits(service: Part) -> Iterator[Parameter]:

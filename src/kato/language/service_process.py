@@ -17,9 +17,9 @@ def read_process(
     service: Part, ports: tuple[Port, ...], volumes: tuple[AppVolume, ...], around: Surroundings
 ) -> Body:
     """The body of a service that runs on the host; what is a container's is warned about, or refused."""
-    for key in ("image", "build"):
-        if service.raw(key) is not None:
-            service.warn(key, "is ignored: x-kato.runtime is process, so the command runs on the host")
+    service.raw("build")  # the file says itself that no container runs it
+    if service.raw("image") is not None:
+        service.warn("image", "is ignored: x-kato.runtime is process, so the command runs on the host")
     for key, why in WARNED.items():
         if service.raw(key) is not None:
             service.warn(key, f"is ignored: {why}")

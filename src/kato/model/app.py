@@ -20,6 +20,10 @@ DEFAULT = "default"
 """The network that the apps of a group share, as the services of a Compose project do."""
 
 
+BUILT = "localhost/kato/"
+"""How the names of images begin that `kato up` builds: no registry has them."""
+
+
 class Wire(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """A frozen struct whose wire names are camelCase. None means absent and is not written to clients."""
 
@@ -76,6 +80,11 @@ class Docker(Wire, frozen=True, kw_only=True):
     privileged: bool = False
     parameters: tuple[Parameter, ...] = ()
     pull_config: SecretRef | None = None
+
+    @property
+    def built(self) -> bool:
+        """Whether `kato up` has built its image."""
+        return (self.image or "").startswith(BUILT)
 
 
 class Persistent(Wire, frozen=True, kw_only=True):

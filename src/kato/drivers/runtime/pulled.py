@@ -98,6 +98,11 @@ def policy(docker: Docker) -> str:
 
 def may_pull(docker: Docker) -> None:
     """Before a pull: DriverError where the app wants none."""
+    if docker.built:
+        raise DriverError(
+            f"Its image {docker.image} was built by `kato up` and is not on this node: it went after a week "
+            "without use, or another engine built it. `kato up` builds it again, with the cell's DOCKER_HOST."
+        )
     if policy(docker) == "never":
         raise DriverError(
             f"Its image {docker.image} is not on this node, and is never to be pulled. Bring it here, or leave "

@@ -1,7 +1,7 @@
 """Images of containers: a name flows in; its image is on the engine, pulled where it was missing, or it says why.
 
-Which images were pulled here is remembered, with the time of their last use, so that one that no wish named for a
-week can go. An image that somebody else brought is never removed.
+Which images were pulled or built here is remembered, with the time of their last use, so that one that no wish
+named for a week can go. An image that somebody else brought is never removed.
 """
 
 import asyncio
@@ -50,8 +50,9 @@ class Images:
             await self.use(docker)
 
     async def use(self, docker: Docker) -> None:
-        """Remembers that its image was used, where it was pulled here."""
-        await self._pulled.use(docker.image or "")
+        """Remembers that its image was used, where it was pulled here or built by `kato up`."""
+        image = docker.image or ""
+        await (self._pulled.add(image) if docker.built and image not in self._pulled else self._pulled.use(image))
 
     async def _has(self, image: str) -> bool:
         with unless(NOT_FOUND):

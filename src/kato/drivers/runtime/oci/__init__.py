@@ -108,7 +108,7 @@ class Containers:
         folder = options.folder / ".images"
         folder.mkdir(exist_ok=True)
         folder.chmod(0o700)
-        self.images = Images(folder, options.logins, self._digests)
+        self.images = Images(folder, options.logins, self._digests, engine=options.engine)
         self._hidden = _hidden(Path("/proc/self/mountinfo").read_text())
         self.overlaid = os.geteuid() != 0 or overlays(folder)
 

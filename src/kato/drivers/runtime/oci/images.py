@@ -26,13 +26,15 @@ from kato.model.app import Docker
 from kato.model.errors import DriverError
 from kato.model.secret import Secret
 
+COPY = ("skopeo", "--insecure-policy", "copy", "--quiet")
 REF = "org.opencontainers.image.ref.name"
 
 log = structlog.get_logger()
 
 
 class Images:
-    """Of one node. logins: the file that `docker login` writes. used: the digests that tasks are laid over now."""
+    """Of one node. logins: the file that `docker login` writes. used: the digests that tasks are laid over now.
+    engine: which may have built some, as DOCKER_HOST has it."""
 
     def __init__(
         self,
@@ -40,7 +42,9 @@ class Images:
         logins: Path | None,
         used: Callable[[], set[str]],
         clock: Callable[[], float] = time.time,
+        engine: str | None = None,
     ) -> None:
+        self._engine = engine
         self._folder = folder
         self._logins = logins
         self._used = used
@@ -73,8 +77,11 @@ class Images:
     async def _bring(self, name: str, docker: Docker, own: bytes | None) -> None:
         async with self._layout:  # neither skopeo nor umoci bears another beside it
             if policy(docker) == "always" or self._read(name) is None:
-                may_pull(docker)
-                await self._pull(name, own)
+                if docker.built:
+                    await self._take(docker)
+                else:
+                    may_pull(docker)
+                    await self._pull(name, own)
             image = self._read(name)
             if image is None:
                 raise DriverError(
@@ -95,6 +102,21 @@ class Images:
         log.info("an image was pulled", image=name)
         if not known or name in self._pulled:
             await self._pulled.add(name)
+
+    async def _take(self, docker: Docker) -> None:
+        """Has the image from the engine that built it, by a file: skopeo speaks too old an API for some."""
+        name, file = docker.image or "", self._folder / "built.tar"
+        host = [f"--host={self._engine}"] if self._engine else []
+        try:
+            await run(["docker", *host, "save", f"--output={file.name}", name], self._folder)
+            words = [*COPY, f"docker-archive:{file.name}", f"oci:layout:{tag(name)}"]
+            await run(words, self._folder)
+        except (DriverError, FileNotFoundError) as error:
+            log.warning("an image was not taken from the engine", image=name, why=str(error))
+            may_pull(docker)
+        finally:
+            file.unlink(missing_ok=True)
+        await self._pulled.add(name)
 
     @contextlib.contextmanager
     def _login(self, own: bytes | None) -> Iterator[Path | None]:
@@ -198,7 +220,7 @@ def _source(name: str) -> str:
 
 
 def _copy(name: str, logins: Path | None) -> list[str]:
-    words = ["skopeo", "--insecure-policy", "copy", "--quiet"]
+    words = [*COPY]
     host = registry(reference(name)[0]).rpartition(":")[0] or registry(reference(name)[0])
     if host.startswith("127.") or host in ("localhost", "[::1]"):
         words.append("--src-tls-verify=false")  # as Docker has it
