@@ -153,6 +153,11 @@ class Client:
         found: Json = await self._get(f"/v1/why{app}")
         return found
 
+    async def drill(self, name: str) -> Json:
+        """What would happen if a task, a machine or an engine were lost now; nothing is."""
+        found: Json = await self._get("/v1/drill", [("lose", name)])
+        return found
+
     # Secrets
 
     async def secrets(self) -> list[Json]:

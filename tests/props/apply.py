@@ -2,19 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from kato.model.action import Action, Advance, Clear, Count, Drain, Finish, Forget, Keep, Place, Stop
 from kato.model.app import App
-from kato.model.deployment import Launches
 from kato.model.frontend import BorderAck
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
+from kato.plan.effects import carried_out, within
 from kato.plan.frontends import frontends
-
-V = TypeVar("V")
 
 
 def apply(world: World, actions: Iterable[Action], now: float) -> World:
@@ -27,10 +23,8 @@ def apply(world: World, actions: Iterable[Action], now: float) -> World:
         key = _key(action)
         assert key not in written, f"{action} writes what another action of the plan writes"
         written.add(key)
-    world = replace(world, seq=world.seq + 1) if actions else world
-    for action in actions:
-        world = _applied(world, action, now)
-    return world
+        _sound(world, action)
+    return carried_out(world, actions, now)
 
 
 def _key(action: Action) -> tuple[str, str]:
@@ -47,73 +41,17 @@ def _key(action: Action) -> tuple[str, str]:
             return (what, id)
 
 
-def _applied(world: World, action: Action, now: float) -> World:
+def _sound(world: World, action: Action) -> None:
+    """Asserts that an action is one of this World."""
     match action:
         case Place(task=task):
             assert task.id not in world.tasks.get(task.app, {})
-            return replace(world, tasks=within(world.tasks, task.app, task.id, task))
-        case Drain(task=task, reason=reason):
-            assert task.goal == "run"
-            return _goal(world, task, goal="drain", reason=reason, expected=True, now=now)
-        case Stop(task=task, reason=reason, expected=expected, launches=launches):
-            assert task.goal != "stop"
-            world = counted(world, launches)
-            return _goal(world, task, goal="stop", reason=reason, expected=expected, now=now)
-        case Forget(task=task, launches=launches):
-            world = counted(world, launches)
-            return replace(
-                world,
-                tasks=within(world.tasks, task.app, task.id, None),
-                statuses=within(world.statuses, task.app, task.id, None),
-                kills=without(world.kills, task.id),
-            )
-        case Keep(task=task, launches=launches):
+        case Drain(task=task):
+            assert task.goal == "run" and world.tasks[task.app][task.id] == task
+        case Stop(task=task):
+            assert task.goal != "stop" and world.tasks[task.app][task.id] == task
+        case Keep(task=task):
             assert task.goal == "run" and world.statuses[task.app][task.id].state.ended
-            world = counted(world, launches)
-            return replace(world, tasks=within(world.tasks, task.app, task.id, action.kept))
-        case Count(app=app, launches=launches):
-            rest = without(world.launches, app)
-            return replace(world, launches=rest if launches is None else {**rest, app: launches})
-        case Advance(progress=progress):
-            return replace(world, progress={**world.progress, progress.deployment: progress})
-        case Finish(deployment=id):
-            return replace(
-                world,
-                deployments=without(world.deployments, id),
-                progress=without(world.progress, id),
-                locks={app: held for app, held in world.locks.items() if held != id},
-            )
-        case Clear(what=what, id=id, launches=launches):
-            world = counted(world, launches)
-            if what == "kill":
-                return replace(world, kills=without(world.kills, id))
-            return replace(world, nudges=without(world.nudges, id))
-
-
-def counted(world: World, launches: Launches | None) -> World:
-    """The World with a launch record that an action carries."""
-    return world if launches is None else replace(world, launches={**world.launches, launches.app: launches})
-
-
-def _goal(world: World, task: Task, *, now: float, **more: Any) -> World:
-    assert world.tasks[task.app][task.id] == task
-    changed = msgspec.structs.replace(task, goal_since=now, goal_seq=world.seq, **more)
-    return replace(world, tasks=within(world.tasks, task.app, task.id, changed))
-
-
-def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
-    return {k: v for k, v in mapping.items() if k != key} if key in mapping else mapping
-
-
-def within(
-    mapping: Mapping[str, Mapping[str, V]], app: str, id: str, value: V | None
-) -> Mapping[str, Mapping[str, V]]:
-    """The two-storey mapping with one entry changed; an app without entries goes."""
-    inner = {k: v for k, v in mapping.get(app, {}).items() if k != id}
-    if value is not None:
-        inner[id] = value
-    rest = {k: v for k, v in mapping.items() if k != app}
-    return {**rest, app: inner} if inner else rest
 
 
 def tasks_of(world: World) -> list[Task]:

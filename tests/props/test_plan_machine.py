@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from apply import apply, obey, report, standing, tasks_of, without
+from apply import apply, obey, report, standing, tasks_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,6 +36,7 @@ from kato.model.task import Task, TaskState
 from kato.model.world import World
 from kato.plan import Recall, decide
 from kato.plan.constraints import value
+from kato.plan.effects import without
 
 CONSTRAINTS: list[tuple[tuple[str, ...], ...]] = [
     (),

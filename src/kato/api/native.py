@@ -27,6 +27,7 @@ from kato.model.ids import absolute, short_task
 from kato.model.node import Node
 from kato.model.world import World
 from kato.plan import frontends, why
+from kato.plan.drill import Drill, drill, named
 from kato.store import keys
 from kato.store.backup import written
 
@@ -43,6 +44,7 @@ class Native:
     def routes(self) -> list[Operation]:
         """All of them."""
         group = Query("group", str, "Only what lies in this group.")
+        lose = Query("lose", str, "A task or a machine, by name or id, or an engine (docker). It must be said.")
         plan = Body(forms.PlanOf, example={"apps": [{"id": "/shop/web", "cmd": "sleep 1000"}]})
         back = Body(forms.Version, example={})
         logs = (
@@ -61,6 +63,7 @@ class Native:
             Operation("GET", "/v1/apps", self.apps, ok(forms.Standing), (group,)),
             Operation("GET", "/v1/nodes", self.nodes, ok(forms.NodeList)),
             Operation("POST", "/v1/plan", self.plan, ok(forms.Foreseen), (), plan, WISH),
+            Operation("GET", "/v1/drill", self.drill, ok(Drill), (lose,), None, (404,)),
             Operation("GET", "/v1/why/{id:path}", self.why, ok(forms.WhyInfo), (), None, (404,)),
             Operation(
                 "GET", "/v1/versions/{id:path}", self.versions, ok(forms.KeptVersions), (), None, (404, 503)
@@ -141,6 +144,14 @@ class Native:
         problems = Problems(world.borders).of(app)
         sentences = (*problems, *said.sentences)
         return answer({**msgspec.structs.asdict(said), "sentences": sentences, "wait": wait, "problems": problems})
+
+    async def drill(self, request: Request) -> Response:
+        """What would happen if something were lost now; nothing is."""
+        world, now, name = self._parts.world, self._parts.clock(), request.query_params.get("lose")
+        if not name:
+            raise InvalidInput("lose is missing; it takes a task, a machine or an engine.")
+        # Beside the event loop: it is many decisions, and the leader's lease is kept meanwhile.
+        return answer(await to_thread(drill, world, named(world, name), now))
 
     async def versions(self, request: Request) -> Response:
         """The versions that are kept of an app, the newest first: what each changed, and where a rollback goes."""

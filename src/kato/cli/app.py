@@ -20,6 +20,7 @@ COMMANDS = {
         "kato.cli.plan:plan",
         "Say what a file would change. Exit code: 0 nothing, 1 something, 2 error.",
     ),
+    "drill": ("kato.cli.drill:drill", "Say what would happen if a task, a machine or an engine were lost."),
     "ls": ("kato.cli.listing:ls", "List apps."),
     "ps": ("kato.cli.listing:ps", "List tasks, of one app or of all."),
     "why": ("kato.cli.listing:why", "Say why an app has not what was wished for."),

@@ -29,6 +29,7 @@ NAMES = {
     "logs": "tasks",
     "exec": "tasks",
     "inspect": "all",
+    "drill": "all",
     "service": "install uninstall",
     "completion": "bash zsh fish",
 }
