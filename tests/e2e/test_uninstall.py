@@ -74,11 +74,13 @@ def test_a_killed_cell_with_a_damaged_store_goes_with_its_tasks(machine: Machine
 
 
 def test_a_folder_that_is_no_cells_is_left_alone(machine: Machine) -> None:
-    machine.data.mkdir()
+    (machine.data / "tasks").mkdir(parents=True)
+    (machine.data / "volumes/mine").mkdir(parents=True)
+    assert "No cell lives in" in machine.kato("uninstall", "--purge", "--yes")
     (machine.data / "notes.txt").write_text("mine")
-    (machine.data / "tasks").mkdir()
-    assert "holds notes.txt and no cell" in machine.kato("uninstall", "--purge", "--yes", code=1)
-    assert (machine.data / "tasks").is_dir() and (machine.data / "notes.txt").read_text() == "mine"
+    assert "No cell lives in" in machine.kato("uninstall", "--purge", "--yes")
+    assert {each.name for each in machine.data.iterdir()} == {"tasks", "volumes", "notes.txt"}
+    assert (machine.data / "volumes/mine").is_dir()
 
 
 def test_containers_networks_and_images_go_too_and_those_of_others_stay(engine: Dockerd, tmp_path: Path) -> None:

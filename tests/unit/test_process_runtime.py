@@ -24,11 +24,13 @@ from kato.drivers.runtime.sandbox import (
     environment,
     identity,
     links,
+    mounted_in,
     working_folder,
 )
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.model.app import AppVolume, Container, External, Persistent
 from kato.model.errors import DriverError
+from runtimes import as_root
 
 HYBRID = """\
 25 24 0:22 / /sys/fs/cgroup ro - tmpfs tmpfs ro
@@ -309,6 +311,30 @@ def test_no_link_is_followed_when_a_folder_is_deleted(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="link"):
         delete(tmp_path / "link")
     assert (other / "precious").is_dir()
+
+
+def test_where_something_is_mounted_is_found() -> None:
+    info = "36 27 254:0 /srv /a/b/with\\040blank\\134 rw - ext4 /dev/vda rw\n"
+    for folder in ("/a", "/a/b", "/a/b/with blank\\"):
+        assert mounted_in(Path(folder), info) == Path("/a/b/with blank\\")
+    for folder in ("/a/bc", "/a/b/with", "/a/b/with blank\\/in", "/srv"):
+        assert mounted_in(Path(folder), info) is None
+
+
+@as_root
+def test_what_is_mounted_in_a_folder_is_not_deleted_with_it(tmp_path: Path) -> None:
+    """As a process that root runs may do in its sandbox, and leave there."""
+    precious, place = tmp_path / "precious", tmp_path / "box/sub/mnt"
+    (precious / "sub").mkdir(parents=True)
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "--bind", precious, place], check=True)
+    try:
+        with pytest.raises(OSError, match=f"something is mounted there.*{place}"):
+            delete(tmp_path / "box")
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert (precious / "sub").is_dir()
+    delete(tmp_path / "box")
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o300, 0o400, 0o500])

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -69,6 +70,11 @@ def is_ours(name: str) -> bool:
     return any(each.fullmatch(name) for each in (_MARK, _PART, _REST))
 
 
+def is_cell(names: Collection[str]) -> bool:
+    """Whether a folder with these in it is a cell's: one that holds `volumes` alone may be anybody's."""
+    return any(map(_MARK.fullmatch, names))
+
+
 def machine_id() -> str | None:
     """The id of this machine's installation (machine-id(5)); None where it has none, as some containers.
 
@@ -90,7 +96,7 @@ def _close(folder: Path) -> None:
     """Closes the folder to others. Root's tasks may run as somebody else, who must reach a sandbox in it."""
     names = {entry.name for entry in folder.iterdir()}
     foreign = {name for name in names if not _PART.fullmatch(name)}
-    if foreign and not any(map(_MARK.fullmatch, names)):
+    if foreign and not is_cell(names):
         raise Refused(
             f"{folder} holds {min(foreign)} and no cell. Choose an empty or a new folder with --data or KATO_DATA."
         )

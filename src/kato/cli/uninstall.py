@@ -33,13 +33,13 @@ async def uninstall(*, purge: Flag = False, yes: Flag = False, place: Place = HE
     """
     config = place.config
     manager = service_of(config.data)
-    if not config.data.exists() and manager is None:
-        print(f"No cell lives in {config.data}: there is nothing to remove.")
-        return 0
-    from kato.agent.identity import is_ours
+    from kato.agent.identity import is_cell, is_ours
 
     names = sorted(os.listdir(config.data)) if config.data.is_dir() else []
-    ours = [name for name in names if is_ours(name)]
+    if not is_cell(names) and manager is None:
+        print(f"No cell lives in {config.data}: there is nothing to remove.")
+        return 0
+    ours = [name for name in names if is_ours(name)] if is_cell(names) else []
     for line in told(config, manager, ours):
         print(line)
     if not purge:

@@ -8,6 +8,7 @@ import grp
 import hashlib
 import os
 import pwd
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,7 @@ INHERITED = ("PATH", "HOME", "LANG")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 SANDBOX = "/mnt/mesos/sandbox"
 """Where a container finds its sandbox (Mesos' place)."""
+_OCTAL = re.compile(r"\\([0-7]{3})")
 LAST_ID = 2**32 - 2
 LONGEST_NAME = 255
 """Bytes in the name of a file, on the file systems of Linux."""
@@ -271,8 +273,11 @@ class _Level(msgspec.Struct):
 def delete(folder: Path) -> None:
     """Deletes a folder and all in it, following no link; what a task closed to its own user is opened again.
 
-    However deep it is: neither a call, nor a descriptor, nor a piece of a path is spent on each level. OSError.
+    However deep it is: neither a call, nor a descriptor, nor a piece of a path is spent on each level. OSError,
+    also where a task, or somebody, has mounted something in it: those files are not ours.
     """
+    if (mount := mounted_in(folder, Path("/proc/self/mountinfo").read_text())) is not None:
+        raise OSError(errno.EBUSY, "something is mounted there, whose files would go too. Say: umount", str(mount))
     here = os.open(folder.parent, _FOLDER)
     try:
         way = [_Level("", _number_of(here), [folder.name])]
@@ -289,6 +294,16 @@ def delete(folder: Path) -> None:
                 os.rmdir(done.name, dir_fd=here)
     finally:
         os.close(here)
+
+
+def mounted_in(folder: Path, mountinfo: str) -> Path | None:
+    """Where in a folder something is mounted, by /proc/self/mountinfo (proc(5)), which writes blanks in octal."""
+    above = folder.parent.resolve() / folder.name
+    for line in mountinfo.splitlines():
+        place = Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), line.split()[4]))
+        if place.is_relative_to(above):
+            return place
+    return None
 
 
 def _replace(former: int, descriptor: int) -> int:
