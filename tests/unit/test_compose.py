@@ -129,7 +129,7 @@ def test_ports(lines: str, ports: list[tuple[int, str]]) -> None:
         ("networks: [back]", "4: networks: is a container's, and a process on the host cannot have it; "),
         ("privileged: true", "4: privileged: is a container's"),
         ("mem_limit: 1g", "4: mem_limit: is an old word; use deploy.resources"),
-        ("profiles: [debug]", "4: profiles: is not taken yet"),
+        ("profiles: [de/bug]", "4: profiles: 'de/bug' is no name of a profile"),
         ("restart: never", "4: restart: 'never' is not taken; use \"no\", on-failure, on-failure:3, always or "),
         ("restart: always:3", "4: restart: 'always:3' is not taken; "),
         (

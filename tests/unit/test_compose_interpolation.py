@@ -21,6 +21,8 @@ ENV: Mapping[str, str] = {"SET": "value", "EMPTY": "", "lower_1": "low"}
         ("$lower_1", "low"),
         ("$$SET", "$SET"),
         ("$$$SET", "$value"),
+        ("a $1 $ $(x) $", "a $1 $ $(x) $"),
+        ("${UNSET:-$}", "$"),
         ("$${SET}", "${SET}"),
         ("[$UNSET]", "[]"),
         ("${UNSET:-x}${UNSET-y}", "xy"),
@@ -51,12 +53,9 @@ def test_interpolation(text: str, expected: str) -> None:
         ("${UNSET?}", "the variable UNSET is not set: it is required"),
         ("${UNSET:?$SET}", "the variable UNSET is not set: value"),
         ("${", "is not closed"),
-        ("a $1", "'$1' names no variable"),
-        ("a $", "'$' names no variable"),
         ("${1A}", "${1A} is no variable"),
         ("${A!}", "${A!} is no variable"),
         ("${}", "${} is no variable"),
-        ("${UNSET:-$}", "'$' names no variable"),
         ("${A:-" * 100 + "}" * 100, "is not closed"),
     ],
 )
@@ -132,5 +131,5 @@ def test_env_file_refuses(text: str, message: str) -> None:
 
 def test_a_message_shows_no_value() -> None:
     with pytest.raises(InvalidInput) as caught:
-        read_env("PASSWORD=hunter2$1secret", ".env", ENV.get)
+        read_env("PASSWORD=hunter2${secret", ".env", ENV.get)
     assert "hunter2" not in str(caught.value) and "secret" not in str(caught.value)

@@ -10,7 +10,7 @@ from kato.cli.follow import until_gone
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say_anyway
 from kato.cli.signals import Parting
-from kato.cli.source import load, owns
+from kato.cli.source import ALL, Chosen, load, owns
 from kato.cli.systemd import service_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ async def down(
     *,
     all: Annotated[bool, Parameter(negative=())] = False,
     timeout: Seconds = TIMEOUT,
+    chosen: Chosen = ALL,
     place: Place = HERE,
 ) -> None:
     """Remove what a file deployed; with --all every app, and then the cell itself.
@@ -37,7 +38,7 @@ async def down(
     timeout
         Seconds to wait at most.
     """
-    manifest = None if all else load(file)
+    manifest = None if all else load(file, chosen)
     with Parting() as parting:
         async with place.client() as client:
             process = None

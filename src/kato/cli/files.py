@@ -1,30 +1,30 @@
 """validate and convert: files go in; their faults, or the Marathon group that they become, come out."""
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kato.cli.inspect import Format
 from kato.cli.place import HERE, Place
 from kato.cli.show import Output, document, listing
-from kato.cli.source import find, load, warn
+from kato.cli.source import ALL, DEFAULT, Chosen, load, named, warn
 from kato.model.errors import InvalidApp, InvalidInput
 
 if TYPE_CHECKING:
     from kato.language import Manifest
 
 
-def validate(*files: str, output: Output = "table", place: Place = HERE) -> int:
+def validate(*files: str, output: Output = "table", chosen: Chosen = ALL, place: Place = HERE) -> int:
     """Say all that is wrong with files, with line and column. It needs no cell. Exit code: 0 nothing, 2 something.
 
     Parameters
     ----------
     files
-        Compose or Marathon files, or folders with one in them; without any, the present folder.
+        Compose or Marathon files, or folders with one in them, each by itself; without any, those of -f, else
+        the present folder.
     output
         How to print: table (a line a file, faults on stderr), json or yaml.
     """
-    rows = [_judged(file, place) for file in files or (".",)]
+    rows = [_judged(file, chosen, place) for file in files or (DEFAULT,)]
     if output == "table":
         for row in rows:
             warn([*row["warnings"], *row["faults"]])
@@ -32,7 +32,7 @@ def validate(*files: str, output: Output = "table", place: Place = HERE) -> int:
     return 2 if any(row["faults"] for row in rows) else 0
 
 
-def convert(file: str = ".", /, *, output: Format = "json") -> None:
+def convert(file: str = ".", /, *, output: Format = "json", chosen: Chosen = ALL) -> None:
     """Print the Marathon group, or list of apps, that a file becomes; `kato up` takes that as it takes the file.
 
     Parameters
@@ -42,17 +42,17 @@ def convert(file: str = ".", /, *, output: Format = "json") -> None:
     output
         How to print: json or yaml.
     """
-    manifest = load(file)
+    manifest = load(file, chosen)
     warn(manifest.warnings)
     document(manifest.body(), output)
 
 
-def _judged(file: str, place: Place) -> dict[str, Any]:
+def _judged(file: str, chosen: Chosen, place: Place) -> dict[str, Any]:
     """One file for the listing. What cannot be read at all is a fault of it, too."""
     row: dict[str, Any] = {"file": file, "apps": 0, "state": "wrong", "warnings": [], "faults": []}
     try:
-        row["file"] = str(find(Path(file)))
-        manifest = load(file)
+        row["file"] = " ".join(str(path) for path in named(file, chosen))
+        manifest = load(file, chosen)
         row |= {"apps": len(manifest.apps), "warnings": list(manifest.warnings)}
         _foresee(manifest, place)
     except InvalidApp as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.show import Output, document
-from kato.cli.source import load, owns, warn
+from kato.cli.source import ALL, Chosen, load, owns, warn
 from kato.model.app import BUILT
 from kato.model.errors import NotFound, Unavailable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kato.language import Manifest
 
 
-async def plan(file: str = ".", /, *, output: Output = "table", place: Place = HERE) -> int:
+async def plan(file: str = ".", /, *, output: Output = "table", chosen: Chosen = ALL, place: Place = HERE) -> int:
     """Say what a file would change. Exit code: 0 nothing, 1 something, 2 an error. It starts nothing.
 
     Parameters
@@ -28,7 +28,7 @@ async def plan(file: str = ".", /, *, output: Output = "table", place: Place = H
     output
         How to print: table (as sentences), json or yaml.
     """
-    manifest = load(file)
+    manifest = load(file, chosen)
     warn(manifest.warnings)
     if manifest.builds:
         names = ", ".join(manifest.builds)

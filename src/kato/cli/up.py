@@ -14,7 +14,7 @@ from kato.cli.live import View
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
 from kato.cli.show import say, say_anyway
 from kato.cli.signals import Interrupted, Parting, Signals
-from kato.cli.source import load, owns, warn
+from kato.cli.source import ALL, Chosen, load, owns, warn
 from kato.cli.stay import stay
 from kato.model.errors import Locked
 
@@ -35,6 +35,7 @@ async def up(
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     timeout: Seconds = TIMEOUT,
+    chosen: Chosen = ALL,
     place: Place = HERE,
 ) -> int:
     """Deploy a file, show how it comes up, and stay; starts a cell if none answers. Ctrl-C ends what it started:
@@ -53,10 +54,10 @@ async def up(
     timeout
         Seconds until what is not healthy is a failure.
     """
-    manifest = load(file)
+    manifest = load(file, chosen)
     warn(manifest.warnings)
     async with place.client() as client:
-        session = _Session(client, place, manifest, file)
+        session = _Session(client, place, manifest, chosen.words(file))
         if detach:
             with session.parting:
                 await session.deploy(force, timeout)
@@ -67,7 +68,7 @@ async def up(
 class _Session:
     """One `kato up`: it knows what stood before, and whether it started the cell."""
 
-    def __init__(self, client: "Client", place: Place, manifest: "Manifest", file: str) -> None:
+    def __init__(self, client: "Client", place: Place, manifest: "Manifest", words: str) -> None:
         self.client = client
         self.place = place
         self.manifest = manifest
@@ -81,7 +82,7 @@ class _Session:
         self.before: set[str] = set()
         """The tasks that were there before."""
         self.under_way = False
-        self.down = "kato down" if file == "." else f"kato down {file}"
+        self.down = f"kato down {words}".rstrip()
 
     async def start(self) -> None:
         """Makes sure that the cell answers."""

@@ -3,7 +3,7 @@
 Nothing here reads a file or the environment: their texts are arguments. `docs/compose.md` lists Compose's keys.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from kato.language.compose import read_compose
 from kato.language.document import Document, read_document
 from kato.language.marathon import Tree, documents, read_app, read_apps, read_group
+from kato.language.profiles import Choice
 from kato.language.reading import Findings
 from kato.language.service_build import Build as Build
 from kato.language.service_build import with_image
@@ -69,33 +70,64 @@ def read(
     files: Callable[[str], str | None],
     folder: str | None = None,
     contents: Callable[[str], bytes | None] | None = None,
+    others: Sequence[str] = (),
+    choice: Choice | None = None,
 ) -> Manifest:
-    """What the text of one file says. Raises InvalidInput with every fault, each with file, line and column.
+    """What the text of a file says. Raises InvalidInput with every fault, each with file, line and column.
 
     path: the file's name, for messages. folder: its folder, absolute; by default that of `path`.
     environ: the user's environment, for `${VAR}`. files: the text of another file by absolute path (`.env`,
     `env_file`), None where there is none; contents: its bytes, where they may be no text.
+    others: absolute paths of Compose files that are merged upon it, in order. choice: what the user chose of a
+    Compose project.
     """
     document = read_document(text, path)
     data = document.data
-    if isinstance(data, dict) and "services" in data:
+    if others and not (isinstance(data, dict) and _is_compose(data)) and _is_marathon(data):
+        raise InvalidInput(f"{path}: Only Compose files are merged with others; hand Marathon's over one by one.")
+    if others or (isinstance(data, dict) and _is_compose(data)):
         folder = folder or str(PurePosixPath(path).parent)
         if not folder.startswith("/"):
             raise InvalidInput(f"{path} is not an absolute path; processes need one to find their files.")
-        group, apps, warnings, secrets, builds = read_compose(
-            document, folder=folder, environ=environ, files=files, contents=contents or _encoded(files)
+        found = read_compose(
+            document,
+            others,
+            choice=choice or Choice(),
+            folder=folder,
+            environ=environ,
+            files=files,
+            contents=contents or _encoded(files),
         )
-        groups = (GroupRecord(id=group, version=""),)
-        return Manifest(group=group, apps=apps, groups=groups, warnings=warnings, secrets=secrets, builds=builds)
-    return _marathon(document)
+        groups = () if found.group is None else (GroupRecord(id=found.group, version=""),)
+        return Manifest(
+            group=found.group,
+            apps=found.apps,
+            groups=groups,
+            warnings=found.warnings,
+            secrets=found.secrets,
+            builds=found.builds,
+        )
+    return _marathon(document, choice or Choice())
+
+
+def _is_compose(data: Mapping[str, object]) -> bool:
+    return "services" in data or ("include" in data and not _is_marathon(data))
+
+
+def _is_marathon(data: object) -> bool:
+    return isinstance(data, list) or (isinstance(data, dict) and any(key in data for key in (*_GROUP, "id")))
 
 
 def _encoded(files: Callable[[str], str | None]) -> Callable[[str], bytes | None]:
     return lambda path: None if (text := files(path)) is None else text.encode()
 
 
-def _marathon(document: Document) -> Manifest:
+def _marathon(document: Document, choice: Choice) -> Manifest:
     data = document.data
+    for path, tag in document.tags.items():
+        raise InvalidInput(f"{document.where(path)}: The tag {tag!r} is Compose's; write the plain value.")
+    if choice != Choice() and _is_marathon(data):
+        raise InvalidInput(f"{document.where(())}: Profiles, services and names are chosen of Compose files.")
     try:
         if isinstance(data, list):
             return Manifest(group=None, apps=read_apps(data, strict=True))

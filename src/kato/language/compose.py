@@ -1,4 +1,4 @@
-"""A Compose file comes in, with the environment and the texts of the files that it names; Apps come out.
+"""Compose files come in, with the environment and the texts of the files that they name; Apps come out.
 
 The project is the group `/<name>`, each service an app in it. Everything wrong is found in one go, each fault with
 file, line and column; what is ignored is a warning.
@@ -6,69 +6,127 @@ file, line and column; what is ignored is a warning.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from kato.language.document import Document
 from kato.language.dotenv import read_env
-from kato.language.interpolation import Lookup
-from kato.language.reading import Findings, Part, interpolated
+from kato.language.gathering import Gathering
+from kato.language.interpolation import Lookup, interpolate
+from kato.language.profiles import Choice, chosen, inactive
+from kato.language.reading import Findings, Part
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
 from kato.language.service_build import UNBUILT, Build, read_build
 from kato.language.service_container import read_networks
 from kato.language.service_restart import awaited
-from kato.language.service_secrets import read_kept
+from kato.language.service_secrets import KINDS, read_kept
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
 from kato.model.dependencies import Dependencies
+from kato.model.errors import InvalidInput
 from kato.model.ingress import routes
 from kato.model.secret import Secret
 from kato.model.validate import validate
 
 MAX_SERVICES = 10_000
 
+Lookups = Mapping[tuple[str, str], Lookup]
+
 _NOT_NAME = re.compile(r"[^a-z0-9-]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Composed:
+    """What a project says. group: the one that the apps, in the order of the file, are the whole of; None where
+    the user chose some of them. secrets: what the cell is to keep for their tasks. builds: how images are
+    made, by app.
+    """
+
+    group: str | None
+    apps: tuple[App, ...]
+    warnings: tuple[str, ...]
+    secrets: Mapping[str, Secret]
+    builds: Mapping[str, Build]
 
 
 def read_compose(
     document: Document,
+    others: Sequence[str] = (),
     *,
+    choice: Choice,
     folder: str,
     environ: Mapping[str, str],
     files: Lookup,
     contents: Callable[[str], bytes | None],
-) -> tuple[str, tuple[App, ...], tuple[str, ...], Mapping[str, Secret], Mapping[str, Build]]:
-    """The group's id, its apps in the order of the file, warnings, what the cell is to keep for its tasks, and how
-    images are built, by app. Raises InvalidInput with every fault.
+) -> Composed:
+    """What a project says. Raises InvalidInput with every fault.
 
-    folder: the file's folder, absolute. files: the text of a file by absolute path, None where there is none;
-    contents: its bytes.
+    others: absolute paths of files that are merged upon the first, in order. folder: the project's, absolute.
+    files: the text of a file by absolute path, None where there is none; contents: its bytes.
     """
-    findings = Findings(document)
-    lookup = _lookup(folder, environ, files)
-    data = document.data if isinstance(document.data, dict) else {}
-    settled = {
-        key: value if key.startswith("x-") else interpolated(value, (key,), findings, lookup)
-        for key, value in data.items()
-    }
-    top = Part(settled, (), findings)
+    gathering = Gathering(files)
+    outer = _lookup(folder, environ, files)
+    documents = gathering.documents(document, others)
+    given = choice.name or outer("COMPOSE_PROJECT_NAME") or _name_in(documents, outer)
+
+    def lookup(name: str) -> str | None:
+        value = outer(name)
+        return value if value is not None or name != "COMPOSE_PROJECT_NAME" else _word(given or _last(folder))
+
+    findings = gathering.project(documents, folder, lookup)
+    top = Part(findings.document.data, (), findings)
     if top.raw("version") is not None:
         top.warn("version", "is ignored; Compose files have had no version since 2020")
-    name = _project_name(top, folder, lookup)
+    name = _project_name(top, folder, given)
     around = Surroundings(folder, environ.get("HOME"), read_named_volumes(top, name))
-    kept = read_kept(top, name, around, lookup, contents)
+    section = top.part("services") or Part(None, ("services",), findings)
+    idle = inactive(section, choice, lookup)
+    kept = read_kept(top, name, around, lookup, contents, gathering.lookups, _unused(section, idle))
     networks = read_networks(top, name)
-    project = Project({}, frozenset(), frozenset(), networks, around, lookup, files, kept)
-    apps = _services(top, name, project)
+    project = Project({}, idle, frozenset(), frozenset(), networks, around, lookup, files, kept)
+    apps = _services(section, name, project, gathering.lookups)
     top.close(REFUSED_PROJECT)
-    services = {
-        app.id: Part(data["services"][service], ("services", service), findings)
-        for service, app in apps.items()
-        if app.image == UNBUILT
+    if choice.services:
+        apps = chosen(apps, choice.services)
+    builds = {
+        app.id: read_build(Part(section.data[key], ("services", key), findings), name, around, seen.lookup)
+        for key, app in apps.items()
+        if app.image == UNBUILT and (seen := _seen(project, key, gathering.lookups))
     }
-    builds = {id: read_build(service, name, around, lookup) for id, service in services.items()}
     findings.settle()
-    return f"/{name}", tuple(apps.values()), tuple(dict.fromkeys(findings.warnings)), kept.values, builds
+    named = {secret.source for app in apps.values() for secret in app.secrets.values()}
+    return Composed(
+        group=None if choice.services else f"/{name}",
+        apps=tuple(apps.values()),
+        warnings=tuple(dict.fromkeys(findings.warnings)),
+        secrets={key: each for key, each in kept.values.items() if key in named or not choice.services},
+        builds=builds,
+    )
+
+
+def _name_in(documents: Sequence[Document], lookup: Lookup) -> str | None:
+    """The last `name` of the files, before anything else is known of them."""
+    for document in reversed(documents):
+        name = document.data.get("name") if isinstance(document.data, dict) else None
+        if isinstance(name, str) and name:
+            try:
+                return interpolate(name, lookup)
+            except InvalidInput:
+                return None  # which is told with its line when the file is read
+    return None
+
+
+def _unused(section: Part, idle: Mapping[str, tuple[str, ...]]) -> frozenset[tuple[str, str]]:
+    """The secrets and configs that only services name which are not active: kind and name in the file."""
+    used: dict[bool, set[tuple[str, str]]] = {True: set(), False: set()}
+    services = {name: each for name, each in section.data.items() if isinstance(each, dict)}
+    for name, service in services.items():
+        for kind in KINDS:
+            items = service.get(kind)
+            for item in items if isinstance(items, list) else ():
+                source = item.get("source") if isinstance(item, dict) else item
+                used[name in idle].add((kind, str(source)))
+    return frozenset(used[True] - used[False])
 
 
 def _lookup(folder: str, environ: Mapping[str, str], files: Lookup) -> Lookup:
@@ -78,11 +136,14 @@ def _lookup(folder: str, environ: Mapping[str, str], files: Lookup) -> Lookup:
     return lambda name: environ.get(name, file.get(name))
 
 
-def _project_name(top: Part, folder: str, lookup: Lookup) -> str:
-    """COMPOSE_PROJECT_NAME, else `name`, else the folder's name, as one word of an id."""
-    given = top.text("name")
-    asked = lookup("COMPOSE_PROJECT_NAME") or given
-    name = _word(asked or folder.rstrip("/").rsplit("/", 1)[-1])
+def _last(folder: str) -> str:
+    return folder.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _project_name(top: Part, folder: str, asked: str | None) -> str:
+    """What was asked for, else the folder's name, as one word of an id."""
+    top.text("name")
+    name = _word(asked or _last(folder))
     if not name:
         top.findings.fault(("name",), "the project needs a name of letters and digits; add `name: shop`")
     elif asked and name != asked:
@@ -96,18 +157,21 @@ def _word(text: str) -> str:
     return _NOT_NAME.sub("-", text.lower()).strip("-")[:60].strip("-")
 
 
-def _services(top: Part, name: str, project: Project) -> dict[str, App]:
-    """Service → app."""
-    section = top.part("services")
+def _services(section: Part, name: str, project: Project, lookups: Lookups) -> dict[str, App]:
+    """Service → app, of those that are active. lookups: of what was included."""
     ids: dict[str, str] = {}
-    findings = top.findings
-    if section is None or not section.data:
+    findings = section.findings
+    if not section.data:
         findings.fault(("services",), "there is no service; add one under `services`")
         return {}
     if len(section.data) > MAX_SERVICES:
         findings.fault(("services",), f"there are more than {MAX_SERVICES} services; split the file")
         return {}
-    for service in section.data:
+    active = [service for service in section.data if service not in project.idle]
+    if not active:
+        words = " or ".join(sorted({profile for profiles in project.idle.values() for profile in profiles}))
+        findings.fault(("services",), f"no service is active; choose some with --profile {words}")
+    for service in active:
         id = f"/{name}/{_word(service)}"
         if not _word(service):
             findings.fault(("services", service), "a service's name needs letters or digits")
@@ -116,13 +180,22 @@ def _services(top: Part, name: str, project: Project) -> dict[str, App]:
         elif id.rsplit("/", 1)[1] != service:
             findings.warn(("services", service), f"is called {id}: ids have lower-case letters, digits and dashes")
         ids[service] = id
-    project = dataclasses.replace(project, ids=ids, healthy=_with_checks(section), awaited=awaited(section.data))
+    data = {service: section.data[service] for service in active}
+    project = dataclasses.replace(project, ids=ids, healthy=_with_checks(section), awaited=awaited(data))
     apps = {
-        service: read_service(Part(section.data[service], ("services", service), findings), id, project)
+        service: read_service(
+            Part(data[service], ("services", service), findings), id, _seen(project, service, lookups)
+        )
         for service, id in ids.items()
     }
     _between(apps, findings)
     return apps
+
+
+def _seen(project: Project, service: str, lookups: Lookups) -> Project:
+    """The project with the variables that hold for a service, which may be included."""
+    lookup = lookups.get(("services", service))
+    return project if lookup is None else dataclasses.replace(project, lookup=lookup)
 
 
 def _with_checks(section: Part) -> frozenset[str]:

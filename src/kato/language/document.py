@@ -29,6 +29,9 @@ Path = tuple[str | int, ...]
 Place = tuple[int, int]
 """Line and column, both from 1."""
 
+RESET, OVERRIDE = "!reset", "!override"
+"""Compose's own tags: what bears one takes away, or replaces, what an earlier file says."""
+
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
@@ -38,18 +41,24 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data (dict, list, str, int, float, bool, None) and where each part of it stands in `name`."""
+    """Plain data (dict, list, str, int, float, bool, None) and where each part of it stands in `name`.
+
+    tags: the parts that bear one of Compose's own tags. names: of what was merged from several files, the file of
+    each part.
+    """
 
     name: str
     data: object
     places: Mapping[Path, Place] = field(default_factory=dict)
+    tags: Mapping[Path, str] = field(default_factory=dict)
+    names: Mapping[Path, str] = field(default_factory=dict)
 
     def where(self, path: Path) -> str:
         """`file:line:column` of `path`, or of the nearest part above it that the file has."""
         while path and path not in self.places:
             path = path[:-1]
         line, column = self.places.get(path, (1, 1))
-        return f"{self.name}:{line}:{column}"
+        return f"{self.names.get(path, self.name)}:{line}:{column}"
 
 
 def read_document(text: str, name: str) -> Document:
@@ -177,7 +186,7 @@ def _read_yaml(text: str, name: str) -> Document:
     if root is None:
         return Document(name, None)
     unfold = _Unfold(name)
-    return Document(name, unfold.value(root, ()), unfold.places)
+    return Document(name, unfold.value(root, ()), unfold.places, unfold.tags)
 
 
 class _Unfold:
@@ -186,6 +195,7 @@ class _Unfold:
     def __init__(self, name: str) -> None:
         self.name = name
         self.places: dict[Path, Place] = {}
+        self.tags: dict[Path, str] = {}
         self.count = 0
         self.merging: list[Node] = []
 
@@ -197,6 +207,9 @@ class _Unfold:
         if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
             self.refuse(node, _TOO_MUCH)
         self.places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.tags.pop(path, None)  # of a merged mapping, which this wins over
+        if str(node.tag) in (RESET, OVERRIDE):
+            self.tags[path] = str(node.tag)
         if isinstance(node, MappingNode):
             return self.mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -242,6 +255,9 @@ class _Unfold:
 
     def scalar(self, node: Node) -> object:  # noqa: RET503 (refuse never returns)
         text, tag = str(node.value), str(node.tag)
+        if tag in (RESET, OVERRIDE):
+            is_plain = getattr(node, "style", None) is None
+            tag = str(YAML(typ="safe", pure=True).resolver.resolve(ScalarNode, text, (is_plain, True)))
         match tag.removeprefix(_TAG):
             case "null":
                 return None

@@ -1,7 +1,8 @@
 """A text with `${VAR}` in Compose's manner comes in, and a lookup; the text with the values in place comes out.
 
 `$VAR`, `${VAR}`; `${VAR:-x}` and `${VAR-x}` default; `${VAR:?why}` and `${VAR?why}` refuse; `${VAR:+x}` and
-`${VAR+x}` replace. With a colon an empty value counts as not set. `$$` is a dollar. Defaults may hold variables.
+`${VAR+x}` replace. With a colon an empty value counts as not set. `$$` is a dollar, as is one that no name or
+brace follows. Defaults may hold variables.
 """
 
 import re
@@ -42,7 +43,7 @@ def _variable(text: str, at: int, lookup: Lookup, unset: Callable[[str], None]) 
             unset(match.group())
         return value or "", match.end()
     if not text.startswith("{", at):
-        raise InvalidInput(f"{text[at - 1 : at + 1]!r} names no variable; write $$ for a dollar")
+        return "$", at
     end = _closing(text, at)
     inside = text[at + 1 : end]
     match = _NAME.match(inside)

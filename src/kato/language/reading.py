@@ -6,7 +6,7 @@ nearest key as a suggestion, so that nothing a user writes is silently dropped.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kato.language.document import Document, Path
@@ -23,11 +23,12 @@ _MOST = 1e12
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong or notable in one document, each with file:line:column."""
+    """What is wrong or notable in one document, each with file:line:column. order: its files."""
 
     document: Document
     faults: list[Fault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    order: Sequence[str] = ()
 
     def fault(self, path: Path, message: str) -> None:
         fault = Fault(self.document.where(path), f"{dotted(path)}: {message}" if path else message)
@@ -38,13 +39,14 @@ class Findings:
         self.warnings.append(f"{self.document.where(path)}: {dotted(path)}: {message}")
 
     def settle(self) -> None:
-        """Raises InvalidApp with every fault found so far, in the order of the file, if there is any."""
+        """Raises InvalidApp with every fault found so far, in the order of the files, if there is any."""
         if self.faults:
-            raise InvalidApp(sorted(self.faults, key=lambda fault: _place(fault.path)))
+            raise InvalidApp(sorted(self.faults, key=lambda fault: self._place(fault.path)))
 
-
-def _place(where: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in where.rsplit(":", 2)[1:] if part.isdecimal())
+    def _place(self, where: str) -> tuple[int, ...]:
+        name, *place = where.rsplit(":", 2)
+        file = self.order.index(name) if name in self.order else len(self.order)
+        return file, *(int(part) for part in place if part.isdecimal())
 
 
 def dotted(path: Path) -> str:

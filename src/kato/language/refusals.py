@@ -32,10 +32,9 @@ _OLD_LIMITS = dict.fromkeys(
     _LIMITS,
 )
 _NOT_YET = {
-    **dict.fromkeys(("develop", "extends", "label_file", "models", "post_start", "pre_stop", "provider"), _LATER),
+    **dict.fromkeys(("develop", "label_file", "models", "post_start", "pre_stop", "provider"), _LATER),
     "links": "is an old word; use depends_on, and the variables <NAME>_HOST and <NAME>_PORT",
     "logging": "cannot be chosen: Káto keeps a task's output, see kato logs; leave it out",
-    "profiles": "is not taken yet: every service of the file runs; leave it out, or set scale: 0",
 }
 
 REFUSED = {
@@ -118,7 +117,6 @@ REFUSED_CONTAINER = {
 """Keys of a service in a container that are known and refused, and why."""
 
 REFUSED_PROJECT = {
-    "include": _LATER,
     "models": _LATER,
     "x-kato": "belongs into a service; move it there",
 }

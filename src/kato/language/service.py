@@ -38,13 +38,14 @@ _HOST = re.compile(r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*[a-z0-9_]([a-z0
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What a service may refer to. ids: service → app id. healthy: services that have a health check; awaited:
-    those whose end others await.
+    """What a service may refer to. ids: service → app id, of those that are active; idle: the others, with their
+    profiles. healthy: services that have a health check; awaited: those whose end others await.
 
     networks: name in the file → name in the cell.
     """
 
     ids: Mapping[str, str]
+    idle: Mapping[str, tuple[str, ...]]
     healthy: frozenset[str]
     awaited: frozenset[str]
     networks: Mapping[str, str]
@@ -108,6 +109,7 @@ def read_service(service: Part, id: str, project: Project) -> App:
         tty=service.flag("tty") if runtime != "process" else None,
     )
     kato.close()
+    service.raw("profiles")  # `profiles` reads it
     service.close(body.refused)
     return app if restart.delay is None else _delayed(app, restart.delay)
 
@@ -172,7 +174,10 @@ def _dependencies(service: Part, project: Project) -> tuple[str, ...]:
         found.extend(service.words("depends_on") or ())
     known = [name for name in dict.fromkeys(found) if name in project.ids]
     for name in found:
-        if name not in project.ids:
+        if name in project.idle:
+            words = " or ".join(project.idle[name])
+            service.fault("depends_on", f"{name} is not active; choose it with --profile {words}")
+        elif name not in project.ids:
             service.fault("depends_on", f"there is no service {name!r}.{closest(name, project.ids)}")
     return tuple(project.ids[name] for name in known)
 

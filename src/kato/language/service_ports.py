@@ -14,7 +14,7 @@ from kato.language.reading import Findings, Part, text_of
 MAX_RANGE = 100
 """Ports of one range."""
 
-_SHORT = re.compile(
+SHORT = re.compile(
     r"(?:(?P<ip>\[[0-9a-fA-F:.]+\]|[^:/\[\]]*):(?=[\d-]*:))?(?:(?P<published>[\d-]*):)?(?P<target>[\d-]+)"
     r"(?:/(?P<protocol>\w+))?"
 )
@@ -53,7 +53,7 @@ def read_ports(service: Part) -> tuple[Port, ...]:
 
 
 def _short(item: object, path: Path, findings: Findings) -> Iterator[Port]:
-    match = _SHORT.fullmatch(text_of(item) or "")
+    match = SHORT.fullmatch(text_of(item) or "")
     if match is None:
         findings.fault(path, 'must be like "8080:80", "127.0.0.1:8080:80/tcp" or "80" (in quotes)')
         return

@@ -7,7 +7,7 @@ compute, and salted by the name, so that nobody finds a short password by it.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from kato.language.document import Path
@@ -38,9 +38,18 @@ class Kept:
 
 
 def read_kept(
-    top: Part, project: str, around: Surroundings, lookup: Lookup, contents: Callable[[str], bytes | None]
+    top: Part,
+    project: str,
+    around: Surroundings,
+    lookup: Lookup,
+    contents: Callable[[str], bytes | None],
+    lookups: Mapping[tuple[str, str], Lookup],
+    unused: Collection[tuple[str, str]],
 ) -> Kept:
-    """The top-level `secrets` and `configs`. contents: a file's by its absolute path, None where there is none."""
+    """The top-level `secrets` and `configs`. contents: a file's by its absolute path, None where there is none.
+
+    lookups: of those that were included. unused: those that need no value, since no active service has them.
+    """
     kept = Kept()
     for kind in KINDS:
         section = top.part(kind)
@@ -52,7 +61,10 @@ def read_kept(
                 kept.names[kind, key] = name
                 if not is_name(name):
                     part.fault("name", f"{name[:60]!r} is no name of a secret of the cell; see kato secrets ls")
-            elif (value := _value(kind, part, around, lookup, contents)) is not None:
+            elif (kind, key) in unused:
+                kept.names[kind, key] = f"{project}/{key}"
+                part.asked += ("file", "environment", "content")
+            elif (value := _value(kind, part, around, lookups.get((kind, key), lookup), contents)) is not None:
                 found = f"{project}/{key}@{_mark(value, f'{project}/{key}')}"
                 if not is_name(found):
                     top.findings.fault((kind, key), "its name may have letters, digits, '.', '_' and '-' alone")
