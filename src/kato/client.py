@@ -15,7 +15,8 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from kato.config import SERVER
+from kato.access import Caller
+from kato.config import SERVER, endpoint, on_loopback
 from kato.model.conversation import Broke, Command, Left, Said, Typing, Wrote
 from kato.model.errors import (
     Conflict,
@@ -28,8 +29,9 @@ from kato.model.errors import (
     Outdated,
     Refused,
     Unavailable,
+    Unproven,
 )
-from kato.sockets import Sockets
+from kato.sockets import Sockets, here
 
 Json = dict[str, Any]
 _DOING = {
@@ -38,6 +40,9 @@ _DOING = {
     "ScaleApplication": "scaling",
     "RestartApplication": "exchanging the tasks of",
 }
+NOBODY = Caller()
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+"""Where a cell that listens everywhere is asked on its own machine."""
 _MOST = 4
 """Apps that one sentence names."""
 
@@ -60,19 +65,33 @@ class Accepted(msgspec.Struct, frozen=True):
 
 class Client:
     """One cell's API. Every method may raise Unavailable, Conflict where another program listens at its address,
-    Refused where that is another user's, and KatoError for what the cell answers.
+    Refused where that is another user's or cannot prove itself, and KatoError for what the cell answers.
+
+    address: host:port or a URL. caller: who asks.
     """
 
-    def __init__(self, api: str) -> None:
-        self.address = f"http://{api}"
+    def __init__(self, address: str, caller: Caller = NOBODY) -> None:
+        api, https = endpoint(address)
         host, _, port = api.rpartition(":")
+        host = _EVERYWHERE.get(host, host)
+        self.address = f"{'https' if https else 'http'}://{host}:{port}"
         hosts = ("127.0.0.1", "::1") if host.lower() == "localhost" else (host.strip("[]"),)
-        self._ends = [(each, int(port)) for each in hosts]
+        self._ends = [(each, int(port)) for each in hosts] if on_loopback(host) else []
+        self.elsewhere = not here(host.strip("[]"))
+        """Whether the address is another machine's."""
+        self._caller = caller
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        # Who listens on loopback is known by the kernel, before anything is said: no certificate says more.
+        tls = self._caller.context() if not self._ends else False
+        token = self._caller.token
         self._session = aiohttp.ClientSession(
-            self.address, timeout=aiohttp.ClientTimeout(total=30, sock_connect=5), trust_env=False
+            self.address,
+            connector=aiohttp.TCPConnector(ssl=tls),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=aiohttp.ClientTimeout(total=30, sock_connect=5),
+            trust_env=False,
         )
         return self
 
@@ -339,7 +358,7 @@ class Client:
             raise self._foreign()
 
     def _foreign(self) -> Conflict:
-        where = self.address.removeprefix("http://")
+        where = self.address.partition("://")[2]
         return Conflict(
             f"What listens at {where} is not a Káto cell. Name another address, of your cell or of one to start: "
             "--api or KATO_API."
@@ -348,11 +367,21 @@ class Client:
     def _unavailable(self, error: Exception) -> KatoError:
         if isinstance(error, aiohttp.ClientResponseError):  # it speaks something else than HTTP
             return self._foreign()
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return Refused(
+                f"What listens at {self.address} cannot prove that it is your cell "
+                f"({error.certificate_error}), and is told nothing. Name whose certificates you believe: "
+                "KATO_CA=FILE, a copy of access/ca.pem of the cell's folder."
+            )
+        if isinstance(error, aiohttp.ClientSSLError):
+            return Conflict(f"What listens at {self.address} does not speak HTTPS ({error.strerror or error}).")
         if isinstance(error, aiohttp.ClientConnectorError):
             return Unavailable(
                 f"No cell answers at {self.address} (--api, KATO_API). Start one: kato up FILE, or kato serve."
             )
         cause = str(error) or type(error).__name__
+        if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError) and ":/" in self.address[:5]:
+            cause += f" (where it speaks HTTPS: --api https{self.address.removeprefix('http')})"
         return Unavailable(f"The cell at {self.address} did not finish its answer: {cause}. Try again.")
 
 
@@ -371,6 +400,7 @@ def error_of(status: int, content: bytes) -> KatoError:
             return InvalidApp(faults)
         return InvalidInput(f"{message}: {details}" if isinstance(details, str) and details else message)
     kinds: dict[int, type[KatoError]] = {
+        401: Unproven,
         403: Refused,
         404: NotFound,
         412: Outdated,

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import sys
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address, ip_address
@@ -19,6 +20,7 @@ RESOLVERS = Path("/etc/resolv.conf")
 """Where a machine says which name servers it asks."""
 KEPT = ("HOME", "LANG", "SUDO_USER", "DOCKER_HOST", "DOCKER_CONFIG", "KATO_PRIVILEGED")
 """What `configure` reads besides the flags of a cell and PATH."""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
 LOCK = "node.lock"
 """What a cell holds in its folder for as long as it runs."""
 
@@ -26,7 +28,8 @@ LOCK = "node.lock"
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where a cell lives and listens, and what this machine is.
 
-    data: a folder, closed to others. api, ingress: host:port. dns: host:port, None for no name server;
+    data: a folder, closed to others. api, ingress: host:port; https: whether the API speaks TLS, as it must where
+    it is not on loopback. dns: host:port, None for no name server;
     resolvers: the file that says whom it asks for names of others, None for nobody.
     store: a URL; None means `local:` in `data`.
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
@@ -37,6 +40,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     data: Path
     api: str = API
+    https: bool = False
     ingress: str = INGRESS
     dns: str | None = None
     resolvers: Path | None = None
@@ -62,6 +66,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return {int(where.rpartition(":")[2]): what for what, where in own.items() if where}
 
     @property
+    def url(self) -> str:
+        """Where the API listens, with its scheme."""
+        return f"{'https' if self.https else 'http'}://{self.api}"
+
+    @property
+    def listens(self) -> str:
+        """Where the API listens, as `--api` takes it."""
+        return self.url if self.https else self.api
+
+    @property
+    def access(self) -> Path:
+        """Where a cell keeps what it lets others in by: certificate, key and token."""
+        return self.data / "access"
+
+    @property
     def store_url(self) -> str:
         return self.store or f"local:{self.store_file}"
 
@@ -82,15 +101,18 @@ def configure(
 ) -> Config:
     """The configuration from flags, else KATO_API, KATO_INGRESS, KATO_DNS and KATO_DATA, else defaults.
 
-    Raises InvalidInput, naming the flag and the variable, for an address that is not host:port on loopback.
+    Raises InvalidInput, naming the flag and the variable, for an address that is not host:port, or not on loopback
+    where it has to be.
     """
     env = os.environ if environ is None else environ
     root = os.geteuid() == 0
+    where, https = endpoint(api or env.get("KATO_API") or API)
     names = dns or env.get("KATO_DNS") or None
     forward = dns_forward or env.get("KATO_DNS_FORWARD") == "1"
     return Config(
         data=folder(data or env.get("KATO_DATA") or ("/var/lib/kato" if root else "~/.local/share/kato"), env),
-        api=address(api or env.get("KATO_API") or API, "--api", "KATO_API"),
+        api=where,
+        https=https,
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
         dns=address(names, "--dns", "KATO_DNS") if names else None,
         resolvers=RESOLVERS if forward else None,
@@ -170,15 +192,52 @@ def plain_output(environ: Mapping[str, str] | None = None) -> bool:
 
 def address(text: str, flag: str, variable: str) -> str:
     """`text` if it is host:port on loopback; InvalidInput otherwise."""
+    if not on_loopback(_host(text, flag, variable)):
+        raise InvalidInput(
+            f"{flag} (or {variable}) is {text!r}, which is not loopback. Only the API listens elsewhere; use "
+            "127.0.0.1 and a tunnel."
+        )
+    return text
+
+
+def endpoint(text: str) -> tuple[str, bool]:
+    """host:port of an API, and whether it speaks TLS: as its scheme says, else where it is not on loopback.
+
+    >>> endpoint("127.0.0.1:8180"), endpoint("https://kato.example:8180/"), endpoint("0.0.0.0:8180")
+    (('127.0.0.1:8180', False), ('kato.example:8180', True), ('0.0.0.0:8180', True))
+    """
+    flag, variable = "--api", "KATO_API"
+    scheme, _, rest = text.rpartition("://")
+    where = rest.rstrip("/")
+    host = _host(where, flag, variable)
+    if scheme not in ("", "http", "https") or not (on_loopback(host) or is_host(host)):
+        raise InvalidInput(
+            f"{flag} (or {variable}) is {text!r}; it takes host:port or a URL, for example 127.0.0.1:8180 or "
+            "https://kato.example:8180."
+        )
+    if scheme == "http" and not on_loopback(host):
+        raise InvalidInput(
+            f"{flag} (or {variable}) is {text!r}: beyond loopback everybody on the way could read the token. Use "
+            f"https://{where}, or 127.0.0.1 and a tunnel."
+        )
+    return where, scheme == "https" or not on_loopback(host)
+
+
+def _host(text: str, flag: str, variable: str) -> str:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
         raise InvalidInput(f"{flag} (or {variable}) is {text!r}; it takes host:port, for example 127.0.0.1:8180.")
-    if not _loopback(host):
-        raise InvalidInput(
-            f"{flag} (or {variable}) is {text!r}, which is not loopback. Without tokens and TLS a cell listens on "
-            "loopback only; use 127.0.0.1 and a tunnel."
-        )
-    return text
+    return host
+
+
+def is_host(text: str) -> bool:
+    """Whether it is a name, an address of IPv4, or one of IPv6 in its brackets."""
+    if not text.startswith("["):
+        return _NAME.fullmatch(text) is not None
+    try:
+        return text.endswith("]") and ip_address(text[1:-1]).version == 6
+    except ValueError:
+        return False
 
 
 def apart(config: Config) -> None:
@@ -201,7 +260,7 @@ def apart(config: Config) -> None:
             )
 
 
-def _loopback(host: str) -> bool:
+def on_loopback(host: str) -> bool:
     """Whether it is exactly localhost, 127.0.0.0/8, or [::1] in its brackets."""
     if host.lower() == "localhost":
         return True

@@ -30,6 +30,7 @@ from kato.store import MAX_TXN_OPERATIONS, Compare, Delete, Put, Store, keys
 from kato.store.mirror import Mirror, follow
 
 if TYPE_CHECKING:
+    from kato.access import Access
     from kato.agent.checks import Probe
     from kato.master import Decide
     from kato.master.agents import Agents
@@ -61,8 +62,8 @@ class Node:
     """One node of a cell: the roles of its configuration over one store. clock: epoch seconds.
 
     memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
-    thread beside the event loop where None. listener: the api's socket, taken already. ready: called when it is
-    up. A role is imported when it starts, so that a node is as small as its roles.
+    thread beside the event loop where None. listener: the api's socket, taken already; access: whom it lets in.
+    ready: called when it is up. A role is imported when it starts, so that a node is as small as its roles.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Node:
         memory: Path | None = None,
         decide: "Decide | None" = None,
         listener: socket.socket | None = None,
+        access: "Access | None" = None,
         ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
@@ -86,6 +88,7 @@ class Node:
         self._memory = memory
         self._decide = decide
         self._listener = listener
+        self._access = access
         self._ready = ready
         self._stopped = asyncio.Event()
         self.mirror = Mirror()
@@ -177,6 +180,7 @@ class Node:
             stop=self.stop,
             uuid=self._new_id,
             listener=self._listener,
+            access=self._access,
         ).run
 
     @property
@@ -269,6 +273,7 @@ async def serve(config: Config) -> None:
     Raises Conflict where another cell lives in the folder, InvalidInput where the api's port is in use, and what
     opening the store and the drivers raises.
     """
+    from kato.access import Access
     from kato.agent.facts import Facts as Survey
     from kato.agent.identity import Identity
     from kato.agent.probe import Prober
@@ -280,6 +285,7 @@ async def serve(config: Config) -> None:
         descriptors = _raise_descriptor_limit()
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         # Before anything is started, so that a cell that cannot be leaves nothing to end.
+        access = Access.open(config)
         listener = stack.enter_context(contextlib.closing(listen(config.api)))
         dns = await _open_dns(config, stack)
         log_to(config.data / "cell.log")
@@ -290,7 +296,7 @@ async def serve(config: Config) -> None:
         facts = Survey(config, identity)
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
         up = partial(_tell, config.notify)
-        node = Node(config, store, drivers, memory=config.data, listener=listener, ready=up)
+        node = Node(config, store, drivers, memory=config.data, listener=listener, access=access, ready=up)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, node.stop)
         try:

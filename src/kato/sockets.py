@@ -61,8 +61,31 @@ class Sockets:
     def check(self, listener: socket.socket) -> None:
         """DriverMissing where the kernel does not tell whose a connection is."""
         with socket.create_connection(listener.getsockname()[:2]) as client:
-            if self.owner(client.getsockname()[:2], listener.getsockname()[:2]) != os.geteuid():
+            # Its peer, since who listens everywhere is reached at one address of many.
+            if self.owner(client.getsockname()[:2], client.getpeername()[:2]) != os.geteuid():
                 raise DriverMissing(
                     "This kernel does not tell whose a connection is (sock_diag), so that the API cannot know who "
                     "asks. Load the module tcp_diag (modprobe tcp_diag)."
                 )
+
+
+def here(host: str) -> bool:
+    """Whether an address, or a name, is one of this machine's own: then it can be listened on.
+
+    >>> here("127.0.0.1"), here("0.0.0.0"), here("192.0.2.1")
+    (True, True, False)
+    """
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return bool(found) and all(_can_bind(family, end) for family, _, _, _, end in found)
+
+
+def _can_bind(family: int, end: tuple[object, ...]) -> bool:
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        try:
+            trial.bind(end)
+        except OSError:
+            return False
+    return True

@@ -12,7 +12,30 @@ from kato.model.errors import InvalidInput
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "localhost", "LocalHost", "[::1]"])
 def test_loopback_is_taken(host: str) -> None:
-    assert configure(api=f"{host}:80", environ={}).api == f"{host}:80"
+    for scheme, https in (("", False), ("http://", False), ("https://", True)):
+        found = configure(api=f"{scheme}{host}:80", environ={})
+        assert found.api == f"{host}:80" and found.https is https
+    assert configure(ingress=f"{host}:80", environ={}).ingress == f"{host}:80"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "[::]", "192.0.2.1", "[::ffff:127.0.0.1]", "kato.example", "localhost.example", "127.1"],
+)
+def test_beyond_loopback_the_api_speaks_tls(host: str) -> None:
+    for given in (f"{host}:80", f"https://{host}:80/"):
+        found = configure(api=given, environ={})
+        assert found.https and found.api == f"{host}:80" and found.listens == f"https://{host}:80"
+    with pytest.raises(InvalidInput, match="everybody on the way could read the token"):
+        configure(api=f"http://{host}:80", environ={})
+
+
+@pytest.mark.parametrize("host", ["", "evil@localhost", "::1", "[::1].evil", "127.0.0.1 ", "[127.0.0.1]", "a/b"])
+def test_what_is_no_address_is_refused(host: str) -> None:
+    with pytest.raises(InvalidInput, match="takes host:port or a URL"):
+        configure(api=f"{host}:80", environ={})
+    with pytest.raises(InvalidInput, match="takes host:port or a URL"):
+        configure(api="ftp://127.0.0.1:80", environ={})
 
 
 @pytest.mark.parametrize(
@@ -24,7 +47,7 @@ def test_loopback_is_taken(host: str) -> None:
 )
 def test_what_only_begins_like_loopback_is_refused(host: str) -> None:
     with pytest.raises(InvalidInput, match="not loopback"):
-        configure(api=f"{host}:80", environ={})
+        configure(ingress=f"{host}:80", environ={})
 
 
 @pytest.mark.parametrize("ingress", ["127.0.0.1:8180", "localhost:8180"])

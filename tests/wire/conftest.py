@@ -25,14 +25,19 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with contextlib.AsyncExitStack() as stack:
 
         async def starting(
-            *, leads: bool = True, faults: Faults | None = None, store: Store | None = None
+            *,
+            leads: bool = True,
+            faults: Faults | None = None,
+            store: Store | None = None,
+            https: bool = False,
         ) -> Cell:
             store = store or MemoryStore()
             mirror = Mirror()
             await store.txn([], [Put(keys.CELL, keys.encode(keys.Cell(id="test-cell")))])
             api_store = MemoryStore(store.engine, faults) if isinstance(store, MemoryStore) else store
             machine = Machine(store, mirror)
-            config = Config(data=tmp_path, api=f"127.0.0.1:{free_port()}", ingress="127.0.0.1:8181")
+            api_at = f"127.0.0.1:{free_port()}"
+            config = Config(data=tmp_path, api=api_at, https=https, ingress="127.0.0.1:8181")
             ids = (f"00000000-0000-4000-8000-{n:012}" for n in itertools.count(1))
             stopped = asyncio.Event()
             api = Api(
@@ -55,9 +60,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                 tasks.start(master.run())
                 tasks.start(machine.run())
             tasks.start(api.run())
-            session = await stack.enter_async_context(aiohttp.ClientSession())
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False))
+            )
             cell = Cell(
-                f"http://{config.api}",
+                config.url,
                 store,
                 mirror,
                 machine,

@@ -50,7 +50,16 @@ async def test_every_route_is_described(described: Any, cell: Cell) -> None:
     assert len(ids) == len(set(ids)) and described["openapi"] == "3.1.0"
     for methods in described["paths"].values():
         for each in methods.values():
-            assert each["summary"] and {"400", "403"} < each["responses"].keys()
+            assert each["summary"] and {"400", "401", "403"} < each["responses"].keys()
+
+
+async def test_who_may_ask_is_described(described: Any) -> None:
+    assert described["security"] == [{}, {"token": []}, {"password": []}]
+    schemes = described["components"]["securitySchemes"]
+    assert {name: each["scheme"] for name, each in schemes.items()} == {"token": "bearer", "password": "basic"}
+    for methods in described["paths"].values():
+        for each in methods.values():
+            assert "WWW-Authenticate" in each["responses"]["401"]["headers"]
 
 
 async def test_every_reference_leads_somewhere_and_every_schema_is_one(described: Any) -> None:

@@ -19,7 +19,7 @@ from kato.model.errors import Conflict, Refused
 _NOT_NAME = re.compile(r"[^a-z0-9-]+")
 _MARK = re.compile(rf"node\.json|{re.escape(LOCK)}|agent\.json|cell\.sqlite.*")
 """A file that only a cell makes: the folder that holds one is a cell's."""
-_PART = re.compile(r"cell\.log.*|tasks|volumes|balancer")
+_PART = re.compile(r"cell\.log.*|tasks|volumes|balancer|access")
 """What else a cell keeps; a part may have been put back from a backup before there is a cell."""
 _REST = re.compile(r"docker|oci|ballast.*|(node|agent)\.new")
 """What no backup puts back."""

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kato.access import Access
 from kato.api.answers import http_refusal, refusal
 from kato.api.guard import Guard
 from kato.api.marathon.apps import Apps
@@ -52,7 +53,7 @@ class Api:
 
     calls: what agents can be asked for. clock: epoch seconds. leader: host:port of the master that leads. stop:
     ends the node. uuid: ids of deployments. listener: a socket that listens already; None for one of its own at
-    the configured address.
+    the configured address. access: what lets others in; None for what the folder has.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Api:
         stop: Callable[[], None],
         uuid: Callable[[], str],
         listener: socket.socket | None = None,
+        access: Access | None = None,
     ) -> None:
         self._listener = listener
+        self._access = access or Access.open(config)
         self._parts = Parts(
             config=config,
             store=store,
@@ -93,7 +96,8 @@ class Api:
         app.add_exception_handler(KatoError, _refuse)
         app.add_exception_handler(HTTPException, _refuse_by_http)
         host = parts.config.api.rpartition(":")[0]
-        app.user_middleware.append(Middleware(Guard, host=host, leader=parts.leader, requests=parts.requests))
+        guard = Middleware(Guard, host=host, leader=parts.leader, access=self._access, requests=parts.requests)
+        app.user_middleware.append(guard)
         return app
 
     async def run(self) -> None:
@@ -102,11 +106,11 @@ class Api:
         config = self._parts.config
         with contextlib.closing(self._listener or listen(config.api)) as listener:
             names = {"dns": config.dns} if config.dns else {}
-            log.info("this cell listens", api=f"http://{config.api}", ingress=f"http://{config.ingress}", **names)
+            log.info("this cell listens", api=config.url, ingress=f"http://{config.ingress}", **names)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(stream.run()), group.create_task(self._keep_house())]
                 try:
-                    await serve(self.application(), listener, stream.close)
+                    await serve(self.application(), listener, stream.close, self._access)
                 finally:
                     for task in beside:
                         task.cancel()

@@ -21,6 +21,7 @@ from kato.model.errors import (
     StoreFull,
     TxnTooLarge,
     Unavailable,
+    Unproven,
 )
 
 _ENCODER = msgspec.json.Encoder()
@@ -28,6 +29,11 @@ LOCKED = (
     "App is locked by one or more deployments. Override with the option '?force=true'. "
     "View details at '/v2/deployments/<DEPLOYMENT_ID>'."
 )
+
+
+CHALLENGE = 'Bearer realm="kato"'
+"""What a 401 asks for (RFC 9110, 11.6.1). Of Basic it says nothing: a browser would ask a person for a password,
+and send it with whatever any page makes it ask."""
 
 
 class NoJson(InvalidInput):
@@ -65,6 +71,8 @@ def refusal(error: KatoError) -> Response:
             return answer({"message": str(error)}, 507)
         case Unavailable():
             return answer({"message": str(error)}, 503, {"Retry-After": "1"})
+        case Unproven():
+            return answer({"message": str(error)}, 401, {"WWW-Authenticate": CHALLENGE, "Connection": "close"})
     kinds: Sequence[tuple[type[KatoError], int]] = (
         (InvalidInput, 400),
         (NotFound, 404),

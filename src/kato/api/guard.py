@@ -2,7 +2,8 @@
 
 Other users of this machine reach loopback too, and must not run tasks as this cell's user. So does a browser: a
 page that it shows must not start processes, neither by a request across origins, nor by a name of its own that it
-lets point here (DNS rebinding).
+lets point here (DNS rebinding). Whoever shows the token may ask for all, from wherever; from elsewhere nobody else
+may ask for anything.
 """
 
 import os
@@ -16,29 +17,40 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kato.access import Access
 from kato.api.answers import answer, refusal
 from kato.api.metrics import Requests
-from kato.api.peer import PEER
-from kato.model.errors import InvalidInput, Refused
+from kato.api.peer import GUEST, Guest
+from kato.model.errors import InvalidInput, Refused, Unproven
 
 log = structlog.get_logger()
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SAFE = ("GET", "HEAD", "OPTIONS")
+PROVEN = "kato.proven"
+"""In the scope of a request that shows the token."""
 _HOST = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 """A Host header (RFC 9110, 7.2): a name or an address, and a port; nothing before, between or behind them."""
 _NAMELESS = re.compile(rb"/+v2/+apps/+%2f(%2f|/)*(/|$)", re.IGNORECASE)
 OPEN = ("/ping", "/metrics", "/v1/prometheus/targets")
 """What every user of this machine may ask for: a Prometheus has a user of its own."""
+SHOW = "show it as `Authorization: Bearer TOKEN`; the `kato` command takes it from KATO_TOKEN or KATO_TOKEN_FILE"
 
 
 class Guard:
     """ASGI middleware. host: the name or address of the configured listener; leader: host:port of who leads."""
 
     def __init__(
-        self, app: ASGIApp, *, host: str, leader: Callable[[], str | None], requests: Requests | None = None
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        leader: Callable[[], str | None],
+        access: Access,
+        requests: Requests | None = None,
     ) -> None:
         self._app = app
+        self._access = access
         self._hosts = {*LOOPBACK, host.strip("[]").lower()}
         self._leader = leader
         self._users = {0, os.geteuid()}
@@ -56,7 +68,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if leader := self._leader():
-                    MutableHeaders(scope=message)["X-Marathon-Leader"] = f"http://{leader}"
+                    MutableHeaders(scope=message)["X-Marathon-Leader"] = f"{scope['scheme']}://{leader}"
             await send(message)
 
         try:
@@ -72,7 +84,8 @@ class Guard:
             log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=round(took, 4))
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._stranger(scope) or self._refused(scope["method"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refused = self._stranger(scope, headers) or self._refused(scope, headers)
         if refused is not None:
             await refusal(refused)(scope, receive, send)
             return
@@ -85,25 +98,43 @@ class Guard:
         scope["path"] = plain(scope["path"])
         await self._app(scope, receive, send)
 
-    def _stranger(self, scope: Scope) -> Refused | None:
-        if scope.get(PEER) in self._users or scope["path"] in OPEN:
+    def _stranger(self, scope: Scope, headers: Headers) -> Refused | None:
+        guest: Guest | None = scope.get(GUEST)
+        shown = headers.get("authorization")
+        if shown is not None and self._access.has_token:
+            if not self._access.right(shown):
+                return Unproven(f"The token is not this cell's, or no more; {SHOW}.")
+            if guest is not None:
+                guest.prove()
+            scope[PROVEN] = True
             return None
+        if guest is not None and guest.user in self._users:
+            return None
+        if guest is not None and guest.local and scope["path"] in OPEN:
+            return None
+        if self._access.has_token:
+            return Unproven(
+                f"This cell takes requests of user {os.geteuid()} of its own machine and of root, and of others "
+                f"with its token; {SHOW}. It is in access/token of the cell's folder."
+            )
         return Refused(
             f"This cell runs as user {os.geteuid()} and takes requests of that user and of root alone: whoever "
-            "may start a task, runs it as that user. Ask as that user (sudo kato …), or start a cell of your own."
+            "may start a task, runs it as that user. Ask as that user (sudo kato …), with a token (kato certify), "
+            "or start a cell of your own."
         )
 
-    def _refused(self, method: str, headers: Headers) -> Refused | None:
+    def _refused(self, scope: Scope, headers: Headers) -> Refused | None:
         host = headers.get("host", "")
-        if _name(host) not in self._hosts:
+        # Over TLS no foreign name points here: no page has a certificate of that name and ours in one.
+        if PROVEN not in scope and scope["scheme"] != "https" and _name(host) not in self._hosts:
             return Refused(
-                f"The host {host!r} is not this cell's; address it as localhost, 127.0.0.1 or [::1], so that no "
-                "foreign name can be made to point here."
+                f"The host {host!r} is not this cell's; address it as localhost, 127.0.0.1 or [::1], or show its "
+                "token, so that no foreign name can be made to point here."
             )
         origin = headers.get("origin")
-        if origin is not None and origin.lower() != f"http://{host.lower()}":
+        if origin is not None and origin.lower() != f"{scope['scheme']}://{host.lower()}":
             return Refused(f"The web page at {origin!r} is not this cell's; it may not use this API.")
-        if method not in SAFE and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        if scope["method"] not in SAFE and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return Refused("A web page that is not this cell's may not change anything here.")
         return None
 

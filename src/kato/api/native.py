@@ -85,7 +85,7 @@ class Native:
                 "incarnation": cell.incarnation if cell else 0,
                 "version": kato_version(),
                 "pid": parts.pid,
-                "api": parts.config.api,
+                "api": parts.config.listens,
                 "ingress": parts.config.ingress,
                 "dns": parts.config.dns,
                 "data": str(parts.config.data),

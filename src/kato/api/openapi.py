@@ -21,8 +21,14 @@ from kato.language.shape import add_old_words
 from kato.model.app import App, Group
 
 Json = dict[str, Any]
-EVERY = (400, 403)
-"""How every request may fail: it cannot be read, or a stranger or a web page asks."""
+EVERY = (400, 401, 403)
+"""How every request may fail: it cannot be read, shows no token where it must, a stranger or a web page asks."""
+SCHEMES: Json = {
+    "token": {"type": "http", "scheme": "bearer", "description": "The cell's token (kato certify)."},
+    "password": {"type": "http", "scheme": "basic", "description": "The token as the password of any user."},
+}
+SECURITY: Sequence[Json] = ({}, {"token": []}, {"password": []})
+"""On the cell's machine its own user and root need none."""
 PARAMETERS = {
     "id": "The path of an app or group, with or without its first slash; of logs and exec a task's id too.",
     "name": "The name of a secret, such as shop/db-password.",
@@ -65,8 +71,9 @@ def document(operations: Sequence[Operation]) -> Json:
             "description": "/v2 is Marathon's API (1.11); /v1 is Káto's own, where times are epoch seconds.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "security": SECURITY,
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": SCHEMES},
     }
 
 
@@ -193,4 +200,7 @@ def _schema(type: Any, schemas: dict[str, Json]) -> Json:
 
 def _problem(status: int) -> Json:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
+    said: Json = {"description": HTTPStatus(status).phrase, "content": {JSON: {"schema": schema}}}
+    if status == 401:
+        said["headers"] = {"WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}}}
+    return said

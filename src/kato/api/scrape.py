@@ -40,7 +40,9 @@ class Scrape:
 
     async def targets(self, request: Request) -> Response:
         """What a Prometheus should ask: the cell itself, and the tasks of apps that ask for it by a label."""
-        return answer([ScrapeGroup((self._parts.config.api,), {"job": "kato"}), *tasks(self._parts.world)])
+        # A Prometheus would show the token that this cell asks for to every task of the list, too.
+        own = [] if self._parts.config.https else [ScrapeGroup((self._parts.config.api,), {"job": "kato"})]
+        return answer([*own, *tasks(self._parts.world)])
 
 
 def tasks(world: World) -> Iterator[ScrapeGroup]:

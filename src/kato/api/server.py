@@ -5,13 +5,17 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from kato.api.peer import Door, PeerProtocol
+from kato.access import Access
+from kato.api.peer import Door, PeerProtocol, Threshold
 from kato.config import SERVER
 from kato.model.errors import InvalidInput
 from kato.sockets import Sockets
+
+log = structlog.get_logger()
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection stays open."""
@@ -19,6 +23,8 @@ BACKLOG = 128
 """Connections taken at a time: where no descriptor is left, asyncio complains of each of them."""
 GRACE = 1
 """Seconds that open requests get when the api goes down."""
+LOOKS = 1.0
+"""Seconds until a new token, or a new certificate, counts."""
 
 
 class Server(uvicorn.Server):
@@ -49,20 +55,52 @@ def listen(address: str) -> socket.socket:
         ) from error
 
 
-async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[[], None]) -> None:
+async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[[], None], access: Access) -> None:
     """Serves until cancelled; then calls `ending`, which lets endless answers end, and closes."""
     with contextlib.closing(Sockets()) as sockets:
         sockets.check(listener)
-        protocol = type("Protocol", (PeerProtocol,), {"door": Door(sockets)})
-        await _serve(application, listener, ending, protocol)
+        with contextlib.closing(Door(sockets)) as door:
+            looking = asyncio.create_task(_look(access, door))
+            try:
+                await _serve(application, listener, ending, _protocol(access, door))
+            finally:
+                looking.cancel()
+
+
+def _protocol(access: Access, door: Door) -> Callable[..., asyncio.Protocol]:
+    """What makes of a connection one that speaks: HTTP, or HTTP over TLS."""
+    plain = type("Protocol", (PeerProtocol,), {"door": door})
+    context = access.context
+    if context is None:
+        return plain
+    return lambda **words: Threshold(door, context, plain(**words))
+
+
+async def _look(access: Access, door: Door) -> None:
+    """Whoever showed the former token has to show the new one."""
+    said = ""
+    while True:
+        await asyncio.sleep(LOOKS)
+        try:
+            if access.refresh():
+                log.info("the token is another one; what the former one let in is ended")
+                door.expel()
+            said = ""
+        except InvalidInput as error:
+            if said != str(error):
+                log.warning("the former certificate and token stay in force", why=str(error))
+            said = str(error)
 
 
 async def _serve(
-    application: ASGIApp, listener: socket.socket, ending: Callable[[], None], protocol: type[PeerProtocol]
+    application: ASGIApp,
+    listener: socket.socket,
+    ending: Callable[[], None],
+    protocol: Callable[..., asyncio.Protocol],
 ) -> None:
     config = uvicorn.Config(
         application,
-        http=protocol,
+        http=protocol,  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
         log_config=None,

@@ -46,6 +46,7 @@ COMMANDS = {
     "restore": ("kato.cli.backup:restore", "Put a backup back, where no cell runs."),
     "doctor": ("kato.cli.doctor:doctor", "Look whether this machine has what a cell needs."),
     "debug": ("kato.cli.debug:debug", "Write what helps to see what is wrong to one archive, without secrets."),
+    "certify": ("kato.cli.certify:certify", "Let other machines ask the cell: a certificate and a token."),
     "service": ("kato.cli.service:command", "Have systemd run the cell, also after a boot, or no more."),
     "uninstall": ("kato.cli.uninstall:uninstall", "Remove the cell with all that it has made on this machine."),
     "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),

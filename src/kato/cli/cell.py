@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kato.access import Access
 from kato.cli.systemd import NAME, service_of
 from kato.config import LOCK, Config, apart
 from kato.model.errors import Conflict, InvalidInput, Unavailable
@@ -32,8 +33,11 @@ async def ensure(client: "Client", config: Config) -> subprocess.Popen[bytes] | 
     Raises Conflict if another folder's cell answers, Unavailable, with the end of its log, if none comes up.
     """
     if await client.ping():
-        same_folder(await client.cell(), config)
+        if not client.elsewhere:
+            same_folder(await client.cell(), config)
         return None
+    if client.elsewhere:
+        raise Unavailable(f"No cell answers at {client.address} (--api, KATO_API). Start it there: kato serve.")
     if (manager := service_of(config.data)) is not None:
         manager.ask("start", NAME)
         return None
@@ -109,6 +113,7 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
     """Starts `kato serve` detached: a session of its own, its output in `cell.log` of the data folder."""
     apart(config)
     make_folder(config)
+    Access.open(config)
     descriptor = os.open(log_file(config), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.Popen(
@@ -125,7 +130,7 @@ def spawn(config: Config) -> subprocess.Popen[bytes]:
 
 def words(config: Config) -> list[str]:
     """The command line of a cell."""
-    flags = ["--api", config.api, "--ingress", config.ingress, "--data", str(config.data)]
+    flags = ["--api", config.listens, "--ingress", config.ingress, "--data", str(config.data)]
     flags += ["--dns", config.dns] if config.dns else []
     flags += ["--dns-forward"] if config.resolvers else []
     return [sys.executable, "-m", "kato", "serve", *flags]
@@ -134,6 +139,9 @@ def words(config: Config) -> list[str]:
 async def end(client: "Client", process: subprocess.Popen[bytes] | None = None) -> None:
     """Stops the cell and waits until its process has gone. Its tasks would go on; remove them first."""
     pid = int((await client.cell())["pid"])
+    if client.elsewhere:
+        await _end_elsewhere(client)
+        return
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -148,6 +156,17 @@ async def end(client: "Client", process: subprocess.Popen[bytes] | None = None) 
         raise Unavailable(f"The cell (process {pid}) was asked to stop and has not ended within {PATIENCE:.0f} s.")
     if process is not None:
         process.wait()
+
+
+async def _end_elsewhere(client: "Client") -> None:
+    """Its process is another machine's: it has ended when it answers no more."""
+    await client.stop()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while await client.ping():
+        if loop.time() >= deadline:
+            raise Unavailable(f"The cell was asked to stop and has not ended within {PATIENCE:.0f} s.")
+        await asyncio.sleep(POLL)
 
 
 def last_lines(path: Path, count: int = LAST_LINES, *, before: int = 0) -> str:
@@ -186,7 +205,7 @@ def same_folder(cell: dict[str, Any], config: Config) -> None:
     """Conflict where the cell that answers is another folder's."""
     if Path(cell["data"]) != config.data:
         raise Conflict(
-            f"The cell at http://{config.api} lives in {cell['data']}, not in {config.data}. To use that cell, "
+            f"The cell at {config.url} lives in {cell['data']}, not in {config.data}. To use that cell, "
             f"say --data {cell['data']} (or KATO_DATA). To start one of your own, give it another --api and "
             "--ingress too."
         )

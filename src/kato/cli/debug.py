@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
+from kato.access import TOKEN, caller, read_token
 from kato.cli.backup import replace
 from kato.cli.doctor import examined
 from kato.cli.place import HERE, Place
@@ -69,7 +70,7 @@ async def gathered(place: Place) -> dict[str, str]:
     async with place.client() as client:
         standing = await _standing(place, client)
         store = {each.key: msgspec.json.decode(each.value) for each in standing.items}
-        redactor = Redactor(store, _logins(place.config.logins))
+        redactor = Redactor(store, _logins(place.config.logins), _tokens(place))
         found["store.json"] = _shown(redactor.stored())
         for name, asked in ASKED.items():
             with suppress(KatoError):
@@ -122,7 +123,7 @@ def _machine(place: Place) -> dict[str, Any]:
     from kato.api.version import kato_version
 
     config = place.config
-    said = {name: getattr(config, name) for name in ("api", "ingress", "dns", "roles", "privileged", "store_url")}
+    said = {name: getattr(config, name) for name in ("url", "ingress", "dns", "roles", "privileged", "store_url")}
     return {
         "kato": kato_version(),
         "python": platform.python_version(),
@@ -136,6 +137,16 @@ def _logins(path: Path | None) -> bytes | None:
     with suppress(OSError):
         return path.read_bytes() if path else None
     return None
+
+
+def _tokens(place: Place) -> list[str]:
+    """What lets into this cell, or into others."""
+    found: list[str | None] = []
+    with suppress(InvalidInput):
+        found.append(caller(place.config).token)
+    with suppress(InvalidInput):
+        found.append(read_token(place.config.access / TOKEN))
+    return [each for each in found if each]
 
 
 def _end(path: Path) -> str:

@@ -22,6 +22,8 @@ from kato.model.errors import DriverError, DriverMissing, KatoError
 
 State = Literal["ok", "warn", "fault"]
 MIB = 1 << 20
+LEAST_DAYS = 30
+"""For which the certificate of the API should still be valid."""
 KERNEL = (5, 9)
 """close_range(2) is the newest call that the keeper needs."""
 ENGINE = (20, 10)
@@ -77,6 +79,8 @@ async def examined(place: Place) -> AsyncIterator[Finding]:
         for name, address in (("api", config.api), ("ingress", config.ingress)):
             yield port(name, address)
     yield folder(config.data)
+    if config.https:
+        yield certificate(config)
     yield disk(config.data)
     yield kernel(os.uname().release)
     yield keeper()
@@ -115,6 +119,22 @@ def folder(data: Path) -> Finding:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         return Finding("folder", "fault", f"{there} cannot be written to", "Choose another one: --data, KATO_DATA")
     return Finding("folder", "ok", f"{data}{'' if there == data else ' can be made'}")
+
+
+def certificate(config: Config) -> Finding:
+    """Whether the API can prove itself, and for how long yet."""
+    from kato.access import CERTIFICATE, Access
+    from kato.cli.certify import days_left
+
+    try:
+        Access.open(config)
+        left = days_left(config.access / CERTIFICATE)
+    except KatoError as error:
+        return Finding("certificate", "fault", *_parted(error))
+    if left < LEAST_DAYS:
+        said = f"it is valid for {left} days" if left >= 0 else f"it is no longer valid, since {-left} days"
+        return Finding("certificate", "warn" if left >= 0 else "fault", said, "Make another one: kato certify")
+    return Finding("certificate", "ok", f"it is valid for {left} days")
 
 
 def disk(data: Path) -> Finding:

@@ -24,7 +24,7 @@ class Address:
     Parameters
     ----------
     api
-        Where the cell's API listens (or KATO_API; else 127.0.0.1:8180).
+        Where the cell's API listens (or KATO_API; else 127.0.0.1:8180): host:port, or https://host:port.
     """
 
     api: Annotated[str | None, Parameter(group="Cell")] = None
@@ -36,9 +36,10 @@ class Address:
 
     def client(self) -> "Client":
         """A client of the cell's API."""
+        from kato.access import caller
         from kato.client import Client
 
-        return Client(self.config.api)
+        return Client(self.config.listens, caller(self.config))
 
 
 @Parameter(name="*")

@@ -51,14 +51,14 @@ _BETWEEN = "\0"
 
 class Redactor:
     """Knows the secrets of a cell. store: all that its store holds, decoded, by key; logins: what `docker login`
-    wrote, None where it did not.
+    wrote, None where it did not; tokens: what lets in.
     """
 
-    def __init__(self, store: Mapping[str, Any], logins: bytes | None = None) -> None:
+    def __init__(self, store: Mapping[str, Any], logins: bytes | None = None, tokens: Iterable[str] = ()) -> None:
         self._store = store
         apps = [value for key, value in store.items() if keys.is_version(key)]
         ids = {word for app in apps for word in _WORD.findall(app["id"])}
-        hidden = {text for app in apps for text in _hidden(app)} | set(_logins(logins))
+        hidden = {text for app in apps for text in _hidden(app)} | set(_logins(logins)) | set(tokens)
         hidden |= {text for key, value in store.items() if not _shown(key) for text in _plain(_texts(value))}
         self._words = {word for text in hidden for word in _WORD.findall(text) if _counts(word)} - ids
         written = hidden | {msgspec.json.encode(text).decode()[1:-1] for text in hidden}

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from kato.access import Access
 from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.systemd import NAME, Service, service
@@ -37,6 +38,7 @@ async def install(place: Place) -> None:
     apart(config)
     _check(found, config)
     cell.make_folder(config)
+    Access.open(config)
     text = unit(cell.words(config), kept_variables(), config.data, user=found.user)
     async with place.client() as client:
         if await client.ping():

@@ -27,6 +27,8 @@ What is asked for goes to stdout; what is wrong, and notes, to stderr.""",
     "environment": (
         "Variables that commands and cells read.",
         """KATO_API       where the cell's API listens (--api); else 127.0.0.1:8180
+KATO_TOKEN, KATO_TOKEN_FILE  the token that a cell of elsewhere asks for, or a file that holds it (kato certify)
+KATO_CA        a file of certificates that vouch for such a cell: a copy of its access/ca.pem
 KATO_INGRESS   where the cell listens for HTTP by host name (--ingress); else 127.0.0.1:8181
 KATO_DNS       where the cell answers for names below `kato` (--dns); else nowhere
 KATO_DNS_FORWARD=1  asks the machine's resolvers for all other names (--dns-forward)

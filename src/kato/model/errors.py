@@ -17,6 +17,7 @@ KatoError
 ├── DriverError        a driver could not do what it was asked
 │   └── DriverMissing  a dependency of a driver is not installed; says what installs it
 └── Refused            safety refused: a foreign host, an older assignment, a node id of another machine
+    └── Unproven       who asks shows no token, or a wrong one                    (HTTP 401)
 """
 
 from collections.abc import Sequence
@@ -113,3 +114,7 @@ class DriverMissing(DriverError):
 
 class Refused(KatoError):
     """Safety refused it; the message says which rule."""
+
+
+class Unproven(Refused):
+    """Who asks shows no token, or a wrong one."""

@@ -75,6 +75,7 @@ class Cell:
         parts, cell = self._parts, self._parts.mirror.cell
         leader = parts.leader()
         host, _, port = parts.config.api.rpartition(":")
+        ports = (0, int(port)) if parts.config.https else (int(port), 0)
         return answer(
             {
                 "name": "marathon",
@@ -92,10 +93,10 @@ class Cell:
                     "local_port_min": SERVICE_PORTS[0],
                     "local_port_max": SERVICE_PORTS[1],
                     "mesos_role": "*",
-                    "webui_url": f"http://{parts.config.api}",
+                    "webui_url": parts.config.url,
                 },
                 "zookeeper_config": {},
-                "http_config": {"http_port": int(port), "https_port": 0},
+                "http_config": dict(zip(("http_port", "https_port"), ports, strict=True)),
             }
         )
 
