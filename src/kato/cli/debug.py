@@ -123,13 +123,13 @@ def _machine(place: Place) -> dict[str, Any]:
     from kato.api.version import kato_version
 
     config = place.config
-    said = {name: getattr(config, name) for name in ("url", "ingress", "dns", "roles", "privileged", "store_url")}
+    said = {name: getattr(config, name) for name in ("ingress", "dns", "roles", "privileged", "store_url")}
     return {
         "kato": kato_version(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "user": os.geteuid(),
-        "config": {**said, "data": str(config.data)},
+        "config": {"api": config.listens, **said, "data": str(config.data)},
     }
 
 
