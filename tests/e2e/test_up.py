@@ -181,8 +181,8 @@ def _on_a_terminal(environ: dict[str, str]) -> str:
 
 
 def test_it_listens_on_loopback_only(running: Machine) -> None:
-    said = running.kato("ls", "--api", "0.0.0.0:8180", code=2)
-    assert "loopback" in said
+    assert "not loopback" in running.kato("serve", "--ingress", "0.0.0.0:8181", code=2)
+    assert "No cell answers at https://127.0.0.1:9" in running.kato("ls", "--api", "0.0.0.0:9", code=1)
     ports = {int(address.rpartition(":")[2]) for address in (running.api, running.ingress)}
     ports |= {port for app in running.get("/v2/tasks")["tasks"] for port in app["servicePorts"]}
     found: dict[int, set[str]] = {}
