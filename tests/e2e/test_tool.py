@@ -68,6 +68,35 @@ def test_all_that_is_known_is_one_document(running: Machine) -> None:
     assert said == "kato: There is no app, task or machine 'lfet'. Did you mean 'left'?\n"
 
 
+def test_a_command_waits_until_it_is_done_unless_told_otherwise(running: Machine) -> None:
+    running.kato("scale", "left", "2")
+    assert running.healthy("/pair/left") == 2
+    assert re.search(r"^Deployment \S+ has begun", running.kato("scale", "left", "1", "--no-wait"))
+    running.kato("wait", "left")
+    file = running.root / "slow.json"
+    never = {"cmd": "sleep 9000", "healthChecks": [{"protocol": "TCP", "portIndex": 0}]}
+    file.write_text(json.dumps({"id": "/slow", "cpus": 0.1, "mem": 32, **never}))
+    said = running.kato("up", str(file), "--no-wait")
+    assert re.search(r"^Deployment \S+ has begun. See: kato wait$", said, re.MULTILINE)
+    assert "After 1 s this is not as wished" in running.kato("wait", "slow", "--timeout", "1", code=1)
+    assert running.kato("rm", "slow", "--force", "--no-wait") == "/slow goes.\n"
+    running.until(lambda: not running.tasks("/slow"))
+
+
+def test_machines_tell_only_what_matters_to_what_is_wished(running: Machine) -> None:
+    said = running.kato("nodes")
+    assert "MEM (MiB)" in said and "docker: " not in said and "oci: " not in said
+    assert "MEM (MiB)" in running.kato("ls")
+    (node,) = json.loads(running.kato("nodes", "-o", "json"))
+    assert any(note.startswith(("docker: ", "oci: ")) for note in node["notes"]) and "mem" in node
+    needs = {"id": "/needs", "cpus": 0.1, "mem": 32, "container": {"type": "DOCKER", "docker": {"image": "x"}}}
+    running.ask("POST", "/v2/apps", needs)
+    try:
+        assert ("docker: " in running.kato("nodes")) is any(note.startswith("docker: ") for note in node["notes"])
+    finally:
+        running.kato("rm", "needs", "--force")
+
+
 def test_what_happens_is_told_as_it_does(running: Machine) -> None:
     words = (["events"], ["events", "-o", "json"], ["events", "--app", "/pair/left"])
     listening = [
@@ -76,7 +105,7 @@ def test_what_happens_is_told_as_it_does(running: Machine) -> None:
     try:
         running.until(lambda: running.get("/metrics") is not None and _listeners(running) >= len(listening))
         ended = json.loads(running.kato("ps", "idle", "-o", "json"))[0]
-        running.kato("restart", "idle", "-d")
+        running.kato("restart", "idle", "--no-wait")
         running.kato("wait", "idle")
         running.kato("restart", "left")
         said, as_json, of_left = ("".join(_until_over(each, "/pair/left")) for each in listening)
@@ -119,10 +148,10 @@ def _until_over(process: "subprocess.Popen[str]", app: str) -> Iterator[str]:
 def test_waiting_ends_when_all_is_as_wished(running: Machine) -> None:
     assert "2 apps as wished after" in running.kato("wait")
     assert "1 app as wished after" in running.kato("wait", "left", "--timeout", "60")
-    running.kato("scale", "idle", "2", "-d")
+    running.kato("scale", "idle", "2", "--no-wait")
     running.kato("wait", "idle")
     assert len(json.loads(running.kato("ps", "idle", "-o", "json"))) == 2
-    running.kato("scale", "idle", "21", "-d")
+    running.kato("scale", "idle", "21", "--no-wait")
     said = running.kato("wait", "idle", "left", "--timeout", "1", code=1)
     assert "After 1 s this is not as wished:" in said and "/pair/idle:" in said and "/pair/left:" not in said
     running.kato("scale", "idle", "1", "--force")

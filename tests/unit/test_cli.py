@@ -120,6 +120,11 @@ def test_help_of_a_command_tells_all_of_it(nowhere: Mapping[str, str]) -> None:
         (["exec", "vote", "ls", "-l", "--api", "x"], 1, "No cell answers at http://127.0.0.1:"),
         (["logs", "vote", "--tail", "-5"], 2, "--tail is '-5'; it takes a number of lines"),
         (["logs", "vote", "-f=maybe"], 2, "-f is 'maybe'; it takes no value."),
+        (
+            ["scale", "vote", "2", "-d"],
+            2,
+            "kato scale returns when it is done; with --no-wait it",
+        ),
         (["rm", "vote", "--timeout", "soon"], 2, "--timeout is 'soon'; it takes a number of seconds"),
         (["rm", "vote", "--timeout", "nan"], 2, "--timeout is 'nan'"),
         (["ls", "--api", "8180"], 2, "--api (or KATO_API) is '8180'"),

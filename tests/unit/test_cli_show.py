@@ -168,6 +168,8 @@ def test_what_the_environment_says_of_output() -> None:
 
 
 def test_what_nodes_say_of_themselves_is_said_once() -> None:
-    rows = [{"node": node, "notes": ["No cpu limits."], "problems": []} for node in ("n1", "n2")]
+    notes = ["process: No cpu limits.", "docker: There is no engine."]
+    rows = [{"node": node, "notes": notes, "problems": []} for node in ("n1", "n2")]
     rows[1]["problems"] = ["port 80 is taken"]
-    assert remarks(rows) == ["n1, n2: No cpu limits.", "n2: port 80 is taken"]
+    assert remarks(rows, ["process"]) == ["n1, n2: process: No cpu limits.", "n2: port 80 is taken"]
+    assert remarks(rows, []) == ["n2: port 80 is taken"]

@@ -46,14 +46,15 @@ class Runtimes:
         return name in self._known and name not in self._met
 
     def facts(self, node: Node) -> Node:
-        """`node` with what the runtimes that work can do and cannot, and why the others do not work."""
+        """`node` with what the runtimes that work can do and cannot, and why the others do not work: sentences
+        behind the name of the runtime that they are about."""
         met = self._met.values()
         return msgspec.structs.replace(
             node,
             runtimes=tuple(self._met),
             powers=tuple(sorted({power for runtime in met for power in runtime.powers})),
             notes=(
-                *(note for runtime in met for note in runtime.notes),
+                *(f"{name}: {note}" for name, runtime in self._met.items() for note in runtime.notes),
                 *(f"{name}: {why}" for name, why in self._missing.items()),
             ),
         )

@@ -75,6 +75,7 @@ class StandingApp(msgspec.Struct, frozen=True, kw_only=True):
     healthy: int
     settled: bool
     deployment: str | None
+    runtime: str | None
     cpus: float | None
     mem: float | None
     ports: tuple[int, ...]
@@ -134,6 +135,7 @@ def standing_app(world: World, id: str, problems: Problems | None = None) -> Sta
         healthy=healthy,
         settled=settled,
         deployment=held,
+        runtime=app.runtime if app else None,
         cpus=app.cpus if app else None,
         mem=app.mem if app else None,
         ports=tuple(port.service for port in app.ports) if app else (),

@@ -48,9 +48,9 @@ async def rm(app: AppName, /, *, waiting: Waiting = WAIT, place: Address = THERE
     async with asking(app, "the removal", place) as (client, id, parting):
         await client.delete_app(id, force=waiting.force)
         parting.goes_on(f"removal of {id}")
-        if not waiting.detach:
+        if not waiting.no_wait:
             await until_gone(client, [id], timeout=waiting.timeout)
-    print(f"{id} {'goes' if waiting.detach else 'is gone'}.")
+    print(f"{id} {'goes' if waiting.no_wait else 'is gone'}.")
 
 
 async def rollback(
@@ -91,12 +91,17 @@ async def known(client: "Client", name: str) -> str:
 
 async def carry_out(client: "Client", deployment: str | None, apps: Collection[str], waiting: Waiting) -> None:
     """Shows a wish coming true, unless nobody wants to wait for it."""
-    if waiting.detach:
-        print(f"Deployment {deployment} has begun." if deployment else "Nothing to change.")
+    if waiting.no_wait:
+        say(begun(deployment))
         return
     with View() as view:
         await until_settled(client, apps, view, timeout=waiting.timeout)
     print(f"Done after {view.seconds:.1f} s.")
+
+
+def begun(deployment: str | None) -> str:
+    """What is said of a wish that nobody waits for."""
+    return f"Deployment {deployment} has begun. See: kato wait" if deployment else "Nothing to change."
 
 
 def _apps(id: str, changes: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -1,7 +1,7 @@
 """What there is: ls, ps, nodes and why ask a cell and print what it says."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from kato.cli.names import find_app
@@ -68,15 +68,18 @@ async def nodes(*, output: Output = "table", watch: Watch = False, place: Addres
         How to print: table, json or yaml.
     """
     columns = ["node", "hostname", "cpus", "mem", "tasks", "runtimes"]
+    wished: set[str] = set()
 
     def show(rows: Sequence[Row]) -> None:
         listing(rows, columns, output, empty="No machine has joined yet.")
-        for line in remarks(rows) if output == "table" else ():
+        for line in remarks(rows, wished) if output == "table" else ():
             print(line)
 
     async with place.client() as client:
 
         async def look() -> Sequence[Row]:
+            wished.clear()
+            wished.update(app["runtime"] for app in await client.apps() if app["runtime"])
             return [node_row(node) for node in await client.nodes()]
 
         await shown(look, show, output, watch)
@@ -146,11 +149,12 @@ def task_row(task: dict[str, Any], app: str) -> dict[str, Any]:
     return row | {key: task[key] for key in same}
 
 
-def remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What nodes say of themselves, each sentence once, with the nodes that say it."""
+def remarks(rows: Sequence[Mapping[str, Any]], wished: Collection[str]) -> list[str]:
+    """What nodes say of themselves, each sentence once, with the nodes that say it. wished: the runtimes that apps
+    need; what is said of others is left out."""
     said: dict[str, list[str]] = {}
     for row in rows:
-        for sentence in (*row["problems"], *row["notes"]):
+        for sentence in (*row["problems"], *(note for note in row["notes"] if note.partition(":")[0] in wished)):
             said.setdefault(sentence, []).append(row["node"])
     return [f"{', '.join(nodes)}: {sentence}" for sentence, nodes in said.items()]
 

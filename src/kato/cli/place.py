@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 TIMEOUT = 300.0
 """Seconds that a deployment may take before `kato` gives up waiting for it (the cell does not)."""
 Seconds = Annotated[float, Parameter(converter=seconds)]
+NoWait = Annotated[bool, Parameter(name="--no-wait", negative=())]
 
 
 @Parameter(name="*")
@@ -84,15 +85,15 @@ class Waiting:
 
     Parameters
     ----------
-    detach
-        Return at once.
+    no_wait
+        Return at once, and do not wait until it is done.
     force
         Take over from a deployment that holds the app.
     timeout
         Seconds to wait at most.
     """
 
-    detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False
+    no_wait: NoWait = False
     force: Annotated[bool, Parameter(negative=())] = False
     timeout: Seconds = TIMEOUT
 

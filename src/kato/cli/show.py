@@ -30,6 +30,8 @@ COLOURS = {
     "deploying": "yellow",
     "stopping": "magenta",
 }
+HEADS = {"mem": "MEM (MiB)"}
+"""Of columns whose name alone does not say what they hold."""
 WIDE = 100_000
 NARROWEST = 20
 """Characters that the widest column of a table may be folded to."""
@@ -109,9 +111,10 @@ def table(rows: Sequence[Row], columns: Sequence[str], empty: str) -> None:
         print(empty)
         return
     cells = [[cell(row.get(column)) for column in columns] for row in rows]
+    columns = [HEADS.get(column, column.upper()) for column in columns]
     if not coloured():
         widths = [max(map(len, column)) for column in zip(*([columns, *cells]), strict=True)]
-        for line in ([each.upper() for each in columns], *cells):
+        for line in (columns, *cells):
             print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
         return
     from rich.table import Table
@@ -124,7 +127,7 @@ def table(rows: Sequence[Row], columns: Sequence[str], empty: str) -> None:
         return
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for n, column in enumerate(columns):
-        grid.add_column(column.upper(), overflow="fold", no_wrap=n != widest)
+        grid.add_column(column, overflow="fold", no_wrap=n != widest)
     for line in cells:
         grid.add_row(*(Text(text, style=COLOURS.get(text, "")) for text in line))
     console().print(grid)
@@ -148,7 +151,7 @@ def records(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         if n:
             print()
         for column, text in zip(columns, line, strict=True):
-            name = Text(f"{column.upper():{width}}  ", style="dim")
+            name = Text(f"{column:{width}}  ", style="dim")
             console().print(name.append(text, style=COLOURS.get(text, "not dim")), soft_wrap=True)
 
 

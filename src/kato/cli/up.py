@@ -8,10 +8,11 @@ from cyclopts import Parameter
 
 from kato.cli import cell
 from kato.cli.build import built
+from kato.cli.change import begun
 from kato.cli.down import take_down
 from kato.cli.follow import ended_badly, until_served, until_settled
 from kato.cli.live import View
-from kato.cli.place import HERE, TIMEOUT, Place, Seconds
+from kato.cli.place import HERE, TIMEOUT, NoWait, Place, Seconds
 from kato.cli.show import say, say_anyway
 from kato.cli.signals import Interrupted, Parting, Signals
 from kato.cli.source import ALL, Chosen, load, owns, warn
@@ -33,6 +34,7 @@ async def up(
     /,
     *,
     detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False,
+    no_wait: NoWait = False,
     force: Annotated[bool, Parameter(negative=())] = False,
     timeout: Seconds = TIMEOUT,
     chosen: Chosen = ALL,
@@ -49,6 +51,8 @@ async def up(
         A Compose or Marathon file, or a folder with one in it.
     detach
         Return when all is as wished, and leave it running.
+    no_wait
+        Return at once, and leave it running.
     force
         Take over from every deployment that holds an app, also one that changes others too.
     timeout
@@ -58,9 +62,9 @@ async def up(
     warn(manifest.warnings)
     async with place.client() as client:
         session = _Session(client, place, manifest, chosen.words(file))
-        if detach:
+        if detach or no_wait:
             with session.parting:
-                await session.deploy(force, timeout)
+                await session.deploy(force, None if no_wait else timeout)
             return 0
         return await session.foreground(force, timeout)
 
@@ -101,8 +105,8 @@ class _Session:
             where = f"answers for names on {found['dns']}" if found.get("dns") else "has no name server"
             print(f"kato: the cell {where}, as it was started.", file=sys.stderr)
 
-    async def deploy(self, force: bool, timeout: float) -> None:
-        """Hands the wish over and waits until it is true; prints where it answers."""
+    async def deploy(self, force: bool, timeout: float | None) -> None:
+        """Hands the wish over and waits until it is true; prints where it answers. timeout: None not to wait."""
         self.parting.left = "Nothing was deployed."
         self.manifest = await built(self.manifest, self.place.config.engine)
         await self.start()
@@ -115,7 +119,10 @@ class _Session:
         changes = foreseen.get("changes") or []
         self.stood = {str(app["id"]) for app in present if app["version"]}
         self.parting.asks(f"{_count(self.names)}")
-        await self._put(force)
+        deployment = await self._put(force)
+        if timeout is None:
+            say(begun(deployment))
+            return
         self.under_way = True
         self.parting.left = f"The deployment goes on. See: kato ls. `{self.down}` removes {_count(self.names)}."
         removed = {app for app in before if owns(self.manifest, app)} - self.names
@@ -131,10 +138,10 @@ class _Session:
             say(f"Nothing to change: {_count(self.names)} as wished.")
         await self.urls()
 
-    async def _put(self, force: bool) -> None:
-        """The newest wish for a project wins: a deployment of its own apps alone is taken over."""
+    async def _put(self, force: bool) -> str | None:
+        """The newest wish for a project wins: a deployment of its own apps alone is taken over. Its deployment."""
         try:
-            await self._send(force)
+            return await self._send(force)
         except Locked as locked:
             running = {each["id"]: each for each in await self.client.deployments()}
             held = [running[id] for id in locked.deployments if id in running]
@@ -143,15 +150,16 @@ class _Session:
             for each in held:
                 waits = ", ".join(action["app"] for action in each["currentActions"])
                 say(f"Takes over deployment {each['id']}{f', which waited for {waits}' if waits else ''}.")
-            await self._send(bool(held))
+            return await self._send(bool(held))
 
-    async def _send(self, force: bool) -> None:
+    async def _send(self, force: bool) -> str | None:
         for name, secret in self.manifest.secrets.items():
             await self.client.set_secret(name, secret.value)
         if self.manifest.group is not None:
-            await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
+            done = await self.client.put_group(self.manifest.group, self.manifest.body(), force=force)
         else:
-            await self.client.put_apps(self.manifest.body(), force=force)
+            done = await self.client.put_apps(self.manifest.body(), force=force)
+        return done.deployment
 
     async def urls(self) -> None:
         """Prints where the apps answer: by name, or, where none has one, by port."""

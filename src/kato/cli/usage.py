@@ -60,6 +60,8 @@ def _wrong(error: CycloptsError, command: str, words: Sequence[str], commands: C
             return f"There is no command {word!r}. {_nearest(word, commands) or _all(commands)}"
         case UnknownOptionError():
             word = error.token.keyword or error.token.value
+            if word in ("-d", "--detach") and command in ("scale", "restart", "rm", "rollback"):
+                return f"kato {command} returns when it is done; with --no-wait it returns at once."
             flags = [
                 name
                 for argument in error.argument_collection
