@@ -11,7 +11,7 @@ import msgspec
 
 from kato.drivers.runtime import Executed, Exit, Found, Launch, Options
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import AgentCalls, Assignments, Kept, Output
+from kato.model.link import AgentCalls, Assignments, Kept, Output, Reached
 from kato.model.node import Node
 from kato.model.task import Status, TaskState
 from kato.sim.clock import EPOCH, run
@@ -92,7 +92,9 @@ class FakeRuntime:
             raise TimeoutError
         return self.commands[argv]
 
-    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+    async def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
         if task not in self.outputs:
             raise NotFound(f"no {task}")
         yield Output(task, stream, 0, self.outputs[task])

@@ -48,12 +48,13 @@ _MOST = 4
 
 
 class LogPiece(msgspec.Struct, frozen=True):
-    """A piece of a task's output. offset: of its first byte in the stream."""
+    """A piece of a task's output. offset: of its first byte in the stream. time: epoch seconds."""
 
     task: str
     stream: str
     offset: int
     text: str
+    time: float | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,19 @@ class RuntimeContract:
     async def test_output_is_followed_to_the_end(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("for i in $(seq 50); do echo line $i; sleep 0.002; done"))
         assert await said(runtime, follow=True) == "".join(f"line {n}\n" for n in range(1, 51))
+
+    async def test_output_says_when_it_came_and_goes_on_from_there(self, runtime: Runtime) -> None:
+        began = time.time_ns()
+        await runtime.start(self.launch("echo one; sleep 0.3; echo two; sleep 0.2; echo three"))
+        heard = [piece async for piece in runtime.output(TASK, "stdout", tail=None, follow=True)]
+        assert [piece.data for piece in heard] == [b"one\n", b"two\n", b"three\n"]
+        times = [piece.time or 0 for piece in heard]
+        assert began < times[0] and times[0] + 250_000_000 < times[1] < times[2] < time.time_ns()
+        for n, piece in enumerate(heard):
+            rest = [
+                each async for each in runtime.output(TASK, "stdout", tail=None, follow=False, since=piece.end)
+            ]
+            assert rest == heard[n + 1 :]
 
     async def test_output_of_the_unknown_is_not_found(self, runtime: Runtime) -> None:
         with pytest.raises(NotFound):

@@ -35,6 +35,28 @@ async def test_output_is_rotated_and_keeps_its_offsets(options: Options) -> None
         assert await said(driver, tail=150) == "".join(f"line {n:04d}\n" for n in range(851, 1001))
 
 
+async def test_each_line_has_its_time_across_rotation(options: Options) -> None:
+    async with ending_all(await Driver.open(options, rotate=1000)) as driver:
+        await driver.start(launch("for i in $(seq 200); do printf 'line %04d\\n' $i; sleep 0.002; done"))
+        await ended(driver)
+        pieces = [piece async for piece in driver.output(TASK, "stdout", tail=None, follow=False)]
+        assert b"".join(piece.data for piece in pieces).decode() == "".join(
+            f"line {n:04d}\n" for n in range(1, 201)
+        )
+        times = [piece.time for piece in pieces if piece.time is not None]
+        assert len(times) == len(pieces) > 100 and times == sorted(times)
+        (options.folder / TASK / "times.stdout.1000").unlink()  # as of an older keeper, or a full disk
+        bare = [piece async for piece in driver.output(TASK, "stdout", tail=None, follow=False)]
+        assert b"".join(piece.data for piece in bare) == b"".join(piece.data for piece in pieces)
+        assert {piece.time is None for piece in bare} == {True, False}
+        files = os.listdir(options.folder / TASK)
+        assert {name for name in files if name.startswith("times")} == {
+            "times.stdout.0",
+            "times.stdout.2000",
+            "times.stderr.0",
+        }
+
+
 async def test_output_is_followed_across_rotation(options: Options) -> None:
     async with ending_all(await Driver.open(options, rotate=1000)) as driver:
         await driver.start(launch("for i in $(seq 400); do printf 'line %04d\\n' $i; sleep 0.001; done"))

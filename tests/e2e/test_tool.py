@@ -97,6 +97,47 @@ def test_machines_tell_only_what_matters_to_what_is_wished(running: Machine) -> 
         running.kato("rm", "needs", "--force")
 
 
+TURNS = """
+mkdir ROOT/first 2>/dev/null && me=0 || me=1
+while :; do
+  n=$(cat ROOT/turn)
+  [ $((n % 2)) = $me ] && echo turn $n && sleep 0.05 && echo $((n + 1)) > ROOT/next && mv ROOT/next ROOT/turn
+  sleep 0.01
+done
+"""
+
+
+def test_what_tasks_write_is_told_in_the_order_of_time(running: Machine) -> None:
+    folder = running.root / "turns"
+    folder.mkdir()
+    (folder / "turn").write_text("0\n")
+    app = {"id": "/turns", "cmd": TURNS.replace("ROOT", str(folder)), "cpus": 0.1, "mem": 32, "instances": 2}
+    running.ask("POST", "/v2/apps", app)
+    try:
+        running.until(lambda: int((folder / "turn").read_text()) > 20)
+        told = running.kato("logs", "turns").splitlines()
+        _in_turns(told, first=0)
+        with subprocess.Popen(
+            ["kato", "logs", "turns", "-f", "--tail", "2"], env=running.env, stdout=subprocess.PIPE, text=True
+        ) as following:
+            assert following.stdout is not None
+            _in_turns([following.stdout.readline() for _ in range(20)])
+            following.send_signal(signal.SIGINT)
+        task = told[0].partition(" ")[0]
+        assert running.kato("logs", task).startswith("turn 0\nturn 2\n")
+    finally:
+        running.kato("rm", "turns", "--force")
+
+
+def _in_turns(lines: list[str], first: int | None = None) -> None:
+    """Each line is the next turn, by the other task; of the first, `first`."""
+    told = [line.strip().split(" | turn ") for line in lines]
+    first = int(told[0][1]) if first is None else first
+    assert [int(turn) for _, turn in told] == list(range(first, first + len(told))), lines
+    assert {task for task, _ in told[::2]} | {task for task, _ in told[1::2]} == {"turns.1", "turns.2"}
+    assert len({task for task, _ in told[::2]}) == 1, lines
+
+
 def test_what_happens_is_told_as_it_does(running: Machine) -> None:
     words = (["events"], ["events", "-o", "json"], ["events", "--app", "/pair/left"])
     listening = [

@@ -136,9 +136,12 @@ def test_log_lines_are_whole_and_carry_their_task() -> None:
     one, two = "voting_vote.instance-x._app.1", "voting_db.instance-y._app.1"
     for task, stream, text in [(one, "stdout", "a\nb"), (two, "stderr", "c\r\n"), (one, "stdout", "b\nrest")]:
         lines.feed(LogPiece(task, stream, 0, text))
-    assert written == ["voting_vote.1 | a", "voting_db.1 | c", "voting_vote.1 | bb"]
+    assert written == ["voting_vote.1 | a", "voting_db.1   | c", "voting_vote.1 | bb"]
     lines.end()
     assert written[-1] == "voting_vote.1 | rest"
+    alone = Lines(written.append, named=False)
+    alone.feed(LogPiece(one, "stdout", 0, "mine | it is\n"))
+    assert written[-1] == "mine | it is"
 
 
 @pytest.mark.parametrize(

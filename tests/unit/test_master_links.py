@@ -12,7 +12,7 @@ from kato.master.agents import Agents
 from kato.master.borders import Borders
 from kato.model.conversation import Command, Left, Said, Typing
 from kato.model.errors import NotFound, Unavailable
-from kato.model.link import Assignments, Kept, Output
+from kato.model.link import Assignments, Kept, Output, Reached
 from kato.model.task import Status, Task, TaskState
 from kato.store import Delete, Op, Put, keys
 from kato.store.memory import MemoryStore
@@ -31,7 +31,9 @@ class Calls:
     async def kept(self) -> Sequence[Kept]:
         return [Kept(self.task, 1.0, 2.0, "It exited with code 3.")]
 
-    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+    async def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
         if task != self.task:
             raise NotFound(f"no {task}")
         yield Output(task, stream, 0, b"hello")

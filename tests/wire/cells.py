@@ -18,7 +18,7 @@ from builders import node
 from kato.model.conversation import Command, Left, Said, Typing, Wrote
 from kato.model.errors import DriverError, NotFound
 from kato.model.frontend import BorderAck
-from kato.model.link import Kept, Output
+from kato.model.link import Kept, Output, Reached
 from kato.model.task import Health, Status, Task, TaskState
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
@@ -100,12 +100,15 @@ class Machine:
         """One task that has gone."""
         return [Kept(GONE, 1.0, 2.0, "It exited with code 3.")]
 
-    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+    async def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
         """What every task of this machine has written."""
         if stream == "stderr":
             raise NotFound(f"Task {task} wrote nothing to stderr.")
-        yield Output(task, stream, 0, f"hello from {task}, tail {tail}\n".encode() + b"\xff")
-        while any(task in self.mirror.world().tasks.get(app, {}) for app in self.chatty):
+        if since is None:
+            yield Output(task, stream, 0, f"hello from {task}, tail {tail}\n".encode() + b"\xff", 1_500_000_000)
+        while follow and any(task in self.mirror.world().tasks.get(app, {}) for app in self.chatty):
             yield Output(task, stream, 0, b"x" * 10_000)
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:

@@ -163,6 +163,7 @@ async def test_output_is_streamed_as_lines(cell: Cell) -> None:
         "task": task,
         "stream": "stdout",
         "offset": 0,
+        "time": 1.5,
         "text": f"hello from {task}, tail None\n\ufffd",
     }
     for wrong in ("tail=x", "stream=stdin"):

@@ -21,7 +21,7 @@ from kato.agent.worker import Context, Worker
 from kato.drivers.runtime import Exec, Found, Runtime
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound, Unavailable
-from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output
+from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Reached
 from kato.model.node import Node
 
 SURVEY_EVERY = 5.0
@@ -76,11 +76,13 @@ class Agent:
             group.create_task(self._survey())
             await self._follow()
 
-    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+    async def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
         """A task's output, from the runtime that knows it (AgentCalls). NotFound where none does."""
         for runtime in self._knowing(task):
             try:
-                async for piece in runtime.output(task, stream, tail=tail, follow=follow):
+                async for piece in runtime.output(task, stream, tail=tail, follow=follow, since=since):
                     yield piece
                 return
             except NotFound:

@@ -1,19 +1,40 @@
-"""A task's or an app's name comes in; its output, from whichever agents have it, goes out as lines of JSON."""
+"""A task's or an app's name comes in; its output, from whichever agents have it, goes out as lines of JSON in the
+order of time: what is there already strictly so, what comes meanwhile within a moment.
+"""
 
 import asyncio
 import codecs
 import contextlib
-from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+import heapq
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 
 from kato.api.answers import encode
 from kato.model.errors import DriverError, NotFound, Unavailable
 from kato.model.ids import absolute
-from kato.model.link import AgentCalls, Output
+from kato.model.link import AgentCalls, Output, Reached
 from kato.store.mirror import Mirror
 
 _WAITING = 64
 """Pieces that may wait for a slow client before the agents wait too."""
+HOLD = 0.05
+"""Seconds that what comes is held back, for what came before it elsewhere and takes longer."""
+_LONG = 3600.0
+
+
+class _Source:
+    """One stream of one task, and how far it was read."""
+
+    def __init__(self, task: str, stream: str) -> None:
+        self.task, self.stream = task, stream
+        self.reached: Reached | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece may end within a character
+
+    def line(self, piece: Output) -> bytes:
+        """What is said of a piece that was read."""
+        self.reached = piece.end
+        said = {"task": piece.task, "stream": piece.stream, "offset": piece.offset}
+        time = None if piece.time is None else piece.time / 1e9
+        return encode({**said, "time": time, "text": self._decoder.decode(piece.data)}) + b"\n"
 
 
 class Logs:
@@ -35,9 +56,11 @@ class Logs:
         self._tail = tail
         self._follow = follow
         self._ended = ended
-        self._lines: deque[bytes] = deque()
+        self._held: list[tuple[int, int, float, bytes]] = []
+        """Of each piece: its time, its number, when it may go at the latest, and its line."""
+        self._newest = self._count = 0
         self._news, self._room = asyncio.Event(), asyncio.Event()
-        self._reading: set[str] = set()
+        self._known: set[str] = set()
 
     async def find(self, name: str) -> str:
         """The task of that id, also one that has gone and is kept, or the app of that path. NotFound."""
@@ -61,12 +84,14 @@ class Logs:
         ending = asyncio.create_task(self._ended.wait())
         ending.add_done_callback(lambda _: reading.cancel())
         try:
-            while self._lines or not reading.done():
-                if not self._lines:
-                    self._news.clear()
-                    await self._news.wait()
+            while self._held or not reading.done():
+                self._news.clear()
+                if (wait := self._wait(reading)) > 0:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(wait):
+                            await self._news.wait()
                     continue
-                line = self._lines.popleft()
+                *_, line = heapq.heappop(self._held)
                 self._room.set()
                 yield line
             if not reading.cancelled():
@@ -75,21 +100,35 @@ class Logs:
             reading.cancel()
             ending.cancel()
 
+    def _wait(self, reading: asyncio.Task[None]) -> float:
+        """Seconds until the first piece may go: none where nothing more can come before it."""
+        if not self._held:
+            return _LONG
+        if reading.done() or len(self._held) >= _WAITING:
+            return 0.0
+        return self._held[0][2] - asyncio.get_running_loop().time()
+
     async def _read(self, name: str) -> None:
-        """Reads from every task, and from those that come later where it follows an app."""
+        """Reads from every task what is there, and then, where it follows, what comes, also from those that come
+        later where it is an app."""
         async with asyncio.TaskGroup() as group:
             with self._mirror.changes() as changes:
-                self._start(name, group)
-                while self._follow and name.startswith("/"):
+                sources = self._new(name)
+                await self._merge(sources)
+                while self._follow:
+                    for source in sources:
+                        group.create_task(self._pump(source))
+                    if not name.startswith("/"):
+                        return
                     await anext(changes)
-                    self._start(name, group)
+                    sources = self._new(name)
 
-    def _start(self, name: str, group: asyncio.TaskGroup) -> None:
-        for task in self._tasks(name) if name.startswith("/") else (name,):
-            if task not in self._reading:
-                self._reading.add(task)
-                for stream in self._streams:
-                    group.create_task(self._pump(task, stream))
+    def _new(self, name: str) -> list[_Source]:
+        tasks = [
+            each for each in (self._tasks(name) if name.startswith("/") else (name,)) if each not in self._known
+        ]
+        self._known.update(tasks)
+        return [_Source(task, stream) for task in tasks for stream in self._streams]
 
     def _tasks(self, app: str) -> Collection[str]:
         """An app's tasks; where it has none at the moment, the one that failed last."""
@@ -98,21 +137,50 @@ class Logs:
         failure = launches.last_failure if launches else None
         return world.tasks.get(app) or ((failure.task,) if failure else ())
 
-    async def _pump(self, task: str, stream: str) -> None:
-        """One stream of one task; an agent that has it no more ends it."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a piece may end within a character
-        with contextlib.suppress(NotFound, Unavailable, DriverError):
-            async for piece in self._calls.output(task, stream, tail=self._tail, follow=self._follow):
-                await self._put(_line(piece, decoder.decode(piece.data)))
+    async def _merge(self, sources: Sequence[_Source]) -> None:
+        """What streams hold now, the oldest first."""
+        async with contextlib.AsyncExitStack() as stack:
+            readers = [
+                await stack.enter_async_context(
+                    contextlib.aclosing(self._pieces(source, self._tail, follow=False))
+                )
+                for source in sources
+            ]
+            heads: list[tuple[int, int, Output]] = []
+            for n, first in enumerate(await asyncio.gather(*(anext(reader, None) for reader in readers))):
+                if first is not None:
+                    heads.append((first.time or 0, n, first))
+            heapq.heapify(heads)
+            while heads:
+                time, n, piece = heads[0]
+                await self._put(sources[n].line(piece), time, hold=0.0)
+                if (after := await anext(readers[n], None)) is None:
+                    heapq.heappop(heads)
+                else:  # what has no time came with what was before it
+                    heapq.heapreplace(heads, (after.time or time, n, after))
 
-    async def _put(self, line: bytes) -> None:
-        """Queues a line once there is room for it."""
-        while len(self._lines) >= _WAITING:
+    async def _pump(self, source: _Source) -> None:
+        """What a stream says from where it was read to."""
+        tail = None if source.reached else self._tail
+        async for piece in self._pieces(source, tail, follow=True):
+            await self._put(source.line(piece), piece.time or 0, hold=HOLD)
+
+    async def _pieces(self, source: _Source, tail: int | None, *, follow: bool) -> AsyncGenerator[Output, None]:
+        """One stream of one task; an agent that has it no more ends it."""
+        with contextlib.suppress(NotFound, Unavailable, DriverError):
+            reading = self._calls.output(
+                source.task, source.stream, tail=tail, follow=follow, since=source.reached
+            )
+            async for piece in reading:
+                yield piece
+
+    async def _put(self, line: bytes, time: int, *, hold: float) -> None:
+        """Queues a line once there is room for it. What has no time comes behind all that has."""
+        while len(self._held) >= _WAITING:
             self._room.clear()
             await self._room.wait()
-        self._lines.append(line)
+        self._newest = max(self._newest, time)
+        self._count += 1
+        due = asyncio.get_running_loop().time() + hold
+        heapq.heappush(self._held, (time or self._newest, self._count, due, line))
         self._news.set()
-
-
-def _line(piece: Output, text: str) -> bytes:
-    return encode({"task": piece.task, "stream": piece.stream, "offset": piece.offset, "text": text}) + b"\n"

@@ -52,7 +52,10 @@ class Native:
             Query("tail", int, "Only the last so many lines, and then what comes."),
             Query("follow", bool, "Go on with what comes, and with the tasks that come."),
         )
-        lines = ok({LINES: str}, "Lines of JSON: {task, stream, offset, text}.")
+        lines = ok(
+            {LINES: str},
+            "Lines of JSON: {task, stream, offset, time, text}. time: when it came, null where unknown.",
+        )
         talk = ok({LINES: str}, "Lines of JSON: what the command writes, and last how it left.")
         words = Body(str, LINES, '{"type":"command","argv":["true"]}\n')
         return [

@@ -34,7 +34,7 @@ async def logs(
     tail: Annotated[int | None, Parameter(converter=whole("--tail", "lines", MOST))] = None,
     place: Address = THERE,
 ) -> None:
-    """Print what an app's tasks, or one task, wrote.
+    """Print what an app's tasks, or one task, wrote, in the order of time; an app's lines begin with their task.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ async def logs(
             if ended is None:
                 raise
             found = ended
-        lines, silent = Lines(print), True
+        lines, silent = Lines(print, named=found in apps), True
         async for piece in client.logs(found, tail=tail, follow=follow):
             lines.feed(piece)
             silent = False
@@ -87,12 +87,14 @@ async def _ended(client: "Client", name: str) -> str | None:
 
 
 class Lines:
-    """Puts pieces together to lines, each with its task in front, and hands them to `write`."""
+    """Puts pieces together to lines and hands them to `write`. named: each with its task in front."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], *, named: bool = True) -> None:
         self._write = write
+        self._named = named
         self._rest: dict[tuple[str, str], str] = {}
         self._colours: dict[str, int] = {}
+        self._width = 0
 
     def feed(self, piece: "LogPiece") -> None:
         """Takes a piece; writes the lines that it ends."""
@@ -110,9 +112,13 @@ class Lines:
         self._rest.clear()
 
     def _line(self, task: str, text: str) -> str:
+        text = harmless(text.rstrip("\r")) if sys.stdout.isatty() else text.rstrip("\r")
+        if not self._named:
+            return text
         name = short_task(task)
+        self._width = max(self._width, len(name))
+        name = f"{name:{self._width}}"
         if coloured():
             colour = COLOURS[self._colours.setdefault(task, len(self._colours)) % len(COLOURS)]
             name = f"\x1b[{colour}m{name}\x1b[0m"
-        text = text.rstrip("\r")
-        return f"{name} | {harmless(text) if sys.stdout.isatty() else text}"
+        return f"{name} | {text}"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
-from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output
+from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, Reached
 from kato.model.node import Node
 from kato.model.secret import given
 from kato.model.task import Status, Task
@@ -162,14 +162,16 @@ class Agents:
             if node in self._streams:
                 self._streams[node].changed.set()
 
-    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+    async def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
         """A task's output, from the agent that has it (AgentCalls, for the api). All agents are asked for one
         that was forgotten: they keep output for a while.
         """
         holding = [each for each in self._streams.values() if task in self._tasks.get(each.node.id, ())]
         for each in holding or list(self._streams.values()):
             try:
-                async for piece in each.calls.output(task, stream, tail=tail, follow=follow):
+                async for piece in each.calls.output(task, stream, tail=tail, follow=follow, since=since):
                     yield piece
                 return
             except NotFound:

@@ -54,12 +54,28 @@ class Assignments(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """A piece of a task's output. offset: of its first byte in the stream since the task's start."""
+    """A piece of a task's output. offset: of its first byte in the stream since the task's start. time: when it
+    came, in nanoseconds since the epoch; None where nobody wrote that down.
+    """
 
     task: str
     stream: str
     offset: int
     data: bytes
+    time: int | None = None
+
+    @property
+    def end(self) -> "Reached":
+        """Where whoever has read it has got to."""
+        return Reached(self.offset + len(self.data), self.time)
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far a stream was read: the offset of its next byte, and when the last piece came. A runtime goes by the
+    one or the other."""
+
+    offset: int = 0
+    time: int | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -81,8 +97,11 @@ class AgentCalls(Protocol):
         """The tasks that have gone and whose output can still be asked for."""
         ...
 
-    def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
-        """The output of a task (`stdout` or `stderr`), its last `tail` lines first; NotFound if unknown."""
+    def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
+        """The output of a task (`stdout` or `stderr`), its last `tail` lines, or what came `since`, first.
+        NotFound if unknown."""
         ...
 
     def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:

@@ -9,7 +9,7 @@ from kato.drivers import balancer, runtime
 from kato.drivers.runtime import Executed, Exit, Found, Launch
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
-from kato.model.link import Kept, Output
+from kato.model.link import Kept, Output, Reached
 from kato.sim.machine import Machine, Process
 
 AGAIN = 0.5
@@ -87,7 +87,9 @@ class FakeRuntime:
         process = self._machine.processes[task]
         return Executed(0 if self._machine.clock() - process.started >= process.behaviour.boots else 1)
 
-    async def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
+    async def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
         await self._works()
         yield Output(task, stream, 0, b"")
 

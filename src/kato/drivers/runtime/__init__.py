@@ -11,7 +11,7 @@ import msgspec
 
 from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
-from kato.model.link import Kept, Output
+from kato.model.link import Kept, Output, Reached
 from kato.model.secret import Secret
 
 LAST = 4096
@@ -164,8 +164,11 @@ class Runtime(Protocol):
         """Runs a command in the task's surroundings (for COMMAND checks), until it has ended. TimeoutError."""
         ...
 
-    def output(self, task: str, stream: str, *, tail: int | None, follow: bool) -> AsyncIterator[Output]:
-        """A task's stdout or stderr; with `follow` until the task has ended and all was read."""
+    def output(
+        self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None
+    ) -> AsyncIterator[Output]:
+        """A task's stdout or stderr: its last `tail` lines, or what came `since`; with `follow` until the task has
+        ended and all was read."""
         ...
 
     async def close(self) -> None:

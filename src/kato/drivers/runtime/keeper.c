@@ -12,6 +12,7 @@
  *   ended     out, when the task's first process has ended: its code or its signal
  *   control   a FIFO that takes `stop SECONDS`; removed when all of the task is gone
  *   stdout.N  out: the stream from its byte N on; a full file is followed by the next
+ *   times.stdout.N  out: beside it, when: pairs of 8 bytes, the offset of a piece and its epoch in nanoseconds
  */
 #define _GNU_SOURCE
 #include "record.h"
@@ -40,8 +41,8 @@ enum { CHUNK = 32768, TICK_MS = 20, LAZY_MS = 1000 };
 
 struct stream {
     const char *name;
-    int pipe, file;
-    long long base, size;
+    int pipe, file, times;
+    long long base, size, noted;
 };
 
 static pid_t leader;
@@ -125,15 +126,35 @@ static void open_stream(struct stream *stream) {
     char name[64];
     snprintf(name, sizeof name, "%s.%lld", stream->name, stream->base);
     stream->file = openat(dir, name, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    snprintf(name, sizeof name, "times.%s.%lld", stream->name, stream->base);
+    stream->times = openat(dir, name, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    stream->noted = 0;
+}
+
+/* Writes down when the piece comes that begins here, once a millisecond and file. Nothing depends on it. */
+static void note_time(struct stream *stream) {
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    int64_t pair[2] = {stream->base + stream->size, at.tv_sec * 1000000000LL + at.tv_nsec};
+    if (stream->times < 0 || pair[1] / 1000000 == stream->noted) return;
+    stream->noted = pair[1] / 1000000;
+    if (write(stream->times, pair, sizeof pair) != sizeof pair) { /* a full disk: a torn pair would shift the rest */
+        close(stream->times);
+        stream->times = -1;
+    }
 }
 
 static void rotate(struct stream *stream, const struct spec *spec) {
     char oldest[64];
+    long long gone = stream->base + stream->size - spec->rotate * (spec->files + 1);
     close(stream->file);
+    if (stream->times >= 0) close(stream->times);
     stream->base += stream->size;
     stream->size = 0;
     open_stream(stream);
-    snprintf(oldest, sizeof oldest, "%s.%lld", stream->name, stream->base - spec->rotate * (spec->files + 1));
+    snprintf(oldest, sizeof oldest, "%s.%lld", stream->name, gone);
+    unlinkat(dir, oldest, 0);
+    snprintf(oldest, sizeof oldest, "times.%s.%lld", stream->name, gone);
     unlinkat(dir, oldest, 0);
 }
 
@@ -148,6 +169,7 @@ static ssize_t pump(struct stream *stream, const struct spec *spec) {
     }
     if (got <= 0) return 0;
     if (stream->file < 0) open_stream(stream);
+    note_time(stream);
     for (ssize_t at = 0, done; at < got; at += done, stream->size += done) {
         done = write(stream->file, chunk + at, (size_t)(got - at));
         if (done < 0) break;
@@ -340,7 +362,7 @@ static void start(const struct spec *spec, struct stream streams[2]) {
 
 int main(int argc, char **argv) {
     struct spec spec = {0};
-    struct stream streams[2] = {{"stdout", -1, -1, 0, 0}, {"stderr", -1, -1, 0, 0}};
+    struct stream streams[2] = {{"stdout", -1, -1, -1, 0, 0, 0}, {"stderr", -1, -1, -1, 0, 0, 0}};
     bool run = argc > 3 && !strcmp(argv[1], "run"), exec = argc > 4 && !strcmp(argv[1], "exec");
     if (!run && !exec && (argc != 3 || strcmp(argv[1], "keep"))) {
         fputs("usage: keeper keep RECORD | keeper run RECORD ARG... | keeper exec FD RECORD ARG...\n", stderr);

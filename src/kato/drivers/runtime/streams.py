@@ -1,5 +1,6 @@
 """A task's output as the keeper writes it: files named by the offset of their first byte (`stdout.0`,
-`stdout.10485760`) flow in, pieces with their offset in the stream flow out, across rotation and removal.
+`stdout.10485760`), and beside each when its pieces came (`times.stdout.0`), flow in; pieces with their offset in
+the stream and their time flow out, across rotation and removal.
 """
 
 import asyncio
@@ -16,10 +17,13 @@ from typing import Self
 from kato.model.errors import DriverError
 
 PIECE = 65536
+PAIRS = 4096
+"""Times that are read at once."""
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """A task of the cell's own user may put a pipe or a link there: neither holds the cell up."""
 _MODIFY, _CLOSE_WRITE, _CREATE, _OVERFLOW = 0x2, 0x8, 0x100, 0x4000
 _HEADER = struct.Struct("iIII")
+_PAIR = struct.Struct("qq")
 
 
 class Stream:
@@ -51,6 +55,42 @@ class Stream:
             return os.pread(file, size, offset - base) if plain else b""
         finally:
             os.close(file)
+
+    def _times(self, base: int, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Of a file: where its pieces begin that lie between two offsets, and when each came, in nanoseconds since
+        the epoch. The first may begin before; nothing where it is not known, as of an older keeper's task."""
+        try:
+            file = os.open(f"times.{self._name}.{base}", _READ, dir_fd=self._folder)
+        except OSError:
+            return
+        try:
+            about = os.fstat(file)
+            low, high = 0, about.st_size // _PAIR.size if stat.S_ISREG(about.st_mode) else 0
+            count = high
+            while low < high:  # the first pair behind `first`: a file may have half a million
+                middle = (low + high) // 2
+                offset, _ = _PAIR.unpack(os.pread(file, _PAIR.size, middle * _PAIR.size))
+                low, high = (middle + 1, high) if offset <= first else (low, middle)
+            for place in range(max(low - 1, 0), count, PAIRS):
+                data = os.pread(file, PAIRS * _PAIR.size, place * _PAIR.size)
+                for offset, time in _PAIR.iter_unpack(data[: len(data) - len(data) % _PAIR.size]):
+                    if offset >= end:
+                        return
+                    yield offset, time
+        finally:
+            os.close(file)
+
+    def timed(self, offset: int) -> Iterator[tuple[int, int | None, bytes]]:
+        """As `read`, in pieces that came at one time each: (offset, nanoseconds since the epoch, data)."""
+        for first, data in self.read(offset):
+            base = max((each for each in self._bases() if each <= first), default=first)
+            at, when = 0, None
+            for begins, time in self._times(base, first, first + len(data)):
+                if begins > first + at:
+                    yield first + at, when, data[at : begins - first]
+                    at = begins - first
+                when = time
+            yield first + at, when, data[at:]
 
     def _end(self, base: int) -> int:
         with contextlib.suppress(FileNotFoundError):

@@ -33,7 +33,7 @@ from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.drivers.runtime.way import Way
 from kato.model.errors import DriverError, DriverMissing, NotFound
-from kato.model.link import Kept, Output
+from kato.model.link import Kept, Output, Reached
 
 ROTATE = 10 << 20
 """Bytes of a full output file."""
@@ -263,7 +263,13 @@ class Supervised:
                 raise DriverError(f"{self.name}: {argv[0]} could not be run in task {task}: {cause}.") from fault
 
     async def output(
-        self, task: str, stream: str, *, tail: int | None = None, follow: bool = False
+        self,
+        task: str,
+        stream: str,
+        *,
+        tail: int | None = None,
+        follow: bool = False,
+        since: Reached | None = None,
     ) -> AsyncIterator[Output]:
         """Pieces of `stdout` or `stderr`, also of a task removed lately. NotFound where there is none of it."""
         record = self._record(task)
@@ -279,11 +285,11 @@ class Supervised:
                 ending = self._ending(record, started)
                 ending.add_done_callback(wake := lambda _: changed.set())
                 stack.callback(ending.remove_done_callback, wake)
-            offset = 0 if tail is None else reader.tail(tail)
+            offset = since.offset if since else 0 if tail is None else reader.tail(tail)
             while True:
                 last = ending is None or ending.done()
-                for at, data in reader.read(offset):
-                    yield Output(task, stream, at, data)
+                for at, when, data in reader.timed(offset):
+                    yield Output(task, stream, at, data, when)
                     offset = at + len(data)
                 if last or changed is None:
                     return

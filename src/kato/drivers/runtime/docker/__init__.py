@@ -20,7 +20,7 @@ from kato.drivers.runtime import LAST, Executed, Exit, Found, Launch, Options
 from kato.drivers.runtime.docker.archive import Archive
 from kato.drivers.runtime.docker.conversation import end_command, hold
 from kato.drivers.runtime.docker.ends import Ends
-from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, about, filters, unless
+from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, about, after, filters, stamped, unless
 from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.payload import Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
@@ -32,7 +32,7 @@ from kato.drivers.runtime.secret_files import clear, folder_of, write
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import Kept, Output
+from kato.model.link import Kept, Output, Reached
 from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
@@ -270,8 +270,8 @@ class Driver:
                 await self._images.tidy()
 
     async def _whole(self, seen: Mapping[str, Any], stream: str) -> bytes:
-        async with contextlib.aclosing(self._logs(seen, stream, tail=None, follow=False)) as pieces:
-            return b"".join([data async for data in pieces])
+        async with contextlib.aclosing(self._logs(seen, stream)) as pieces:
+            return b"".join([data async for _, data in pieces])
 
     async def clear(self) -> None:
         """Takes away the networks, the names of volumes and the images that this node brought and nobody uses."""
@@ -310,30 +310,54 @@ class Driver:
                     yield each
 
     async def output(
-        self, task: str, stream: str, *, tail: int | None = None, follow: bool = False
+        self,
+        task: str,
+        stream: str,
+        *,
+        tail: int | None = None,
+        follow: bool = False,
+        since: Reached | None = None,
     ) -> AsyncIterator[Output]:
         """Pieces of `stdout` or `stderr`, also of a task removed lately. NotFound where there is none of it."""
         with about(f"The {stream} of task {task} cannot be read"):
             seen = await self._look(self._name(task))
-            kept = None if seen else await asyncio.to_thread(self._archive.output, task, stream, tail)
+            kept = None if seen else await asyncio.to_thread(self._archive.output, task, stream, tail, since)
             for piece in kept or ():
                 yield piece
             if kept is None and (seen is None or stream not in STREAMS):
                 raise NotFound(f"There is no {stream} of task {task} on this node.")
             if seen is None:
                 return
-            offset = 0
-            async with contextlib.aclosing(self._logs(seen, stream, tail=tail, follow=follow)) as pieces:
-                async for data in pieces:
-                    yield Output(task, stream, offset, data)
+            offset = since.offset if since else 0
+            async with contextlib.aclosing(self._logs(seen, stream, tail, follow, since)) as pieces:
+                async for when, data in pieces:
+                    yield Output(task, stream, offset, data, when)
                     offset += len(data)
 
-    def _logs(
-        self, seen: Mapping[str, Any], stream: str, *, tail: int | None, follow: bool
-    ) -> AsyncGenerator[bytes, None]:
-        lines = "all" if tail is None else str(tail)
+    async def _logs(
+        self,
+        seen: Mapping[str, Any],
+        stream: str,
+        tail: int | None = None,
+        follow: bool = False,
+        since: Reached | None = None,
+    ) -> AsyncGenerator[tuple[int | None, bytes], None]:
+        """Pieces, each with the engine's time of it; a terminal's have none, since the engine cuts them anyhow."""
         path, tty = f"/containers/{seen['Id']}/logs", seen["Config"]["Tty"]
-        return self._engine.output("GET", path, tty=tty, **{stream: 1}, tail=lines, follow=int(follow))
+        query: dict[str, str | int] = {
+            stream: 1,
+            "tail": "all" if tail is None else str(tail),
+            "follow": int(follow),
+        }
+        query |= {} if tty else {"timestamps": 1}
+        query |= {"since": after(since.time)} if since and since.time else {}
+        skip = since.offset if since and tty else 0
+        async with contextlib.aclosing(self._engine.output("GET", path, tty=tty, **query)) as pieces:
+            async for data in pieces:
+                piece = (None, data[skip:]) if tty else stamped(data)
+                skip = max(skip - len(data), 0)
+                if piece[1]:
+                    yield piece
 
 
 async def _later(delay: float, act: Any) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from kato.drivers.runtime.kept import KeptTasks
 from kato.drivers.runtime.streams import Stream
-from kato.model.link import Kept, Output
+from kato.model.link import Kept, Output, Reached
 
 
 class Archive:
@@ -31,11 +31,13 @@ class Archive:
         files = (folder / "ended" for folder in self._tasks.all())
         return [msgspec.json.decode(file.read_bytes(), type=Kept) for file in files if file.is_file()]
 
-    def output(self, task: str, stream: str, tail: int | None) -> Sequence[Output] | None:
+    def output(
+        self, task: str, stream: str, tail: int | None, since: Reached | None = None
+    ) -> Sequence[Output] | None:
         """What a removed task wrote; None where it is not kept."""
         folder = self._tasks.of(task)
         if not (folder / f"{stream}.0").is_file():
             return None
         with Stream(folder, stream) as reader:
-            first = 0 if tail is None else reader.tail(tail)
+            first = since.offset if since else 0 if tail is None else reader.tail(tail)
             return [Output(task, stream, offset, data) for offset, data in reader.read(first)]
