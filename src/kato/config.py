@@ -4,7 +4,7 @@ import os
 import pwd
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, ip_address
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import msgspec
 from kato.model.errors import InvalidInput
 
 API = "127.0.0.1:8180"
+LOGS = ("text", "json")
 INGRESS = "127.0.0.1:8181"
 SERVER = "kato"
 """What a cell calls itself in every answer: its port may be another program's."""
@@ -36,6 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
     engine: DOCKER_HOST, for the docker runtime. privileged: whether a container may be.
     logins: the file that `docker login` writes. notify: where a supervisor hears that the cell is up (sd_notify).
+    log: how a line of the cell's log looks, one of LOGS.
     """
 
     data: Path
@@ -52,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     privileged: bool = False
     logins: Path | None = None
     notify: str | None = None
+    log: str = LOGS[0]
     region: str | None = None
     zone: str | None = None
     latitude: float | None = None
@@ -97,6 +100,7 @@ def configure(
     dns: str | None = None,
     dns_forward: bool = False,
     data: str | None = None,
+    log: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """The configuration from flags, else KATO_API, KATO_INGRESS, KATO_DNS and KATO_DATA, else defaults.
@@ -121,6 +125,7 @@ def configure(
         privileged=env.get("KATO_PRIVILEGED") == "1",
         logins=_logins(env),
         notify=env.get("NOTIFY_SOCKET"),
+        log=one_of(log or env.get("KATO_LOG") or LOGS[0], LOGS, "--log", "KATO_LOG"),
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
 
@@ -128,6 +133,13 @@ def configure(
 def _logins(env: Mapping[str, str]) -> Path | None:
     where = env.get("DOCKER_CONFIG") or (f"{env['HOME']}/.docker" if env.get("HOME") else None)
     return Path(where, "config.json").absolute() if where else None
+
+
+def one_of(text: str, words: Sequence[str], flag: str, variable: str) -> str:
+    """`text` if it is one of `words`; InvalidInput otherwise."""
+    if text not in words:
+        raise InvalidInput(f"{flag} (or {variable}) is {text!r}; it takes {' or '.join(words)}.")
+    return text
 
 
 def folder(text: str, env: Mapping[str, str]) -> Path:

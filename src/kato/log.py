@@ -1,37 +1,88 @@
-"""Káto's log: events of every room go in; lines go to standard error, and to a file that is rotated."""
+"""Káto's log: events of every room go in; lines go to standard error, and to a file that is rotated.
+
+A line is for people (`text`) or for programs (`json`: an object with time, level, event and, where they are known,
+node, app, task and deployment).
+"""
 
 import logging
 import os
 import sys
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import structlog
 
 SIZE, KEPT = 10 * 2**20, 2
 """Bytes of one file, and how many full ones are kept beside it."""
+IDS = ("node", "app", "task", "deployment")
+
+Known = Callable[[str | None, str | None], Mapping[str, str]]
+"""Told a task or an app, it says whose the one is and which deployment holds the other."""
 
 
-def log_to(file: Path, level: str = "info") -> None:
-    """Writes the log to `file`, and to standard error unless that is the same file already."""
+class Ids:
+    """Puts the ids into a line that whoever said it did not know. known: asked on the main thread alone."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self.known: Known = lambda task, app: {}
+
+    def __call__(self, _logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event.setdefault("node", self._node)
+        task, app = event.get("task"), event.get("app")
+        if (task or app) and threading.current_thread() is threading.main_thread():
+            for name, id in self.known(task, app).items():
+                event.setdefault(name, id)
+        return event
+
+
+def log_to(file: Path, ids: Ids, form: str = "text", level: str = "info") -> None:
+    """Writes the log to `file`, and to standard error unless that is the same file already. form: text or json."""
     handlers: list[logging.Handler] = [
         RotatingFileHandler(file, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8")
     ]
     if not os.path.sameopenfile(sys.stderr.fileno(), _descriptor(handlers[0])):
         handlers.append(logging.StreamHandler(sys.stderr))
-    logging.basicConfig(level=level.upper(), format="%(message)s", handlers=handlers, force=True)
+    said: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp" if form == "text" else "time"),
+        ids,
+    ]
+    for handler in handlers:
+        handler.setFormatter(
+            structlog.stdlib.ProcessorFormatter(
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _written(form)],
+                foreign_pre_chain=said,
+            )
+        )
+    logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *said,
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _written(form: str) -> structlog.typing.Processor:
+    if form == "text":
+        return structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+
+    def as_json(_logger: object, _name: str, event: MutableMapping[str, Any]) -> str:
+        first = {name: event.pop(name) for name in ("time", "level", "event", *IDS) if name in event}
+        return msgspec.json.encode({**first, **event}, enc_hook=str).decode()
+
+    return as_json
 
 
 def _descriptor(handler: logging.Handler) -> int:

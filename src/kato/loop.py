@@ -4,7 +4,7 @@ It knows no room. A pass is a coroutine function that returns a `Pass`; whoever 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 import structlog
@@ -17,10 +17,17 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 log = structlog.get_logger()
 
 
-class Pass(msgspec.Struct, frozen=True):
-    """What one pass did, as a sentence (empty: nothing), and in how many seconds it wants to be called again."""
+class Told(msgspec.Struct, frozen=True):
+    """One thing that was done, as a sentence, and the ids that it is about."""
 
-    sentence: str = ""
+    sentence: str
+    ids: Mapping[str, str] = {}
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """What one pass did (nothing, where nothing is told), and in how many seconds it wants to be called again."""
+
+    told: tuple[Told, ...] = ()
     again_in: float | None = None
 
 
@@ -73,8 +80,8 @@ class Loop:
                 await asyncio.sleep(pause)
                 continue
             backoff.reset()
-            if done.sentence:
-                log.info(done.sentence, loop=self.name)
+            for each in done.told:
+                log.info(each.sentence, loop=self.name, **each.ids)
             took = clock() - began
             await self._rest_until_woken(took, done.again_in)
 

@@ -22,7 +22,7 @@ from kato.drivers.balancer import Balancer
 from kato.drivers.dns import Dns
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
-from kato.log import log_to
+from kato.log import Ids, log_to
 from kato.model.errors import StoreRefused
 from kato.model.frontend import BorderAck
 from kato.model.node import Node as Facts
@@ -189,6 +189,13 @@ class Node:
         world = self.mirror.world()
         return world.revision > 0 and not world.tasks and not world.apps
 
+    def ids(self, task: str | None, app: str | None) -> Mapping[str, str]:
+        """Whose a task is, and which deployment holds an app, as far as that is known."""
+        world = self.mirror.world()
+        app = app or next((id for id, tasks in world.tasks.items() if task in tasks), None)
+        known = {"app": app, "deployment": world.locks.get(app or "")}
+        return {name: id for name, id in known.items() if id}
+
     def _leader(self) -> str | None:
         leader = self.mirror.leader
         return leader.address if leader else None
@@ -288,7 +295,8 @@ async def serve(config: Config) -> None:
         access = Access.open(config)
         listener = stack.enter_context(contextlib.closing(listen(config.api)))
         dns = await _open_dns(config, stack)
-        log_to(config.data / "cell.log")
+        ids = Ids(identity.id)
+        log_to(config.data / "cell.log", ids, config.log)
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
         runtimes = await open_runtimes(config, identity.id, stack, descriptors)
@@ -297,6 +305,7 @@ async def serve(config: Config) -> None:
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
         up = partial(_tell, config.notify)
         node = Node(config, store, drivers, memory=config.data, listener=listener, access=access, ready=up)
+        ids.known = node.ids
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, node.stop)
         try:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fakes import run
-from kato.loop import Backoff, Loop, Pass
+from kato.loop import Backoff, Loop, Pass, Told
 from kato.master.leader import TTL, elect, keep
 from kato.model.errors import LeadershipLost, Unavailable
 from kato.store.memory import MemoryStore
@@ -31,7 +31,7 @@ def test_a_loop_outlives_any_number_of_failures() -> None:
             if calls < 2000:
                 raise Unavailable("the store is away")
             over.set()
-            return Pass("done")
+            return Pass((Told("done", {"app": "/a"}),))
 
         over = asyncio.Event()
         running = asyncio.create_task(Loop("test", step).run())

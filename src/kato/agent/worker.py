@@ -13,6 +13,7 @@ from kato.agent.checks import CheckedTask, Probe, watch_health, watch_readiness
 from kato.agent.edge import Edge
 from kato.agent.journal import Journal
 from kato.agent.step import Look, Move, news, step
+from kato.agent.told import told
 from kato.drivers.runtime import Found, Launch, Runtime
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
@@ -91,6 +92,7 @@ class Worker:
             self._group = group
             self._watch()
             while True:
+                self._bind()
                 self._changed.clear()
                 now = step(self._look(), self._context.clock())
                 self._report(now.status)
@@ -98,6 +100,11 @@ class Worker:
                     break
                 await moves[now.move]()
             self._end_checks()
+
+    def _bind(self) -> None:
+        """What is logged from here on, here and below, is about this task."""
+        about = {"app": self.wish.task.app, "node": self.wish.task.node} if self.wish else {}
+        structlog.contextvars.bind_contextvars(task=self.task, **about)
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -122,6 +129,8 @@ class Worker:
             return
         if status.state is TaskState.RUNNING and self._adopted and self._unheard:
             return
+        for sentence in told(self.status, status):
+            log.info(sentence)
         self.status = msgspec.structs.replace(status, seq=self._context.journal.next_seq())
         self._context.say(self.status)
 
@@ -141,7 +150,7 @@ class Worker:
             with self._edge.guard():
                 self._found = await self.runtime.start(launch)
         except DriverError as error:
-            log.warning("a task could not be started", task=self.task, why=str(error))
+            log.warning("a task could not be started", why=str(error))
             self._error = error
             return
         self._watch()
@@ -172,7 +181,7 @@ class Worker:
 
     async def _back_off(self, error: DriverError) -> None:
         """A runtime's trouble is its own: said, waited for, and then the step decides what to try again."""
-        log.warning("a runtime failed; trying again", task=self.task, why=str(error), again_in=self._pause)
+        log.warning("a runtime failed; trying again", why=str(error), again_in=self._pause)
         await asyncio.sleep(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
@@ -219,7 +228,7 @@ class Worker:
                     exit = await runtime.wait(self.task)
                 break
             except DriverError as error:
-                log.warning("a task's end is not watched now", task=self.task, why=str(error), again_in=pause)
+                log.warning("a task's end is not watched now", why=str(error), again_in=pause)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
         self._found = msgspec.structs.replace(found, exit=exit)
@@ -242,7 +251,7 @@ class Worker:
         try:
             await self._context.journal.latch(self.task)
         except OSError as error:
-            log.warning("readiness is not kept yet; trying again", task=self.task, why=str(error))
+            log.warning("readiness is not kept yet; trying again", why=str(error))
             return False
         self._ready = True
         return True

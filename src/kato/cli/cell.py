@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kato.access import Access
 from kato.cli.systemd import NAME, service_of
-from kato.config import LOCK, Config, apart
+from kato.config import LOCK, LOGS, Config, apart
 from kato.model.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def words(config: Config) -> list[str]:
     """The command line of a cell."""
     flags = ["--api", config.listens, "--ingress", config.ingress, "--data", str(config.data)]
     flags += ["--dns", config.dns] if config.dns else []
+    flags += ["--log", config.log] if config.log != LOGS[0] else []
     flags += ["--dns-forward"] if config.resolvers else []
     return [sys.executable, "-m", "kato", "serve", *flags]
 

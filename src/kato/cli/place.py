@@ -59,18 +59,26 @@ class Place(Address):
     data
         The folder in which the cell lives (or KATO_DATA; else /var/lib/kato for root, ~/.local/share/kato for
         others).
+    log
+        How the lines of the cell's log look: text or json (or KATO_LOG; else text).
     """
 
     ingress: Annotated[str | None, Parameter(group="Cell")] = None
     dns: Annotated[str | None, Parameter(group="Cell")] = None
     dns_forward: Annotated[bool, Parameter(group="Cell", negative=())] = False
     data: Annotated[str | None, Parameter(group="Cell")] = None
+    log: Annotated[str | None, Parameter(group="Cell")] = None
 
     @property
     def config(self) -> Config:
         """As of an Address."""
         return configure(
-            api=self.api, ingress=self.ingress, dns=self.dns, dns_forward=self.dns_forward, data=self.data
+            api=self.api,
+            ingress=self.ingress,
+            dns=self.dns,
+            dns_forward=self.dns_forward,
+            data=self.data,
+            log=self.log,
         )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Set
 
 import structlog
 
-from kato.loop import Loop, Pass
+from kato.loop import Loop, Pass, Told
 from kato.master.commit import Committer
 from kato.master.leader import Term, elect, keep
+from kato.master.told import told
 from kato.model.action import Plan
 from kato.model.errors import LeadershipLost
 from kato.model.world import World
@@ -31,18 +32,6 @@ async def decide_inline(world: World, now: float, recall: Recall) -> Plan:
 async def decide_in_thread(world: World, now: float, recall: Recall) -> Plan:
     """Decides beside the event loop, so that keeping the leader's lease never waits for it."""
     return await asyncio.to_thread(decide, world, now, recall)
-
-
-SPOKEN = 8
-"""Actions of one plan that the log names; of a longer one it counts the rest."""
-
-
-def sentence(plan: Plan) -> str:
-    """What a plan does, as one line of the log; empty where it does nothing."""
-    spoken = [str(action) for action in plan.actions[:SPOKEN]]
-    if len(plan.actions) > SPOKEN:
-        spoken.append(f"and {len(plan.actions) - SPOKEN} more actions")
-    return "; ".join(spoken)
 
 
 class Master:
@@ -102,9 +91,9 @@ class Master:
         now = self._clock()
         plan = await self._decide(world, now, recall)
         if plan.actions and not await committer.commit(plan, world, self._clock()):
-            return Pass("the world moved on; looking again", again_in=0)
+            return Pass((Told("the world moved on; looking again"),), again_in=0)
         again_in = None if plan.wake_at is None else max(plan.wake_at - self._clock(), 0)
-        return Pass(sentence(plan), again_in)
+        return Pass(tuple(told(plan, world)), again_in)
 
     async def _wake(self, loop: Loop) -> None:
         while True:

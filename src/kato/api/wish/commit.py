@@ -168,6 +168,8 @@ class Wishes:
             raise StoreUnavailable(_unknown(found)) from error
         if not done:
             return False
+        if found.deployment:
+            log.info(f"deployment {found.id} has begun", deployment=found.id)
         await self._follow_up(rest, done, found)
         return True
 
