@@ -18,7 +18,7 @@ from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.runtimes import Runtimes
 from kato.agent.worker import Context, Worker
-from kato.drivers.runtime import Exec, Found, Runtime
+from kato.drivers.runtime import Carried, Exec, Found, Runtime
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Reached
@@ -115,6 +115,8 @@ class Agent:
 
     def _adopt(self, runtime: Runtime, found: Mapping[str, Found]) -> None:
         """Takes over what a runtime runs; what was wished before it was met is looked at again."""
+        if isinstance(runtime, Carried):
+            runtime.hear(self._news.set)
         self._adopted |= {task: (runtime, each) for task, each in found.items()}
         if self._wishes is not None:
             self._distribute(self._wishes)

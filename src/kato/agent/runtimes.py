@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from kato.agent.edge import Edge
-from kato.drivers.runtime import Found, Runtime
+from kato.drivers.runtime import Carried, Found, Runtime
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.node import Node
 
@@ -46,16 +46,22 @@ class Runtimes:
         return name in self._known and name not in self._met
 
     def facts(self, node: Node) -> Node:
-        """`node` with what the runtimes that work can do and cannot, and why the others do not work: sentences
-        behind the name of the runtime that they are about."""
-        met = self._met.values()
+        """`node` with what the runtimes that work can do and cannot, and why the others do not, those too whose
+        engine has fallen silent: sentences behind the name of the runtime that they are about.
+        """
+        silent = {
+            name: f"Its engine is silent: {words}"
+            for name, runtime in self._met.items()
+            if isinstance(runtime, Carried) and (words := runtime.silence) is not None
+        }
+        works = {name: runtime for name, runtime in self._met.items() if name not in silent}
         return msgspec.structs.replace(
             node,
-            runtimes=tuple(self._met),
-            powers=tuple(sorted({power for runtime in met for power in runtime.powers})),
+            runtimes=tuple(works),
+            powers=tuple(sorted({power for runtime in works.values() for power in runtime.powers})),
             notes=(
-                *(f"{name}: {note}" for name, runtime in self._met.items() for note in runtime.notes),
-                *(f"{name}: {why}" for name, why in self._missing.items()),
+                *(f"{name}: {note}" for name, runtime in works.items() for note in runtime.notes),
+                *(f"{name}: {why}" for name, why in {**self._missing, **silent}.items()),
             ),
         )
 

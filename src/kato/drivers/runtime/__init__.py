@@ -3,7 +3,7 @@
 A driver owns a folder (`sandboxes`) and everything in it. What it started outlives Káto; `found` adopts it.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
@@ -34,7 +34,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 class Exit(msgspec.Struct, frozen=True):
     """How a task ended: a code, or a signal's number, or neither where nobody knows (its keeper was killed).
 
-    ended: epoch seconds, None where unknown. message: for a person. rebooted: the machine went down under it.
+    ended: epoch seconds, None where unknown. message: for a person. rebooted: what carried it, the machine or its
+    engine, went down under it.
     """
 
     code: int | None = None
@@ -111,6 +112,20 @@ class Exec(Protocol):
         """What the command writes, and last how it left. DriverError, before anything was said, where it cannot be
         run. It is ended where the generator is closed before.
         """
+        ...
+
+
+@runtime_checkable
+class Carried(Protocol):
+    """A runtime whose tasks an engine carries, which may fall silent and answer again."""
+
+    @property
+    def silence(self) -> str | None:
+        """Why the engine does not answer now; None while it does."""
+        ...
+
+    def hear(self, changed: Callable[[], None]) -> None:
+        """Has `changed` called whenever the engine falls silent, and when it answers again."""
         ...
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,22 @@ class Driver:
         await self._ends.close()
         await self._engine.close()
 
+    @property
+    def silence(self) -> str | None:
+        """Why the engine does not answer now (Carried)."""
+        return self._ends.silence
+
+    def hear(self, changed: Callable[[], None]) -> None:
+        """Has it told when the engine falls silent, and when it answers again (Carried)."""
+        self._ends.changed = changed
+
     # -- what there is ----------------------------------------------------------------------------------------
 
     async def found(self) -> Mapping[str, Found]:
         """Every container of this node. One that never started is removed."""
         with about("The containers on this node cannot be listed"):
             listed = await self._engine.ask("GET", "/containers/json", all=1, filters=filters(label=self._mine))
+        self._ends.begin()
         looked = await asyncio.gather(*(self._find(each["Labels"]["kato.task"]) for each in listed))
         return {each.task: each for each in looked if each is not None}
 
@@ -106,7 +116,10 @@ class Driver:
             return None
 
     async def _found(self, seen: Mapping[str, Any]) -> Found:
-        return found_of(seen, self._boot, await self._images.check(seen["Image"]))
+        found = found_of(seen, self._boot, await self._images.check(seen["Image"]))
+        if found.pid:
+            self._ends.know(self._name(found.task), found.pid, seen["Id"])
+        return found
 
     def _name(self, task: str) -> str:
         return self._prefix + task

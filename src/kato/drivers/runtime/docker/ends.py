@@ -1,12 +1,14 @@
-"""The ends of containers: the engine's events flow in, the Exit of each one that somebody waits for flows out.
+"""The ends of containers: the engine's events flow in, the Exit of each one that somebody waits for flows out; and
+whether the engine answers at all.
 
 One connection serves all tasks. When it breaks, every container that is waited for is looked at again, so that no
-end is missed.
+end is missed. An engine that is silent says nothing of ends: whether its containers go on, the kernel knows.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +24,8 @@ PAUSE = 0.5
 OVERLAP = 5
 """Seconds of events that are heard again with a new connection: an engine answers before it begins to listen."""
 
+WENT = "Its engine went away, and it with it."
+
 log = structlog.get_logger()
 
 
@@ -34,13 +38,25 @@ class Ends:
         self._filters = filters
         self._exit = exit
         self._clock = time.time
+        self._first: dict[str, tuple[int, str]] = {}
+        self.silence: str | None = None
+        self.changed: Callable[[], None] = lambda: None
         self._awaited: dict[str, asyncio.Future[Exit]] = {}
         self._watch: asyncio.Task[None] | None = None
 
-    def expect(self, name: str) -> None:
-        """Before a container is started: its end is heard, and need not be asked for."""
+    def begin(self) -> None:
+        """Begins to listen."""
         if self._watch is None:
             self._watch = asyncio.create_task(self._run())
+
+    def know(self, name: str, pid: int, id: str) -> None:
+        """The first process of a container that runs, where it can be seen: an engine may run elsewhere."""
+        if not _gone(pid, id):
+            self._first[name] = (pid, id)
+
+    def expect(self, name: str) -> None:
+        """Before a container is started: its end is heard, and need not be asked for."""
+        self.begin()
         if name not in self._awaited:
             self._awaited[name] = asyncio.get_running_loop().create_future()
 
@@ -55,6 +71,7 @@ class Ends:
 
     def forget(self, name: str) -> None:
         """After a container's removal."""
+        self._first.pop(name, None)
         if (end := self._awaited.pop(name, None)) is not None:
             end.cancel()
 
@@ -88,10 +105,39 @@ class Ends:
             try:
                 query: dict[str, str | int] = {"filters": self._filters, "since": int(self._clock()) - OVERLAP}
                 async with self._engine.open("GET", "/events", query=query) as events:
+                    self._tell(None)
                     for name in [name for name, end in self._awaited.items() if not end.done()]:
                         await self._look(name)
                     async for line in events.content:
                         await self._look(msgspec.json.decode(line)["Actor"]["Attributes"]["name"])
-            except (DriverError, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:  # it is no event
+            except DriverError as error:
+                if self.silence is not None:  # for a pause already: whoever places tasks has heard it by now
+                    self._end_those_gone()
+                self._tell(str(error))
+            except (msgspec.DecodeError, ValueError, KeyError, TypeError) as error:  # it is no event
                 log.warning("the ends of containers are not heard", why=repr(error), again_in=PAUSE)
             await asyncio.sleep(PAUSE)
+
+    def _tell(self, silence: str | None) -> None:
+        """Says it where it is new whether the engine answers."""
+        if (before := self.silence) == silence:
+            return
+        self.silence = silence
+        if silence is None or before is None:
+            log.warning("the engine answers again" if silence is None else "the engine is silent", why=silence)
+        self.changed()
+
+    def _end_those_gone(self) -> None:
+        """The engine is silent, and these of its containers do not go on without it."""
+        for name, (pid, id) in [*self._first.items()]:
+            end = self._awaited.get(name)
+            if end is not None and not end.done() and _gone(pid, id):
+                end.set_result(Exit(ended=self._clock(), message=WENT, rebooted=True))
+
+
+def _gone(pid: int, id: str) -> bool:
+    """Whether a process is none any more of the container with that id: its cgroup is called by it."""
+    try:
+        return id not in Path(f"/proc/{pid}/cgroup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -23,6 +23,7 @@ class Supplies:
         self._engine = engine
         self._node = node
         self._volumes = volumes
+        self._making = asyncio.Lock()
 
     async def networks(self, app: App) -> Mapping[str, str]:
         """The engine's name for each network that the app names; one that the engine does not know is made.
@@ -39,13 +40,14 @@ class Supplies:
         return f"kato-{self._node}-{safe(parent(app.id)) or 'root'}" if name == DEFAULT else name
 
     async def _network(self, name: str) -> str:
-        with unless(NOT_FOUND):
-            await self._engine.ask("GET", f"/networks/{name}")
+        async with self._making:  # asked for the same name twice at a time, an engine makes two of them
+            with unless(NOT_FOUND):
+                await self._engine.ask("GET", f"/networks/{name}")
+                return name
+            asked = {"Name": name, "CheckDuplicate": True, "Labels": {"kato.node": self._node}}
+            with about(f"Its network {name} cannot be made"), unless(CONFLICT):  # somebody else was quicker
+                await self._engine.ask("POST", "/networks/create", asked)
             return name
-        asked = {"Name": name, "CheckDuplicate": True, "Labels": {"kato.node": self._node}}
-        with about(f"Its network {name} cannot be made"), unless(CONFLICT):  # another of its group was quicker
-            await self._engine.ask("POST", "/networks/create", asked)
-        return name
 
     async def volumes(self, app: App) -> Mapping[str, str]:
         """The engine's name of each volume that is the cell's, by its place in the container.
