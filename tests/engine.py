@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -93,6 +94,16 @@ class Dockerd(Room):
         assert self._daemon is not None
         self._daemon.terminate()
         self._daemon.wait(PATIENCE)
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """The daemon is there, and does nothing, while the block runs."""
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._daemon.send_signal(signal.SIGCONT)
 
     def docker(self, *words: str) -> list[str]:
         """A command line of Docker's own client."""

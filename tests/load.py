@@ -110,20 +110,25 @@ async def once(port: int, host: str = "x", path: str = "/", method: str = "GET")
 
 
 @contextlib.asynccontextmanager
-async def pressing(port: int, host: str, *, keep_alive: bool, clients: int = 8) -> AsyncIterator[Tally]:
-    """Presses a port with `clients` at once while the block runs; the tally is whole when it is left."""
+async def pressing(
+    port: int, host: str, *, keep_alive: bool, clients: int = 8, pause: float = 0.0
+) -> AsyncIterator[Tally]:
+    """Presses a port with `clients` at once while the block runs; the tally is whole when it is left.
+
+    pause: seconds between a client's requests, where the machine is to have time for what is pressed too.
+    """
     tally = Tally()
     over = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
-            group.create_task(_press(port, host, keep_alive, tally, over))
+            group.create_task(_press(port, host, keep_alive, tally, over, pause))
         try:
             yield tally
         finally:
             over.set()
 
 
-async def _press(port: int, host: str, keep_alive: bool, tally: Tally, over: asyncio.Event) -> None:
+async def _press(port: int, host: str, keep_alive: bool, tally: Tally, over: asyncio.Event, pause: float) -> None:
     while not over.is_set():
         try:
             async with asyncio.timeout(30):
@@ -132,7 +137,7 @@ async def _press(port: int, host: str, keep_alive: bool, tally: Tally, over: asy
             tally.failures.append(f"connect: {error}")
             continue
         try:
-            await _talk(reader, writer, host, keep_alive, tally, over)
+            await _talk(reader, writer, host, keep_alive, tally, over, pause)
         except (OSError, asyncio.IncompleteReadError) as error:
             tally.failures.append(repr(error))
         finally:
@@ -146,6 +151,7 @@ async def _talk(
     keep_alive: bool,
     tally: Tally,
     over: asyncio.Event,
+    pause: float,
 ) -> None:
     while not over.is_set():
         async with asyncio.timeout(30):
@@ -154,6 +160,8 @@ async def _talk(
             tally.answers[answer.body] += 1
         else:
             tally.failures.append(f"{answer.status} {answer.body}")
+        if pause:
+            await asyncio.sleep(pause)
         if answer.closes or not keep_alive:
             return
 

@@ -7,6 +7,7 @@ and a client whose program it is that listens.
 import os
 import socket
 import struct
+from asyncio.trsock import TransportSocket
 
 from kato.model.errors import DriverMissing
 
@@ -40,6 +41,17 @@ class Sockets:
         tries to connect, or where another listens at that port.
         """
         return self._user(near, far, _LIVING, _ENDS.size)
+
+    def peer(self, near: End, far: End, ours: socket.socket | TransportSocket) -> int | None:
+        """The same, by who has the socket at `far`: the ports of a connection that was cut off may be another's by
+        the time that the kernel is asked, so the very socket is asked afterwards whether it is still connected.
+        """
+        user = self.owner(near, far)
+        try:
+            ours.getpeername()
+        except OSError:
+            return None
+        return user
 
     def listener(self, near: End) -> int | None:
         """The user id of who listens for connections to `near`; None where nobody does."""

@@ -33,8 +33,10 @@ from kato.model.app import (
     SecretRef,
     SecretSource,
 )
+from kato.model.conversation import Command
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
+from person import Person
 from runtimes import ended, ending_all, folders, hears, launch, reached_by_others, said
 
 BRIDGE = (Network(mode="container/bridge"),)
@@ -282,3 +284,43 @@ async def test_what_a_container_s_root_leaves_makes_nobody_else_root(engine: Doc
         folders = driver._options
         for path in (folders.folder / TASK / "sandbox/root", folders.volumes / "v/root"):
             assert path.stat().st_mode & stat.S_ISUID and not reached_by_others(path)
+
+
+async def test_an_engine_that_hangs_is_told_and_holds_nobody(engine: Dockerd) -> None:
+    with folders() as options:
+        told = asked(options, engine)
+        driver = await Driver.open(told, Engine(engine.url, answer=0.5))
+        await driver.start(contained("sleep 1000"))
+        with engine.hanging():
+            for ask in (
+                driver.found,
+                lambda: driver.start(contained("true", task="b.1", networks=SHARED)),
+                lambda: driver.execute(TASK, ("true",), 1000),
+                lambda: Person(driver, Command(("true",))).leaves(),
+            ):
+                with pytest.raises(DriverError, match=r"has not answered for 0\.5 s.*systemctl restart docker"):
+                    await ask()
+            removing = asyncio.create_task(driver.remove(TASK))
+            await asyncio.sleep(0)
+            await driver.close()
+            with pytest.raises(DriverError):
+                await removing
+        async with ending_all(await Driver.open(told)) as runtime:
+            assert (await runtime.found())[TASK].exit is None
+
+
+async def test_our_labels_on_a_container_that_is_not_called_as_ours_are_nothing(engine: Dockerd) -> None:
+    """Else its `kato.task` could name another's, which would be removed where it was made and not started."""
+    async with runtime(engine) as driver:
+        node = driver._options.node
+        victim, label = f"kato-{node}-x", f"--label=kato.node={node}"
+        made = [engine.ask("create", f"--name={victim}", "--network=none", IMAGE, "true")]
+        for task in ("x", f"y/../{victim}", "", "z"):
+            made.append(engine.ask("create", label, f"--label=kato.task={task}", "--network=none", IMAGE, "true"))
+        try:
+            assert await driver.found() == {}
+            with pytest.raises(DriverError, match=rf"a container {victim} of somebody else is there"):
+                await driver.start(contained("true", task="x"))
+            assert set(made) <= set(engine.ask("ps", "--all", "--quiet", "--no-trunc").split())
+        finally:
+            engine.ask("rm", *made)

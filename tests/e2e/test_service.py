@@ -30,14 +30,16 @@ name: shop
 services:
   web:
     command: exec python3 /srv/app.py
-    deploy: {replicas: 3}
+    deploy: {replicas: 2}
     ports: ["80"]
     stop_grace_period: 2s
     x-kato: {runtime: process, host: shop.localhost, health: {http: /, interval: 0.5s}}
     volumes: ["kept:/kept"]
 volumes: {kept: }
 """
-TASKS = 3
+TASKS = 2
+PAUSE = 0.01
+"""Seconds between the requests of a client: the machine has but two cores, and installs and boots meanwhile."""
 NEWER = {
     "model/task.py": ("    created: float\n", '    created: float\n    shade: str = "blue"\n'),
     "store/keys.py": ('Kind("cell", Cell),', 'Kind("cell", Cell), Kind("moods", int),'),
@@ -97,7 +99,7 @@ async def test_restarts_and_a_killed_cell_fail_no_request_and_end_no_task(scene:
     machine, tasks = scene.machine, scene.machine.tasks()
     assert len(tasks) == TASKS
     with machine.room.network():
-        async with pressing(8181, "shop.localhost", keep_alive=False, clients=4) as tally:
+        async with pressing(8181, "shop.localhost", keep_alive=False, clients=4, pause=PAUSE) as tally:
             for act in (
                 ("systemctl", "restart", "kato"),
                 ("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "kato"),
@@ -106,7 +108,7 @@ async def test_restarts_and_a_killed_cell_fail_no_request_and_end_no_task(scene:
                 former = machine.ask("/v1/cell")["pid"]
                 await asyncio.to_thread(machine.run, *act)
                 await asyncio.to_thread(machine.until, another_than(machine, former))
-                await until_answers(tally, 200)
+                await until_answers(tally, 100)
     assert tally.failures == []
     machine.until(lambda: machine.healthy() == TASKS)
     assert machine.tasks() == tasks
@@ -115,10 +117,10 @@ async def test_restarts_and_a_killed_cell_fail_no_request_and_end_no_task(scene:
 async def test_a_stopped_service_leaves_its_tasks_and_what_serves_them(scene: Scene) -> None:
     machine, tasks = scene.machine, scene.machine.tasks()
     with machine.room.network():
-        async with pressing(8181, "shop.localhost", keep_alive=True, clients=2) as tally:
+        async with pressing(8181, "shop.localhost", keep_alive=True, clients=2, pause=PAUSE) as tally:
             await asyncio.to_thread(machine.run, "systemctl", "stop", "kato")
             assert machine.ask("/ping") is None and "No cell answers" in machine.run("kato", "ls", code=1)
-            await until_answers(tally, 200)
+            await until_answers(tally, 100)
             # What starts a cell where none runs starts the service, and not a second one beside it.
             await asyncio.to_thread(machine.run, "kato", "up", "/srv/compose.yaml", "--detach")
     assert tally.failures == []
@@ -149,11 +151,11 @@ async def test_an_upgrade_of_kato_and_the_way_back_fail_no_request_and_end_no_ta
     tasks = machine.tasks()
     assert "moods/1" in stored(machine) and "shade" in stored(machine)
     with machine.room.network():
-        async with pressing(8181, "shop.localhost", keep_alive=False, clients=4) as tally:
+        async with pressing(8181, "shop.localhost", keep_alive=False, clients=4, pause=PAUSE) as tally:
             for python, version in ((older, "0.1.0"), (newer, "9.9.9")):
                 await asyncio.to_thread(machine.run, python, "-m", "kato", "service", "install")
                 assert machine.ask("/v1/cell")["version"] == version
-                await until_answers(tally, 200)
+                await until_answers(tally, 100)
     assert tally.failures == []
     machine.until(lambda: machine.healthy() == TASKS)
     assert machine.tasks() == tasks
@@ -165,7 +167,7 @@ async def test_a_store_that_is_too_new_is_refused_and_what_it_was_is_put_back(sc
     next_format = machine.another("next", "10.0.0", {"store/keys.py": ("FORMAT = 1\n", "FORMAT = 2\n")})
     former = "/var/lib/kato/cell.sqlite.format-1.backup"
     with machine.room.network():
-        async with pressing(8181, "shop.localhost", keep_alive=False, clients=2) as tally:
+        async with pressing(8181, "shop.localhost", keep_alive=False, clients=2, pause=PAUSE) as tally:
             await asyncio.to_thread(machine.run, next_format, "-m", "kato", "service", "install")
             said = await asyncio.to_thread(lambda: machine.run("kato", "service", "install", code=1))
             assert (
@@ -174,7 +176,7 @@ async def test_a_store_that_is_too_new_is_refused_and_what_it_was_is_put_back(sc
             machine.run("systemctl", "stop", "kato")
             await asyncio.to_thread(machine.run, "kato", "restore", former)
             await asyncio.to_thread(machine.run, "systemctl", "start", "kato")
-            await until_answers(tally, 200)
+            await until_answers(tally, 100)
     assert tally.failures == []
     machine.until(lambda: machine.healthy() == TASKS)
     assert machine.tasks() == tasks
@@ -206,7 +208,7 @@ def test_purge_leaves_the_machine_as_it_was(scene: Scene) -> None:
     machine = scene.machine
     assert machine.standing() != scene.before and machine.processes() != scene.programs
     said = machine.run("kato", "uninstall", code=1)
-    for line in ("the service kato.service", "processes: 3", "the volume shop_kept", "Nothing was removed."):
+    for line in ("the service kato.service", "processes: 2", "the volume shop_kept", "Nothing was removed."):
         assert line in said, said
     assert "--purge --yes" in machine.run("kato", "uninstall", "--purge", code=2)
     assert machine.healthy() == TASKS

@@ -23,7 +23,10 @@ volumes: {kept: }
 CONTAINER = """
 name: boxed
 services:
-  web: {{image: {image}, command: sleep 1000, stop_grace_period: 0.1s, volumes: ["kept:/kept"]}}
+  web:
+    image: {image}
+    command: [sh, -c, "trap 'exit 0' TERM; sleep 1000 & wait"]  # a container's first process ends by no default
+    volumes: ["kept:/kept"]
 volumes: {{kept: }}
 """
 

@@ -2,12 +2,13 @@
 
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
 
-from kato.sockets import Sockets
+from kato.sockets import End, Sockets
 
 
 @pytest.fixture
@@ -76,3 +77,31 @@ def test_who_listens_is_told_and_nobody_where_nobody_does(sockets: Sockets, list
     assert sockets.listener(end) == os.geteuid()
     listener.close()
     assert sockets.listener(end) is None
+
+
+def test_a_port_that_is_another_s_by_now_is_not_taken_for_its_former_owner_s(listener: socket.socket) -> None:
+    """Between a connection and the question whose it is, it may be cut off, and its port become another's."""
+    far = listener.getsockname()[:2]
+    first = socket.create_connection(far)
+    near = first.getsockname()[:2]
+    accepted, _ = listener.accept()
+    second = socket.socket(listener.family)
+    told: list[int | None] = []
+
+    class Late(Sockets):
+        def owner(self, near: End, far: End) -> int | None:
+            if not told:
+                first.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                first.close()  # cut off, not ended
+                second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                second.bind(near)
+                second.connect(far)
+            told.append(super().owner(near, far))
+            return told[-1]
+
+    with accepted, second, closing(Late()) as late:
+        assert late.peer(near, far, accepted) is None
+        assert told == [os.geteuid()] and second.getsockname()[:2] == near
+        anew, _ = listener.accept()
+        with anew:
+            assert late.peer(near, far, anew) == os.geteuid()

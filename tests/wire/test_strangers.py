@@ -35,6 +35,10 @@ for _ in range(int(sys.argv[2])):
 print("held", flush=True)
 sys.stdin.read()
 """
+PING = """
+import sys, urllib.request
+print(urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/ping").read().decode())
+"""
 LISTEN = """
 import socket, sys
 server = socket.create_server(("127.0.0.1", 0))
@@ -51,15 +55,15 @@ needs_root = pytest.mark.skipif(
 )
 
 
-def stranger(script: str, cell: Cell, *words: str) -> "subprocess.Popen[bytes]":
+def stranger(script: str, cell: Cell, *words: str, user: int = NOBODY) -> "subprocess.Popen[bytes]":
     """A program of another user, who knows the cell's port."""
-    return program(script, cell.base.rpartition(":")[2], *words)
+    return program(script, cell.base.rpartition(":")[2], *words, user=user)
 
 
-def program(script: str, *words: str) -> "subprocess.Popen[bytes]":
+def program(script: str, *words: str, user: int = NOBODY) -> "subprocess.Popen[bytes]":
     """A program of another user."""
     argv, pipe = [PYTHON, "-c", script, *words], subprocess.PIPE
-    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, user=NOBODY, group=NOBODY, extra_groups=())
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, user=user, group=NOBODY, extra_groups=())
 
 
 @needs_root
@@ -94,6 +98,8 @@ async def test_connections_of_strangers_keep_nobody_from_asking(cell: Cell) -> N
         assert (await cell.get("/v2/apps"))["apps"] == []
     port = int(cell.base.rpartition(":")[2])
     assert standing(port) <= peer.MOST_STRANGERS + 10
+    other = stranger(PING, cell, user=NOBODY - 1)
+    assert (await asyncio.to_thread(other.communicate, timeout=DEADLINE))[0] == b"pong\n"
     await asyncio.to_thread(process.communicate, timeout=DEADLINE)
 
 

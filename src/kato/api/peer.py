@@ -54,7 +54,8 @@ class Guest:
         self.whose: object = self.user if self.local else _network(host)
 
     def _owner(self) -> int | None:
-        return self._door.sockets.owner(*self._ends) if self._ends else None
+        ours = self._transport.get_extra_info("socket")
+        return self._door.sockets.peer(*self._ends, ours) if self._ends else None
 
     def lives(self) -> bool:
         """Whether the client still has its end."""

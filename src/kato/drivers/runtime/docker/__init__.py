@@ -20,7 +20,19 @@ from kato.drivers.runtime import LAST, Executed, Exit, Found, Launch, Options
 from kato.drivers.runtime.docker.archive import Archive
 from kato.drivers.runtime.docker.conversation import end_command, hold
 from kato.drivers.runtime.docker.ends import Ends
-from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, about, after, filters, stamped, unless
+from kato.drivers.runtime.docker.engine import (
+    ANSWER,
+    CONFLICT,
+    MAKING,
+    NOT_FOUND,
+    SILENCE,
+    Engine,
+    about,
+    after,
+    filters,
+    stamped,
+    unless,
+)
 from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.payload import Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
@@ -38,6 +50,8 @@ from kato.model.secret import Secret
 STREAMS = ("stdout", "stderr")
 AT_ONCE = 12
 """Containers that an engine makes or starts at one time: more of them only wait for each other in it."""
+PARTING = 10.0
+"""Seconds that a removal may go on when the cell ends; what is not done then is done by the next cell."""
 log = structlog.get_logger()
 
 
@@ -66,18 +80,20 @@ class Driver:
         self._ends = Ends(engine, ends, lambda seen: exit_of(seen, self._boot))
 
     @classmethod
-    async def open(cls, options: Options) -> "Driver":
+    async def open(cls, options: Options, engine: Engine | None = None) -> "Driver":
         """Opens it, whether or not the engine is there: it may come later."""
         for folder in (options.folder, options.folder / ".kept", options.volumes):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.folder.chmod(0o700)  # a container's root may leave programs there that make others root
-        return cls(options, Engine(options.engine))
+        return cls(options, engine or Engine(options.engine))
 
     async def close(self) -> None:
-        """Lets go. Containers go on; those that are being removed are waited for."""
+        """Lets go. Containers go on; those that are being removed are waited for, if the engine does not hang."""
         await self._fetched.close()
-        await asyncio.gather(*self._removing.values(), return_exceptions=True)
-        background = [*self._starting.values(), *(each for some in self._stopping.values() for each in some)]
+        if removing := [*self._removing.values()]:
+            await asyncio.wait(removing, timeout=PARTING)
+        stopping = [each for some in self._stopping.values() for each in some]
+        background = [*removing, *self._starting.values(), *stopping]
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -100,8 +116,15 @@ class Driver:
         with about("The containers on this node cannot be listed"):
             listed = await self._engine.ask("GET", "/containers/json", all=1, filters=filters(label=self._mine))
         self._ends.begin()
-        looked = await asyncio.gather(*(self._find(each["Labels"]["kato.task"]) for each in listed))
+        looked = await asyncio.gather(*(self._find(task) for each in listed if (task := self._task(each))))
         return {each.task: each for each in looked if each is not None}
+
+    def _task(self, listed: Mapping[str, Any]) -> str:
+        """The task that a container is; none, where our labels are on one that is not called as ours are: anybody
+        may write them.
+        """
+        task = str(listed["Labels"].get("kato.task", ""))
+        return task if f"/{self._name(task)}" in (listed["Names"] or ()) else ""
 
     async def _find(self, task: str) -> Found | None:
         if (starting := self._starting.get(task)) is not None:
@@ -158,6 +181,8 @@ class Driver:
             known = await self._look(name) if launch.app.fetch else None  # files go to no container that is there
             if known is not None or not await self._made(name, launch):
                 seen = known or await self._look(name)
+                if seen is not None and (seen["Config"]["Labels"] or {}).get("kato.node") != self._options.node:
+                    raise DriverError(f"a container {name} of somebody else is there. Rename it: docker rename")
                 if seen is not None and seen["State"]["Status"] != "created":
                     return await self._found(seen)
                 await self._delete(name)
@@ -165,7 +190,7 @@ class Driver:
             self._ends.expect(name)
             try:
                 async with self._gate:
-                    await self._engine.ask("POST", f"/containers/{name}/start")
+                    await self._engine.ask("POST", f"/containers/{name}/start", within=MAKING)
             except DriverError:
                 await self._discard(name, launch.task)
                 raise
@@ -215,12 +240,12 @@ class Driver:
         if policy(docker) != "always":
             with unless(NOT_FOUND):
                 async with self._gate:
-                    await self._engine.ask("POST", "/containers/create", asked, name=name)
+                    await self._engine.ask("POST", "/containers/create", asked, within=MAKING, name=name)
                 await self._images.use(docker)
                 return
         await self._images.have(docker, launch.secrets)
         async with self._gate:
-            await self._engine.ask("POST", "/containers/create", asked, name=name)
+            await self._engine.ask("POST", "/containers/create", asked, within=MAKING, name=name)
 
     async def _discard(self, name: str, task: str) -> None:
         """Takes away all of a start that did not come about."""
@@ -237,7 +262,8 @@ class Driver:
     async def stop(self, task: str, grace: float) -> None:
         """Asks the engine, which goes on though the cell dies. It counts whole seconds; the exact one is ours."""
         path = f"/containers/{self._name(task)}"
-        self._in_background(task, self._engine.ask("POST", f"{path}/stop", t=math.ceil(grace)))
+        whole = math.ceil(grace)
+        self._in_background(task, self._engine.ask("POST", f"{path}/stop", within=whole + ANSWER, t=whole))
         self._in_background(task, _later(grace, lambda: self._engine.ask("POST", f"{path}/kill")))
 
     def _in_background(self, task: str, act: Awaitable[Any]) -> None:
@@ -365,7 +391,9 @@ class Driver:
         query |= {} if tty else {"timestamps": 1}
         query |= {"since": after(since.time)} if since and since.time else {}
         skip = since.offset if since and tty else 0
-        async with contextlib.aclosing(self._engine.output("GET", path, tty=tty, **query)) as pieces:
+        async with contextlib.aclosing(
+            self._engine.output("GET", path, tty=tty, silence=None if follow else SILENCE, **query)
+        ) as pieces:
             async for data in pieces:
                 piece = (None, data[skip:]) if tty else stamped(data)
                 skip = max(skip - len(data), 0)

@@ -6,6 +6,7 @@ end is missed. An engine that is silent says nothing of ends: whether its contai
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 import structlog
 
 from kato.drivers.runtime import Exit
-from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected
+from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, lines
 from kato.model.errors import DriverError
 
 PAUSE = 0.5
@@ -99,6 +100,17 @@ class Ends:
         elif about["State"]["Status"] in ("exited", "dead"):
             end.set_result(self._exit(about))
 
+    async def _look_at_all(self) -> None:
+        for name in [name for name, end in self._awaited.items() if not end.done()]:
+            await self._look(name)
+
+    async def _heard(self, line: bytes | None) -> None:
+        """An event; one that is too long to be kept is of nobody knows whom."""
+        if line is None:
+            await self._look_at_all()
+        else:
+            await self._look(msgspec.json.decode(line)["Actor"]["Attributes"]["name"])
+
     async def _run(self) -> None:
         """Looks at an event's container; with every new connection at all, and events begin a little before."""
         while True:
@@ -106,10 +118,10 @@ class Ends:
                 query: dict[str, str | int] = {"filters": self._filters, "since": int(self._clock()) - OVERLAP}
                 async with self._engine.open("GET", "/events", query=query) as events:
                     self._tell(None)
-                    for name in [name for name, end in self._awaited.items() if not end.done()]:
-                        await self._look(name)
-                    async for line in events.content:
-                        await self._look(msgspec.json.decode(line)["Actor"]["Attributes"]["name"])
+                    await self._look_at_all()
+                    async with contextlib.aclosing(lines(events)) as told:
+                        async for line in told:
+                            await self._heard(line)
             except DriverError as error:
                 if self.silence is not None:  # for a pause already: whoever places tasks has heard it by now
                     self._end_those_gone()

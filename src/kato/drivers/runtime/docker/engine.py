@@ -23,6 +23,12 @@ INSTALL = "Install Docker (apt-get install docker.io) and start it, or name its 
 SWITCHED, NOT_FOUND, CONFLICT = 101, 404, 409
 LONGEST_LINE = 1 << 20
 """Bytes of one line of a stream: an event has all labels of its container."""
+ANSWER = 60.0
+"""Seconds in which an engine answers, or is taken to hang."""
+MAKING = 120.0
+"""Seconds that it may take over making or starting a container: it may have a volume to fill."""
+SILENCE = 300.0
+"""Seconds that an engine may say nothing of a pull, or of output that it has."""
 _CONNECT = 5.0
 
 
@@ -35,14 +41,15 @@ class Rejected(DriverError):
 
 
 class Engine:
-    """One engine. host: as DOCKER_HOST has it; None for the usual socket.
+    """One engine. host: as DOCKER_HOST has it; None for the usual socket. answer: seconds in which it has to.
 
     Every verb raises DriverMissing where there is none, DriverError where it does not answer, Rejected where it
     refuses.
     """
 
-    def __init__(self, host: str | None) -> None:
+    def __init__(self, host: str | None, answer: float = ANSWER) -> None:
         self._host = host or f"unix://{SOCKET}"
+        self._answer = answer
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -58,18 +65,42 @@ class Engine:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str | int] | None = None,
+        within: float | None = None,
+        silence: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer, whose content is still to be read."""
+        """An answer, whose content is still to be read. within: seconds until it begins; silence: seconds
+        that may pass without a byte of it, None for any.
+        """
         session = self._connected()
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json", **(headers or {})}
         try:
-            async with session.request(method, path, data=data, headers=headers, params=query) as answer:
-                if answer.status >= 400:
-                    raise Rejected(_words(await answer.read()), answer.status)
+            async with contextlib.AsyncExitStack() as stack:
+                async with self._soon(within or self._answer):
+                    asked = session.request(
+                        method, path, data=data, headers=headers, params=query, timeout=_patience(silence)
+                    )
+                    answer = await stack.enter_async_context(asked)
+                    if answer.status >= 400:
+                        raise Rejected(_words(await answer.read()), answer.status)
                 yield answer
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._silent(error) from error
+
+    @contextlib.asynccontextmanager
+    async def _soon(self, seconds: float) -> AsyncIterator[None]:
+        """DriverError where what is in it takes longer: an engine may hang, and nobody is to hang with it."""
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DriverError(
+                f"the engine at {self._host} has not answered for {seconds:g} s. Look at its log; where it hangs, "
+                "start it again (systemctl restart docker)."
+            ) from error
 
     def _connected(self) -> aiohttp.ClientSession:
         """DriverMissing where there is no engine on this machine that we may use."""
@@ -83,14 +114,19 @@ class Engine:
             self._session = aiohttp.ClientSession(
                 "http://docker",
                 connector=aiohttp.UnixConnector(path, limit=0),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
+                timeout=_patience(None),
                 read_bufsize=LONGEST_LINE,
             )
         return self._session
 
-    async def ask(self, method: str, path: str, body: Any = None, **query: str | int) -> Any:
-        """The whole answer, decoded; None where it is empty."""
-        async with self.open(method, path, body=body, query=query) as answer:
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, within: float | None = None, **query: str | int
+    ) -> Any:
+        """The whole answer, decoded; None where it is empty. within: seconds for it, if not the usual."""
+        async with (
+            self._soon(within or self._answer),
+            self.open(method, path, body=body, query=query, within=within) as answer,
+        ):
             content = await answer.read()
         try:
             return msgspec.json.decode(content) if content else None
@@ -101,12 +137,13 @@ class Engine:
         self, method: str, path: str, headers: Mapping[str, str], **query: str | int
     ) -> AsyncGenerator[Any, None]:
         """Each line of a stream of JSON (the progress of a pull), as it comes."""
-        async with self.open(method, path, headers=headers, query=query) as answer:
-            try:
-                async for line in answer.content:
-                    yield msgspec.json.decode(line)
-            except (msgspec.DecodeError, ValueError) as error:  # or a line that is longer than any
-                raise self._silent(error) from error
+        opened = self.open(method, path, headers=headers, query=query, within=SILENCE, silence=SILENCE)
+        async with opened as answer, contextlib.aclosing(lines(answer)) as told:
+            async for line in told:
+                try:
+                    yield msgspec.json.decode(line or b"")
+                except msgspec.DecodeError as error:  # or a line that is longer than any
+                    raise self._silent(error) from error
 
     @contextlib.asynccontextmanager
     async def upgraded(
@@ -124,12 +161,13 @@ class Engine:
         except OSError as error:
             raise self._silent(error) from error
         try:
-            writer.write(head.encode() + data)
-            await writer.drain()
-            answer = await reader.readuntil(b"\r\n\r\n")
-            status = int(answer.split(maxsplit=2)[1])
-            if status != SWITCHED:
-                raise Rejected(_words((await reader.read(LONGEST_LINE)).strip()), status)
+            async with self._soon(self._answer):
+                writer.write(head.encode() + data)
+                await writer.drain()
+                answer = await reader.readuntil(b"\r\n\r\n")
+                status = int(answer.split(maxsplit=2)[1])
+                if status != SWITCHED:
+                    raise Rejected(_words((await reader.read(LONGEST_LINE)).strip()), status)
             yield reader, writer
         except (OSError, asyncio.IncompleteReadError) as error:
             raise self._silent(error) from error
@@ -142,10 +180,17 @@ class Engine:
         return DriverError(f"the engine at {self._host} does not answer ({error}). Look at its log.")
 
     async def output(
-        self, method: str, path: str, *, tty: bool, body: Any = None, **query: str | int
+        self,
+        method: str,
+        path: str,
+        *,
+        tty: bool,
+        body: Any = None,
+        silence: float | None = None,
+        **query: str | int,
     ) -> AsyncGenerator[bytes, None]:
         """Pieces of output. Frames of eight bytes say which stream and how long; a terminal has none."""
-        async with self.open(method, path, body=body, query=query) as answer:
+        async with self.open(method, path, body=body, query=query, silence=silence) as answer:
             if tty:
                 async for data in answer.content.iter_any():
                     yield data
@@ -174,6 +219,23 @@ def stamped(frame: bytes) -> tuple[int | None, bytes]:
 def after(moment: int) -> str:
     """What the engine calls the first time behind one: seconds, a dot and nine digits."""
     return f"{(moment + 1) // 10**9}.{(moment + 1) % 10**9:09d}"
+
+
+def _patience(silence: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=silence)
+
+
+async def lines(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes | None, None]:
+    """Each line of an answer as it comes; None for one that is longer than any may be, and is not kept."""
+    kept, whole = bytearray(), True
+    async for data in answer.content.iter_any():
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            yield bytes(kept + end) if whole and len(kept) + len(end) <= LONGEST_LINE else None
+            kept, whole = bytearray(), True
+        kept += rest
+        if len(kept) > LONGEST_LINE:
+            kept, whole = bytearray(), False
 
 
 def filters(**words: str) -> str:
