@@ -63,7 +63,8 @@ class Node:
 
     memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
     thread beside the event loop where None. listener: the api's socket, taken already; access: whom it lets in.
-    ready: called when it is up. A role is imported when it starts, so that a node is as small as its roles.
+    ready: called when it is up. stopped: set when it is to end. A role is imported when it starts, so that a node
+    is as small as its roles.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Node:
         listener: socket.socket | None = None,
         access: "Access | None" = None,
         ready: Callable[[], None] = lambda: None,
+        stopped: asyncio.Event | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -90,7 +92,7 @@ class Node:
         self._listener = listener
         self._access = access
         self._ready = ready
-        self._stopped = asyncio.Event()
+        self._stopped = stopped or asyncio.Event()
         self.mirror = Mirror()
 
     def stop(self) -> None:
@@ -289,6 +291,9 @@ async def serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         os.umask(0o077)
+        stopped = asyncio.Event()  # from now on: what is opened below is to be closed, whenever the signal comes
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         descriptors = _raise_descriptor_limit()
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         # Before anything is started, so that a cell that cannot be leaves nothing to end.
@@ -304,10 +309,10 @@ async def serve(config: Config) -> None:
         facts = Survey(config, identity)
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
         up = partial(_tell, config.notify)
-        node = Node(config, store, drivers, memory=config.data, listener=listener, access=access, ready=up)
+        node = Node(
+            config, store, drivers, memory=config.data, listener=listener, access=access, ready=up, stopped=stopped
+        )
         ids.known = node.ids
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, node.stop)
         try:
             await node.run()
         except BaseExceptionGroup as group:

@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,10 +21,11 @@ import pytest
 from engine import Room, shelves
 from kato.drivers.runtime import Launch, Options
 from kato.drivers.runtime.cgroups import Limits
-from kato.drivers.runtime.oci import Driver
+from kato.drivers.runtime.oci import Driver, resized
 from kato.drivers.runtime.oci.images import Images
 from kato.drivers.runtime.record import Record
 from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter, SecretRef, SecretSource
+from kato.model.conversation import Size
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
 from oci import IMAGE, bring, build, busybox, mounts, needs_root, supplied
@@ -69,6 +71,30 @@ async def run(driver: Driver, cmd: str | None, **more: Any) -> str:
     await driver.start(what)
     await ended(driver, what.task)
     return await said(driver, what.task)
+
+
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+said, file = os.dup(1), os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+for number in (0, 1, 2):
+    os.dup2(file, number)
+os.write(said, b"held")
+signal.pause()
+"""
+
+
+async def test_a_command_in_place_of_its_terminal_holds_up_nobody(tmp_path: Path) -> None:
+    """Who opens a file that somebody has a lease on waits for 45 s, and the whole cell with it."""
+    words = [sys.executable, "-c", LEASE, str(tmp_path / "file")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
+        assert process.stdout is not None and process.stdout.read(4) == b"held"
+        (tmp_path / "pid").write_text(f"{process.pid}\n")
+        began = time.monotonic()
+        await resized(tmp_path / "pid", Size(50, 132))
+        process.kill()
+    assert time.monotonic() - began < 30
 
 
 def inhabitants(options: Options) -> set[int]:

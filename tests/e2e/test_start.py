@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from kato.drivers.runtime import Options
 from machine import Machine
+from runtimes import as_root, cgroup
 
 CELLS = 12
 
@@ -53,3 +55,15 @@ def test_of_many_cells_at_one_api_port_one_lives_and_the_others_leave_nothing(cr
         for process in started:
             process.terminate()
             process.communicate(timeout=60)
+
+
+@as_root
+def test_a_cell_that_is_told_to_end_while_it_starts_leaves_nothing(crowd: list[Machine]) -> None:
+    """Its cgroups are there before all that it needs is."""
+    for machine in crowd[:3]:
+        place = cgroup(Options(folder=machine.data / "tasks", volumes=machine.data), "pids").parent
+        started = serving(machine)
+        machine.until(place.exists, 60)
+        started.terminate()
+        said = started.communicate(timeout=60)[0]
+        assert started.returncode == 0 and not place.exists(), said

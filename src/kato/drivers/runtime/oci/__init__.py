@@ -232,7 +232,9 @@ def _resize(pid: Path, size: Size, outside: int) -> bool:
     """Whether there was a terminal, other than ours, which its process holds until crun has given it that one."""
     for number in (0, 1, 2):
         with contextlib.suppress(OSError):
-            terminal = os.open(f"/proc/{_text(pid).strip() or 'none'}/fd/{number}", os.O_RDWR | os.O_NOCTTY)
+            # It may be any file of a hostile container's: one that it has a lease on (fcntl(2)) holds up nobody.
+            how = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+            terminal = os.open(f"/proc/{_text(pid).strip() or 'none'}/fd/{number}", how)
             try:
                 if os.isatty(terminal) and os.fstat(terminal).st_dev != outside:
                     conversation.resize(terminal, size)
