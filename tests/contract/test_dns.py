@@ -316,6 +316,47 @@ async def test_one_tcp_connection_more_than_there_may_be_ends_the_oldest(name: s
             writer.close()
 
 
+async def test_of_many_tcp_connections_at_once_no_more_stay_than_there_may_be(name: str) -> None:
+    port = free_port()
+    async with opened(name, Options(listen=f"{HERE}:{port}", connections=3, patience=60)) as driver:
+        await driver.apply(view(app()))
+        sockets = [
+            socket.create_connection((HERE, port)) for _ in range(30)
+        ]  # all of them, before one is accepted
+        clients = [await asyncio.open_connection(sock=each) for each in sockets]
+        ends = [asyncio.create_task(reader.read()) for reader, _ in clients]
+        async with asyncio.timeout(5):
+            while sum(each.done() for each in ends) < 27:
+                await asyncio.wait([each for each in ends if not each.done()], return_when=asyncio.FIRST_COMPLETED)
+        assert said(await Served(driver, port).tcp("redis.voting.kato"))
+        for each in ends:
+            each.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+        for _, writer in clients:
+            writer.close()
+
+
+async def test_who_asks_much_over_tcp_leaves_the_rest_of_the_cell_its_turns(served: Served) -> None:
+    turns = 0
+
+    async def rest() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    packet = dns.message.make_query("redis.voting.kato", "A").to_wire()
+    reader, writer = await asyncio.open_connection(HERE, served.port)
+    writer.write((struct.pack("!H", len(packet)) + packet) * 500)
+    other = asyncio.create_task(rest())
+    async with asyncio.timeout(20):
+        for _ in range(500):
+            await reader.readexactly(*struct.unpack("!H", await reader.readexactly(2)))
+    other.cancel()
+    writer.close()
+    assert turns > 250
+
+
 async def test_a_port_in_use_is_told(served: Served, name: str) -> None:
     with pytest.raises(InvalidInput, match=rf"cannot listen on {HERE}:{served.port}.*--dns"):
         await load("dns", name).open(Options(listen=f"{HERE}:{served.port}"))

@@ -113,8 +113,8 @@ class Driver:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._clients) >= self._options.connections:  # the oldest makes room
-            next(iter(self._clients.values())).transport.abort()
+        if len(self._clients) >= self._options.connections:  # the oldest makes room, another each time
+            self._clients.pop(next(iter(self._clients))).transport.abort()
         self._clients[task] = writer
         try:
             await self._converse(reader, writer)
@@ -123,12 +123,14 @@ class Driver:
         except asyncio.CancelledError:
             pass  # by `close`; asyncio's own callback of a connection would log a cancelled task as a fault
         finally:
-            del self._clients[task]
+            self._clients.pop(task, None)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One query after another, each within its time."""
+        """One query after another, each within its time and a turn of the loop: what has come already would be
+        answered to its end otherwise, and the rest of the cell wait."""
         while True:
+            await asyncio.sleep(0)
             async with asyncio.timeout(self._options.patience):
                 (length,) = struct.unpack("!H", await reader.readexactly(2))
                 query = await reader.readexactly(length)
