@@ -6,16 +6,19 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 import pytest
 
+from kato.drivers.balancer.runtime_socket import RuntimeSocket
 from kato.drivers.runtime import Executed, Options
 from kato.drivers.runtime.cgroups import Limits, room
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.sandbox import identity
+from kato.model.conversation import Command
 from kato.model.errors import DriverError
+from person import Person
 from runtimes import TASK, alive, as_root, cgroup, ended, ending_all, hears, launch, run, said, until
 
 BOMB = """
@@ -32,12 +35,12 @@ while True:
 
 
 @contextmanager
-def no_descriptors() -> Iterator[None]:
-    """No file can be opened."""
+def no_descriptors(but: int = 0) -> Iterator[None]:
+    """No more files can be opened than so many."""
     lowest_free = os.dup(0)
     os.close(lowest_free)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + but, before[1]))
     try:
         yield
     finally:
@@ -68,6 +71,24 @@ async def test_without_descriptors_every_verb_says_so_and_works_again_with_them(
     assert (await ended(driver)).code == 4
     await driver.remove(TASK)
     assert await said(driver) == "ready\n"
+
+
+async def test_what_fails_for_want_of_descriptors_takes_none_along(driver: Driver, options: Options) -> None:
+    await driver.start(launch("sleep 1000"))
+    before = open_ends()
+    for terminal in (False, True):
+        for but in range(9):
+            with no_descriptors(but), suppress(DriverError):
+                await Person(driver, Command(("true",), terminal=terminal)).leaves()
+            assert open_ends() == before, (terminal, but)
+    for but in (0, 1):
+        with no_descriptors(but), pytest.raises(OSError):
+            await RuntimeSocket(options.folder).ask("show info")
+        assert open_ends() == before
+
+
+def open_ends() -> list[str]:
+    return os.listdir("/proc/self/fd")
 
 
 async def test_descriptors_of_a_task_are_as_many_as_was_said(options: Options) -> None:

@@ -87,8 +87,12 @@ class RuntimeSocket:
 
     def _connected(self) -> socket.socket:
         # By way of the folder's descriptor, since a socket's path is cut at 107 bytes and a folder's is not.
-        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            connection.close()
+            raise
         try:
             connection.connect(f"/proc/self/fd/{folder}/{SOCKET}")
         except FileNotFoundError:

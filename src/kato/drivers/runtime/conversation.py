@@ -109,24 +109,32 @@ async def _spawn(
 
 @contextlib.contextmanager
 def _opened(command: Command, *, raw: bool) -> Iterator[_Ends]:
-    if command.terminal:
-        ours, theirs = os.openpty()
-        if raw:
-            tty.setraw(theirs)
-        ends = _Ends({"stdout": ours}, (theirs,) * 3, ours, ours, {ours, theirs})
-        resize(ours, Size(command.rows, command.columns))
-    else:
-        (out, out_in), (err, err_in), (keys, typed) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-        ends = _Ends({"stdout": out, "stderr": err}, (keys, out_in, err_in), typed)
-        ends.open = {out, out_in, err, err_in, keys, typed}
-        if not command.interactive:
-            ends.close(typed)
-    for end in ends.open - set(ends.theirs):
-        os.set_blocking(end, False)
+    ends = _Ends({}, (-1, -1, -1), None)
     try:
+        if command.terminal:
+            ours, theirs = os.openpty()
+            ends.open |= {ours, theirs}
+            if raw:
+                tty.setraw(theirs)
+            ends.ours, ends.theirs, ends.typed, ends.terminal = {"stdout": ours}, (theirs,) * 3, ours, ours
+            resize(ours, Size(command.rows, command.columns))
+        else:
+            (out, out_in), (err, err_in), (keys, typed) = (_pipe(ends) for _ in range(3))
+            ends.ours, ends.theirs, ends.typed = {"stdout": out, "stderr": err}, (keys, out_in, err_in), typed
+            if not command.interactive:
+                ends.close(typed)
+        for end in ends.open - set(ends.theirs):
+            os.set_blocking(end, False)
         yield ends
     finally:
         ends.close(*ends.open)
+
+
+def _pipe(ends: _Ends) -> tuple[int, int]:
+    """A pipe that is closed with the others, also where there are no descriptors for the next one."""
+    pipe = os.pipe2(os.O_CLOEXEC)
+    ends.open |= set(pipe)
+    return pipe
 
 
 async def _feed(ends: _Ends, typing: Typing, resized: Callable[[Size], Awaitable[None]] | None) -> None:
