@@ -3,13 +3,18 @@
 Nothing of the machine's own engine, networks or rules is touched. It needs root, docker.io and busybox-static.
 """
 
+import base64
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import signal
+import socket
+import socketserver
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +23,8 @@ import pytest
 
 IMAGE = "kato-test:1"
 PATIENCE = 60.0
+PACE = 0.004
+"""Seconds between two pieces that a Relay lets pass: an engine tells its progress ten times a second at most."""
 CLONE_NEWNET = 0x40000000
 
 
@@ -182,7 +189,7 @@ def shelves(room: Room, folder: Path, port: int = 5000) -> Iterator[str]:
     (folder / "htpasswd").write_text(SECRET + "\n")
     (folder / "registry.yml").write_text(REGISTRY.format(folder=folder, port=port))
     words = _with_us(room.inside("docker-registry", "serve", str(folder / "registry.yml")))
-    server = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield f"127.0.0.1:{port}"
     finally:
@@ -203,3 +210,66 @@ def registry(engine: Dockerd, folder: Path, port: int = 5000) -> Iterator[str]:
         engine.ask(f"--config={folder}", "push", f"{address}/test:1")
         engine.ask("rmi", f"{address}/test:1")
         yield address
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """Stands before a registry and lets no more than `most` bytes of it pass until it is released.
+
+    It listens in the network in which it is made. address: to pull from.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, registry: str, most: int) -> None:
+        super().__init__(("127.0.0.1", 0), _Relayed)
+        self.registry = registry
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.left = most
+        self.released = threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def __enter__(self) -> "Relay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.released.set()
+        self.shutdown()
+        self.server_close()
+
+
+class _Relayed(socketserver.BaseRequestHandler):
+    """One connection."""
+
+    server: Relay
+
+    def handle(self) -> None:
+        host, _, port = self.server.registry.rpartition(":")
+        with socket.create_connection((host, int(port))) as there, contextlib.suppress(OSError):
+            up = threading.Thread(target=self._send, args=(self.request, there), daemon=True)
+            up.start()
+            while data := there.recv(1 << 14):
+                self.server.left -= len(data)
+                self.server.released.wait(PACE if self.server.left > 0 else PATIENCE)
+                self.request.sendall(data)
+            self.request.shutdown(socket.SHUT_WR)
+
+    def _send(self, from_: socket.socket, to: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := from_.recv(1 << 14):
+                to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
+
+
+def logins(*addresses: str) -> bytes:
+    """What `docker login` would have written for a registry's user."""
+    return json.dumps(
+        {"auths": {each: {"auth": base64.b64encode(b"kato:secret").decode()} for each in addresses}}
+    ).encode()
+
+
+def big(engine: Dockerd, name: str, megabytes: int = 6) -> None:
+    """Makes an image that no compression makes smaller: busybox and chance."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "chance").write_bytes(os.urandom(megabytes * 1_000_000))
+        Path(folder, "Dockerfile").write_text(f"FROM {IMAGE}\nCOPY chance /\nCMD sleep 1000\n")
+        engine.ask("build", "--quiet", f"--tag={name}", folder)

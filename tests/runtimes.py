@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from builders import app
-from kato.drivers.runtime import Exit, Launch, Options, Runtime
+from kato.drivers.runtime import Exit, Launch, Options, Pulls, Runtime
 from kato.drivers.runtime.cgroups import hierarchies, room, sweep, unified_mount
 from kato.drivers.runtime.record import Record, Started
 from kato.drivers.runtime.sandbox import delete
+from kato.model.link import Pull
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
@@ -90,6 +91,16 @@ async def hears(runtime: Runtime, word: str, task: str = TASK) -> str:
             if word in text and text.endswith("\n"):
                 return text
     raise AssertionError(f"{task} ended without saying {word!r}; it said {text!r}")
+
+
+async def comes(runtime: Pulls, image: str, least: int) -> Pull:
+    """Waits until so many bytes of an image are here that is being pulled."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for pull in await runtime.pulls():
+                if pull.image == image and pull.got >= least:
+                    return pull
+            await asyncio.sleep(0.02)  # a poll, with a deadline
 
 
 async def until(fact: Callable[[], bool]) -> None:

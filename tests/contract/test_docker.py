@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import IMAGE, Dockerd, dockerd, needs_root, registry
+from engine import IMAGE, Dockerd, Relay, big, dockerd, logins, needs_root, registry
 from kato.drivers.runtime import Launch, Options
 from kato.drivers.runtime.docker import Driver
 from kato.drivers.runtime.docker.engine import Engine
@@ -37,7 +37,7 @@ from kato.model.conversation import Command
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
 from person import Person
-from runtimes import ended, ending_all, folders, hears, launch, reached_by_others, said
+from runtimes import PATIENCE, comes, ended, ending_all, folders, hears, launch, reached_by_others, said
 
 BRIDGE = (Network(mode="container/bridge"),)
 SHARED = (Network(mode="container", name="default"),)
@@ -116,6 +116,26 @@ async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_i
             await later._engine.close()
             assert not engine.ask("images", "--quiet", image)
     assert engine.ask("images", "--quiet", IMAGE), "what somebody else brought stays"
+
+
+async def test_how_far_a_pull_is_can_be_asked(engine: Dockerd, tmp_path: Path) -> None:
+    with registry(engine, tmp_path) as address, engine.network(), Relay(address, 4_000_000) as relay:
+        big(engine, f"{address}/big:1")
+        engine.ask(f"--config={tmp_path}", "push", f"{address}/big:1")
+        engine.ask("rmi", f"{address}/big:1")
+        (tmp_path / "logins").write_bytes(logins(relay.address))
+        image = f"{relay.address}/big:1"
+        async with runtime(engine, logins=tmp_path / "logins") as driver:
+            assert await driver.pulls() == []
+            fetching = asyncio.create_task(driver.fetch(contained("true", image=image).app, {}))
+            pull = await comes(driver, image, 2_000_000)
+            assert pull.node == driver._options.node
+            assert pull.whole is not None and pull.got < pull.whole and pull.whole > 6_000_000
+            relay.released.set()
+            async with asyncio.timeout(PATIENCE):
+                await fetching
+            assert await driver.pulls() == []
+        engine.ask("rmi", image)
 
 
 async def test_an_image_that_was_built_goes_when_it_is_long_unused(engine: Dockerd) -> None:

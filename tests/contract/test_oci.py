@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import Room, shelves
+from engine import Relay, Room, logins, shelves
 from kato.drivers.runtime import Launch, Options
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.oci import Driver, resized
@@ -31,8 +31,10 @@ from kato.model.secret import Secret
 from oci import IMAGE, bring, build, busybox, mounts, needs_root, supplied
 from oci import run as run_tool
 from runtimes import (
+    PATIENCE,
     TASK,
     alive,
+    comes,
     ended,
     ending_all,
     folders,
@@ -146,6 +148,28 @@ async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_i
         room.end()
 
 
+async def test_how_far_a_pull_is_can_be_asked(tmp_path: Path) -> None:
+    needs_root()
+    room = Room()
+    try:
+        with room.network(), shelves(room, tmp_path) as address, Relay(address, 500_000) as relay:
+            (tmp_path / "chance").write_bytes(os.urandom(1_000_000))
+            other = build(tmp_path)
+            run_tool(["umoci", "insert", "--image", "layout:1", "chance", "/chance"], tmp_path)
+            await until(lambda: pushed(address, other))
+            (tmp_path / "logins").write_bytes(logins(relay.address))
+            image = f"{relay.address}/test:1"
+            async with runtime(logins=tmp_path / "logins") as (driver, _):
+                fetching = asyncio.create_task(driver.fetch(contained("true", image=image).app, {}))
+                await comes(driver, image, 200_000)
+                relay.released.set()
+                async with asyncio.timeout(PATIENCE):
+                    await fetching
+                assert await driver.pulls() == []
+    finally:
+        room.end()
+
+
 async def pull_by_secret(driver: Driver, options: Options, image: str, logins: bytes) -> None:
     """Nobody has logged in, and the app brings what is asked for; no copy of that stays."""
     own = Docker(image=image, pull_config=SecretRef(secret="shelves"))
@@ -178,9 +202,11 @@ async def run_and_outdate(driver: Driver, options: Options, image: str) -> None:
     assert await run(driver, "echo still", task="c.1") == "still\n"
 
 
-def pushed(address: str) -> bool:
+def pushed(address: str, layout: Path | None = None) -> bool:
     words = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", "--dest-creds=kato:secret"]
-    done = subprocess.run([*words, f"oci:{busybox()}:1", f"docker://{address}/test:1"], capture_output=True)
+    done = subprocess.run(
+        [*words, f"oci:{layout or busybox()}:1", f"docker://{address}/test:1"], capture_output=True
+    )
     return done.returncode == 0
 
 

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import re
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from engine import IMAGE, Dockerd, dockerd
+from engine import IMAGE, Dockerd, Relay, big, dockerd, logins, registry
 from load import Tally, pressing
 from machine import SLOW, Machine
 from runtimes import alive
@@ -142,6 +145,34 @@ def test_the_check_of_an_image_says_who_serves(machine: Machine, engine: Dockerd
     machine.kato("exec", "checked", "--", "touch", "/tmp/well")
     machine.until(lambda: states() == ["healthy"])
     machine.kato("rm", "checked")
+
+
+def test_a_pull_is_shown_on_its_way(machine: Machine, engine: Dockerd, tmp_path: Path) -> None:
+    with registry(engine, tmp_path) as address, Relay(address, 4_000_000) as relay:
+        big(engine, f"{address}/big:1")
+        engine.ask(f"--config={tmp_path}", "push", f"{address}/big:1")
+        engine.ask("rmi", f"{address}/big:1")
+        login = tmp_path / "logins"
+        login.write_bytes(logins(relay.address))
+        machine.kato("secrets", "set", "shelves", str(login))
+        docker = {"image": f"{relay.address}/big:1", "pullConfig": {"secret": "shelves"}}
+        app = {"id": "/big", "cpus": 0.01, "mem": 16, "container": {"type": "DOCKER", "docker": docker}}
+        (tmp_path / "big.json").write_text(json.dumps({**app, "secrets": {"shelves": {"source": "shelves"}}}))
+        words = ["kato", "up", "-d", str(tmp_path / "big.json")]
+        said = re.compile(rf"big\.1 on \S+ is starting: pulling {relay.address}/big:1, [2-4] MB of 6")
+        with subprocess.Popen(words, env=machine.env, stdout=subprocess.PIPE, text=True) as command:
+            try:
+                machine.until(lambda: said.search(machine.kato("why", "big", code=None)) is not None, 20 * SLOW)
+                relay.released.set()
+                assert command.stdout is not None
+                told = command.stdout.read()
+            except BaseException:
+                command.kill()
+                raise
+        assert command.returncode == 0
+        shown = [line for line in told.splitlines() if "pulling" in line]
+        assert [line.split()[:3] for line in shown] == [["/big.1", "starting", "pulling"]]
+        machine.kato("rm", "big")
 
 
 def test_an_engine_that_comes_later_is_met_later(machine: Machine) -> None:

@@ -75,6 +75,21 @@ def test_without_a_terminal_the_view_says_only_what_changed() -> None:
     assert changes({row.key: row for row in after}, after, {}) == []
 
 
+def test_how_far_a_pull_is_moves_on_a_terminal_and_is_one_line_without() -> None:
+    app = an_app(a_task(1, "starting"), a_task(2, "running"), wished=3)
+    before = rows([app], {"/voting/vote": "its image is awaited"}, {"/voting/vote": "pulling vote:1, 34 MB of 80"})
+    assert [(row.task, row.note) for row in before] == [
+        (".1", "pulling vote:1, 34 MB of 80"),
+        (".2", ":31002"),
+        ("", "pulling vote:1, 34 MB of 80"),
+    ]
+    after = rows([app], {}, {"/voting/vote": "pulling vote:1, 41 MB of 80"})
+    assert len(changes({}, before, {})) == 3
+    assert changes({row.key: row for row in before}, after, {}) == []
+    other = rows([app], {}, {"/voting/vote": "pulling vote:2, 1 MB of 80"})
+    assert len(changes({row.key: row for row in before}, other, {})) == 2
+
+
 def test_a_task_that_has_gone_says_how() -> None:
     app = an_app(a_task(1), a_task(2), wished=2)
     ends = failures([{**app, "failure": {"task": app["tasks"][1]["id"], "message": "killed by SIGKILL"}}])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from kato.drivers.runtime.docker.images import Progress
 from kato.drivers.runtime.docker.state import check_of
 from kato.model.app import Command
 
@@ -25,6 +26,21 @@ def image(**check: Any) -> dict[str, Any]:
 )
 def test_an_image_that_asks_nothing_has_no_check(seen: dict[str, Any]) -> None:
     assert check_of(seen) is None
+
+
+def test_a_pull_is_the_sum_of_its_layers_and_unpacking_is_none_of_it() -> None:
+    progress = Progress()
+    assert (progress.got, progress.whole) == (0, None)
+    for told in (
+        {"status": "Pulling from web", "id": "1"},
+        {"status": "Already exists", "progressDetail": {}, "id": "a"},
+        {"status": "Downloading", "progressDetail": {"current": 10, "total": 100}, "id": "b"},
+        {"status": "Downloading", "progressDetail": {"current": 5, "total": 50}, "id": "c"},
+        {"status": "Download complete", "progressDetail": {}, "id": "c"},
+        {"status": "Extracting", "progressDetail": {"current": 1, "total": 50}, "id": "c"},
+    ):
+        progress.hear(told)
+    assert (progress.got, progress.whole) == (60, 150)
 
 
 def test_a_healthcheck_has_docker_s_defaults() -> None:

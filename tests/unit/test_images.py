@@ -12,7 +12,9 @@ from fakes import FakeRuntime
 from kato.model.action import Drain, Place, Stop
 from kato.model.app import App, Container, Docker, UpgradeStrategy
 from kato.model.errors import DriverError
+from kato.model.link import Pull
 from kato.model.secret import Secret
+from kato.model.task import TaskState
 from kato.plan import Recall, decide, upgrades, why
 from scenes import Scene, listing, on_virtual_time, passes
 
@@ -48,6 +50,22 @@ def test_an_older_task_is_stopped_only_once_the_newer_image_is_there(
     said = " ".join(why(cell(images), plan, "/web", 1.0).sentences)
     assert ("Older tasks there are not stopped before it is there." in said) == (not stops)
     assert reason.lower() in said.lower()
+
+
+def test_why_tells_how_far_an_image_is() -> None:
+    pull = Pull("n1", "web:2", 34_000_000, 80_000_000)
+    plan = decide(cell({}), 1.0)
+    found = why(cell({}), plan, "/web", 1.0, [pull, Pull("n1", "other:1", 1)])
+    assert found.pulling == "pulling web:2, 34 MB of 80"
+    assert "n1 is pulling web:2, 34 MB of 80. Older tasks" in " ".join(found.sentences)
+    first = world(
+        apps=[NEW],
+        nodes=[node(runtimes=("docker",))],
+        tasks=[task(NEW)],
+        statuses=[status(task(NEW), TaskState.STARTING)],
+    )
+    said = why(first, decide(first, 1.0), "/web", 1.0, [pull])
+    assert said.sentences[0] == "web.1 on n1 is starting: pulling web:2, 34 MB of 80."
 
 
 def test_the_image_that_came_is_seen_by_a_plan_that_recalls() -> None:

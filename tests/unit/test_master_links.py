@@ -12,7 +12,7 @@ from kato.master.agents import Agents
 from kato.master.borders import Borders
 from kato.model.conversation import Command, Left, Said, Typing
 from kato.model.errors import NotFound, Unavailable
-from kato.model.link import Assignments, Kept, Output, Reached
+from kato.model.link import Assignments, Kept, Output, Pull, Reached
 from kato.model.task import Status, Task, TaskState
 from kato.store import Delete, Op, Put, keys
 from kato.store.memory import MemoryStore
@@ -27,6 +27,9 @@ class Calls:
 
     def __init__(self, task: str) -> None:
         self.task = task
+
+    async def pulls(self) -> Sequence[Pull]:
+        return [Pull("n1", f"{self.task}:1", 1)]
 
     async def kept(self) -> Sequence[Kept]:
         return [Kept(self.task, 1.0, 2.0, "It exited with code 3.")]
@@ -176,6 +179,7 @@ async def test_output_of_a_forgotten_task_is_asked_of_every_agent() -> None:
         found = [piece.data async for piece in here.agents.output("b", "stdout", tail=None, follow=False)]
         assert found == [b"hello"]
         assert [each.task for each in await here.agents.kept()] == ["a", "b"]
+        assert [each.image for each in await here.agents.pulls()] == ["a:1", "b:1"]
         with pytest.raises(NotFound, match="No node that answers has the output of a task 'c'"):
             await anext(here.agents.output("c", "stdout", tail=None, follow=False))
 

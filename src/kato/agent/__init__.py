@@ -18,10 +18,10 @@ from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.runtimes import Runtimes
 from kato.agent.worker import Context, Worker
-from kato.drivers.runtime import Carried, Exec, Found, Runtime
+from kato.drivers.runtime import Carried, Exec, Found, Pulls, Runtime
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound, Unavailable
-from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Reached
+from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Pull, Reached
 from kato.model.node import Node
 
 SURVEY_EVERY = 5.0
@@ -92,6 +92,12 @@ class Agent:
     async def kept(self) -> Sequence[Kept]:
         """The tasks that have gone and whose output is kept (AgentCalls)."""
         return [each for runtime in self._runtimes.all for each in await runtime.kept()]
+
+    async def pulls(self) -> Sequence[Pull]:
+        """The images that its runtimes bring just now (AgentCalls)."""
+        return [
+            each for runtime in self._runtimes.all if isinstance(runtime, Pulls) for each in await runtime.pulls()
+        ]
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command beside a task (AgentCalls). NotFound where it is none of this node's."""

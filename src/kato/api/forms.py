@@ -365,6 +365,7 @@ class WhyInfo(TypedDict):
     sentences: list[str]
     ailing: list[Ailing]
     wait: WaitInfo | None
+    pulling: str | None
     problems: list[str]
 
 

@@ -142,7 +142,8 @@ class Native:
         """What an app is missing, and which refusal of which node it meets."""
         world, parts = self._parts.world, self._parts
         app = find.app(world, app_id(request))
-        said = why(world, await parts.planner.now(world), app.id, parts.clock())
+        pulls = await parts.calls.pulls() if app.image else ()
+        said = why(world, await parts.planner.now(world), app.id, parts.clock(), pulls)
         wait = wait_in_words(said.wait) if said.wait else None
         problems = Problems(world.borders).of(app)
         sentences = (*problems, *said.sentences)

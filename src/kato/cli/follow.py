@@ -105,13 +105,14 @@ async def _watch(
 ) -> None:
     loop = asyncio.get_running_loop()
     reasons: dict[str, str] = {}
+    pulling: dict[str, str] = {}
     pause, asked = FIRST_PAUSE, 0.0
     while True:
         apps = await look(client, names)
         waiting = [app["id"] for app in apps if app["healthy"] < app["wished"]]
         if waiting and loop.time() - asked > ASK_WHY:
-            reasons, asked = await _ask_why(client, waiting), loop.time()
-        view.update(rows(apps, reasons), failures(apps))
+            (reasons, pulling), asked = await _ask_why(client, waiting), loop.time()
+        view.update(rows(apps, reasons, pulling), failures(apps))
         if removed := set(wished) - {app["id"] for app in apps if app["version"]}:
             raise NotDeployed(f"Somebody else has removed {', '.join(sorted(removed))} meanwhile.")
         if failed := [app for app in apps if app["state"] == "failed" or _crashed(app, known)]:
@@ -143,7 +144,8 @@ def _done(app: Mapping[str, Any]) -> bool:
     )
 
 
-async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
+async def _ask_why(client: "Client", apps: Collection[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Why apps wait, and how far their images are that are pulled."""
     said = {}
     for id in apps:
         with contextlib.suppress(NotFound):
@@ -156,7 +158,7 @@ async def _ask_why(client: "Client", apps: Collection[str]) -> dict[str, str]:
         reason = sentence.partition(": ")[2] if sentence.startswith(f"{id} waits for ") else sentence
         backs_off = wait is not None and wait["until"] is not None
         found[id] = f"{how_it_failed(app).rstrip('.')}; {reason}" if backs_off and app["failure"] else reason
-    return found
+    return found, {id: words for id, each in said.items() if (words := each.get("pulling"))}
 
 
 async def ended_badly(client: "Client", apps: Sequence[Mapping[str, Any]]) -> NotDeployed | None:

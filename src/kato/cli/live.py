@@ -26,17 +26,21 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def rows(apps: Sequence[Json], reasons: Mapping[str, str]) -> list[Row]:
-    """A row for each task, and one for each app that misses some, with why it waits."""
+def rows(apps: Sequence[Json], reasons: Mapping[str, str], pulling: Mapping[str, str] = {}) -> list[Row]:
+    """A row for each task, and one for each app that misses some, with why it waits. pulling: how far the images
+    of apps are.
+    """
     found: list[Row] = []
     for app in apps:
         for task in app["tasks"]:
             note = ", ".join(f":{port}" for port in task["ports"]) if task["current"] else "the former version"
             note = task["health"] or note if task["state"] == "failed" else note
+            note = pulling.get(app["id"], note) if task["state"] in ("staging", "starting") else note
             found.append(Row(task["id"], app["id"], f".{task['attempt']}", task["state"], note))
         missing = app["wished"] - sum(task["current"] for task in app["tasks"])
         if missing > 0:
-            note = reasons.get(app["id"], "") or (f"for {missing} tasks" if missing > 1 else "")
+            note = pulling.get(app["id"]) or reasons.get(app["id"], "")
+            note = note or (f"for {missing} tasks" if missing > 1 else "")
             found.append(Row(f"{app['id']} waits", app["id"], "", "waiting", note))
     return found
 
@@ -95,7 +99,15 @@ def changes(before: Mapping[str, Row], after: Sequence[Row], ends: Mapping[str, 
     kept = {row.key for row in after}
     gone = [row for row in before.values() if row.key not in kept and row.task]
     found = [_line(row, "gone", ends.get(row.key, "")) for row in gone]
-    return found + [_line(row, row.state, row.note) for row in after if before.get(row.key) != row]
+    return found + [_line(row, row.state, row.note) for row in after if not _told(before.get(row.key), row)]
+
+
+def _told(before: Row | None, row: Row) -> bool:
+    """Whether a line would say nothing new: how far a pull is needs no line of its own."""
+    if before is None or before == row:
+        return before == row
+    image, former = (each.note.partition(", ")[0] for each in (row, before))
+    return image.startswith("pulling ") and before._replace(note=row.note) == row and image == former
 
 
 def _line(row: Row, state: str, note: str) -> str:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
-from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, Reached
+from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, Pull, Reached
 from kato.model.node import Node
 from kato.model.secret import given
 from kato.model.task import Status, Task
@@ -187,6 +187,14 @@ class Agents:
                         yield word
                 return
         raise NotFound(f"No node that answers runs a task {task!r}. See: kato ps")
+
+    async def pulls(self) -> Sequence[Pull]:
+        """What every agent that answers brings just now (AgentCalls, for the api)."""
+        found: list[Pull] = []
+        for each in list(self._streams.values()):
+            with contextlib.suppress(Unavailable, DriverError):
+                found += await each.calls.pulls()
+        return found
 
     async def kept(self) -> Sequence[Kept]:
         """What every agent that answers keeps of tasks that have gone (AgentCalls, for the api)."""

@@ -90,8 +90,29 @@ class Kept(msgspec.Struct, frozen=True):
     message: str
 
 
+class Pull(msgspec.Struct, frozen=True):
+    """An image that a node brings just now. got, whole: bytes, so far and of all layers; None where not known.
+
+    >>> str(Pull("n1", "shop/web:1", 34_000_000, 80_400_000)), str(Pull("n1", "shop/web:1", 34_000_000))
+    ('pulling shop/web:1, 34 MB of 80', 'pulling shop/web:1, 34 MB')
+    """
+
+    node: str
+    image: str
+    got: int
+    whole: int | None = None
+
+    def __str__(self) -> str:
+        whole = f" of {self.whole / 1e6:.0f}" if self.whole else ""
+        return f"pulling {self.image}, {self.got / 1e6:.0f} MB{whole}"
+
+
 class AgentCalls(Protocol):
     """What a master may ask of an agent over its link."""
+
+    async def pulls(self) -> Sequence[Pull]:
+        """The images that it brings just now, and how far it is. Nobody stores that."""
+        ...
 
     async def kept(self) -> Sequence[Kept]:
         """The tasks that have gone and whose output can still be asked for."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -12,10 +12,14 @@ from kato.model.dependencies import Dependencies
 from kato.model.errors import NotFound
 from kato.model.health import fulfils
 from kato.model.ids import env_name, short_task, timestamp, within
+from kato.model.link import Pull
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import view
 from kato.plan.rollout import awaits_image
+
+Coming = Mapping[tuple[str, str], str]
+"""Node and image -> how far it is."""
 
 
 class Ailing(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +39,7 @@ class Ailing(msgspec.Struct, frozen=True, kw_only=True):
 class Why(msgspec.Struct, frozen=True, kw_only=True):
     """How an app stands. healthy: tasks that serve; sentences: what is missing, the most telling first.
 
-    ailing: the tasks that do not serve, by their whole ids.
+    ailing: the tasks that do not serve, by their whole ids. pulling: how far its image is that a node brings.
     """
 
     app: str
@@ -44,6 +48,7 @@ class Why(msgspec.Struct, frozen=True, kw_only=True):
     sentences: tuple[str, ...]
     ailing: tuple[Ailing, ...] = ()
     wait: Wait | None = None
+    pulling: str | None = None
 
 
 class Queued(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +66,11 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
         return self.left <= 0
 
 
-def why(world: World, plan: Plan, id: str, now: float) -> Why:
-    """Why an app has not all its tasks at `now` (epoch seconds). NotFound where there is no such app."""
+def why(world: World, plan: Plan, id: str, now: float, pulls: Sequence[Pull] = ()) -> Why:
+    """Why an app has not all its tasks at `now` (epoch seconds). NotFound where there is no such app.
+
+    pulls: what nodes bring just now.
+    """
     app = world.apps.get(id)
     if app is None:
         raise NotFound(f"App '{id}' does not exist. `kato ls` lists those that do.")
@@ -70,14 +78,16 @@ def why(world: World, plan: Plan, id: str, now: float) -> Why:
     config = app.config_version
     current = [task for task in tasks.values() if task.config == config]
     healthy = sum(fulfils(app, task, statuses.get(task.id)) for task in current)
-    ailing = tuple(_ailments(world, app, now))
+    coming = {(pull.node, pull.image): str(pull) for pull in pulls}
+    ailing = tuple(_ailments(world, app, now, coming))
     return Why(
         app=id,
         wished=app.instances,
         healthy=healthy,
-        sentences=tuple(_sentences(world, plan, app, healthy, ailing)),
+        sentences=tuple(_sentences(world, plan, app, healthy, ailing, coming)),
         ailing=ailing,
         wait=plan.waits.get(id),
+        pulling=next((words for (_, image), words in coming.items() if image == app.image), None),
     )
 
 
@@ -92,7 +102,9 @@ def queue(world: World, plan: Plan, now: float) -> tuple[Queued, ...]:
     return tuple(found)
 
 
-def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[Ailing, ...]) -> Iterator[str]:
+def _sentences(
+    world: World, plan: Plan, app: App, healthy: int, ailing: tuple[Ailing, ...], coming: Coming
+) -> Iterator[str]:
     wait = plan.waits.get(app.id)
     if wait is not None:
         yield _sentence(str(wait))
@@ -101,7 +113,7 @@ def _sentences(world: World, plan: Plan, app: App, healthy: int, ailing: tuple[A
     yield from _jobs(world, app)
     yield from _unmet(world, app)
     yield from _former(world, app)
-    yield from _images(world, app)
+    yield from _images(world, app, coming)
     for deployment in world.deployments.values():
         if app.id in deployment.target and not deployment.cancelled:
             seen = view(deployment, world)
@@ -144,18 +156,21 @@ def _sentence(words: str) -> str:
     return words.rstrip(". ") + "."
 
 
-def _ailments(world: World, app: App, now: float) -> Iterator[Ailing]:
+def _ailments(world: World, app: App, now: float, coming: Coming) -> Iterator[Ailing]:
     statuses = world.statuses.get(app.id, {})
     for _, task in sorted(world.tasks.get(app.id, {}).items()):
         newest = task.config == app.config_version
         spec = app if newest else world.spec(task.app, task.version)
-        reason = _ailment(spec, task, statuses.get(task.id), now)
+        pulling = coming.get((task.node, spec.image or "")) if spec else None
+        reason = _ailment(spec, task, statuses.get(task.id), now, pulling)
         if reason:
             yield Ailing(task=task.id, node=task.node, version=task.version, newest=newest, reason=reason)
 
 
-def _ailment(app: App | None, task: Task, status: Status | None, now: float) -> str | None:
-    """Why a task does not serve; None where it does. app: as the task was launched from it."""
+def _ailment(
+    app: App | None, task: Task, status: Status | None, now: float, pulling: str | None = None
+) -> str | None:
+    """Why a task does not serve; None where it does. app: as the task was launched from it; pulling: its image."""
     if task.goal == "done":
         again = f"`kato restart {task.app.strip('/')}` runs it again"
         return None if task.finished(status) else f"is not replaced: {_how(status)}; {again}"
@@ -167,7 +182,8 @@ def _ailment(app: App | None, task: Task, status: Status | None, now: float) -> 
         return "runs, and has not ended yet"
     if status is None or status.state is not TaskState.RUNNING:
         state = status.state if status else TaskState.STAGING
-        message = f": {status.message}" if status and status.message else ""
+        words = (status.message if status else "") or pulling
+        message = f": {words}" if words else ""
         return f"is {state.removeprefix('TASK_').lower()}{message}"
     checks = app.health_checks if app else ()
     if not checks and not status.healthy:
@@ -215,15 +231,15 @@ def _runtimes(world: World, app: App) -> Iterator[str]:
     yield from (_sentence(note.removeprefix(f"{app.runtime}: ")) for note in dict.fromkeys(notes))
 
 
-def _images(world: World, app: App) -> Iterator[str]:
+def _images(world: World, app: App, coming: Coming) -> Iterator[str]:
     """What keeps older tasks from being exchanged, node by node."""
     older = {task.node for task in world.tasks.get(app.id, {}).values() if task.config != app.config_version}
     for id in sorted(older):
         if awaits_image(app, world.nodes.get(id)):
             reason = world.nodes[id].images.get(app.image or "")
-            yield _sentence(reason or f"its image {app.image} is awaited on {id}") + (
-                " Older tasks there are not stopped before it is there."
-            )
+            pulling = coming.get((id, app.image or ""))
+            awaited = f"{id} is {pulling}" if pulling else f"its image {app.image} is awaited on {id}"
+            yield _sentence(reason or awaited) + (" Older tasks there are not stopped before it is there.")
 
 
 def _former(world: World, app: App) -> Iterator[str]:

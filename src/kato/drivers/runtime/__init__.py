@@ -11,7 +11,7 @@ import msgspec
 
 from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
-from kato.model.link import Kept, Output, Reached
+from kato.model.link import Kept, Output, Pull, Reached
 from kato.model.secret import Secret
 
 LAST = 4096
@@ -101,6 +101,15 @@ class Images(Protocol):
 
         secrets: by what the app calls them.
         """
+        ...
+
+
+@runtime_checkable
+class Pulls(Protocol):
+    """A runtime that tells how far the images are that it fetches."""
+
+    async def pulls(self) -> Sequence[Pull]:
+        """What it pulls just now."""
         ...
 
 

@@ -44,7 +44,7 @@ from kato.drivers.runtime.secret_files import clear, folder_of, write
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import Kept, Output, Reached
+from kato.model.link import Kept, Output, Pull, Reached
 from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
@@ -166,6 +166,11 @@ class Driver:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
         if app.container is not None and app.container.docker is not None:
             await self._images.have(app.container.docker, secrets)
+
+    async def pulls(self) -> Sequence[Pull]:
+        """What it pulls just now, by the engine's word."""
+        coming = self._images.coming.items()
+        return [Pull(self._options.node, image, progress.got, progress.whole) for image, progress in coming]
 
     async def start(self, launch: Launch) -> Found:
         """Starts the task, or finds it started before."""

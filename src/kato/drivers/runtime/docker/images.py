@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -24,6 +25,31 @@ from kato.model.secret import Secret
 log = structlog.get_logger()
 
 
+class Progress:
+    """How far a pull is: what the engine tells of each layer flows in. got, whole: bytes, of what it downloads."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, tuple[int, int]] = {}
+
+    @property
+    def got(self) -> int:
+        return sum(got for got, _ in self._layers.values())
+
+    @property
+    def whole(self) -> int | None:
+        """Of the layers that it has begun: the engine tells no more. None before the first."""
+        return sum(whole for _, whole in self._layers.values()) or None
+
+    def hear(self, told: Mapping[str, Any]) -> None:
+        """Takes one line of the engine's. Once a layer is downloaded the engine counts how it is unpacked."""
+        layer, counted = str(told.get("id", "")), told.get("progressDetail") or {}
+        if told.get("status") == "Downloading" and "total" in counted:
+            self._layers[layer] = (int(counted["current"]), int(counted["total"]))
+        elif told.get("status") == "Download complete" and layer in self._layers:
+            whole = self._layers[layer][1]
+            self._layers[layer] = (whole, whole)
+
+
 class Images:
     """Of one node. file: what was pulled here. logins: the file that `docker login` writes."""
 
@@ -34,6 +60,7 @@ class Images:
         self._logins = logins
         self._pulls: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
         self._pulled = Pulled(file, clock)
+        self.coming: dict[str, Progress] = {}
         self._checks: dict[str, HealthCheck | None] = {}
 
     async def have(self, docker: Docker, secrets: Mapping[str, Secret] | None = None) -> None:
@@ -74,10 +101,15 @@ class Images:
         name, tag = reference(image)
         logins = await asyncio.to_thread(_read, self._logins) if own is None else own
         header = login_for(name, logins)
-        with about(f"Its image {image} cannot be pulled"):
-            async for told in self._engine.told("POST", "/images/create", header, fromImage=name, tag=tag):
-                if "error" in told:
-                    raise DriverError(told["error"])
+        progress = self.coming[image] = Progress()
+        try:
+            with about(f"Its image {image} cannot be pulled"):
+                async for told in self._engine.told("POST", "/images/create", header, fromImage=name, tag=tag):
+                    if "error" in told:
+                        raise DriverError(told["error"])
+                    progress.hear(told)
+        finally:
+            self.coming.pop(image, None)
         log.info("an image was pulled", image=image)
         if not known or image in self._pulled:
             await self._pulled.add(image)

@@ -35,6 +35,7 @@ from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.conversation import Command, Left, Said, Size, Typing
 from kato.model.errors import DriverError, DriverMissing
+from kato.model.link import Pull
 from kato.model.secret import Secret
 
 CRUN = "crun --root=state --cgroup-manager=disabled"
@@ -73,6 +74,11 @@ class Driver(Supervised):
     async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
         await self._way.ready(app, secrets)
+
+    async def pulls(self) -> Sequence[Pull]:
+        """What it pulls just now: skopeo tells nothing, so its files are looked at."""
+        coming = await asyncio.to_thread(self._way.images.coming)
+        return [Pull(self._options.node, image, got) for image, got in coming.items()]
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command where `execute` does, with a person at its other end. That it could not be run is known

@@ -50,6 +50,7 @@ class Images:
         self._used = used
         self._pulls: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
         self._layout = asyncio.Lock()
+        self._coming: dict[str, int] = {}
         self._known: dict[str, Image] = {}
         self._pulled = Pulled(folder / "pulled", clock)
 
@@ -91,14 +92,29 @@ class Images:
                 await self._unpack(name, image)
             self._known[name] = image
 
+    def coming(self) -> dict[str, int]:
+        """The image that is pulled just now, and the bytes of it that are here. Blocks."""
+        return {name: max(0, self._weight() - before) for name, before in [*self._coming.items()]}
+
+    def _weight(self) -> int:
+        """Bytes of all images."""
+        weight = 0
+        for file in (self._folder / "layout").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                weight += file.stat().st_size
+        return weight
+
     async def _pull(self, name: str, own: bytes | None) -> None:
         known = self._read(name) is not None
+        self._coming[name] = await asyncio.to_thread(self._weight)
         try:
             with self._login(own) as logins:
                 words = [*_copy(name, logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"]
                 await run(words, self._folder)
         except DriverError as error:
             raise DriverError(f"Its image {name} cannot be pulled: {error}.") from error
+        finally:
+            del self._coming[name]
         log.info("an image was pulled", image=name)
         if not known or name in self._pulled:
             await self._pulled.add(name)
