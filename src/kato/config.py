@@ -17,6 +17,8 @@ LOGS = ("text", "json")
 INGRESS = "127.0.0.1:8181"
 SERVER = "kato"
 """What a cell calls itself in every answer: its port may be another program's."""
+NAMES = "127.0.0.55:53"
+"""Where a cell answers whose machine asks it: nobody else is there, as systemd-resolved is at .53 and .54."""
 RESOLVERS = Path("/etc/resolv.conf")
 """Where a machine says which name servers it asks."""
 KEPT = ("HOME", "LANG", "SUDO_USER", "DOCKER_HOST", "DOCKER_CONFIG", "KATO_PRIVILEGED")
@@ -31,7 +33,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     data: a folder, closed to others. api, ingress: host:port; https: whether the API speaks TLS, as it must where
     it is not on loopback. dns: host:port, None for no name server;
-    resolvers: the file that says whom it asks for names of others, None for nobody.
+    resolvers: the file that says whom it asks for names of others, None for nobody. owns_names: whether the
+    machine asks the cell (RESOLVERS).
     store: a URL; None means `local:` in `data`.
     roles: which parts run here. user: whom tasks run as where an app names no one (the caller under sudo).
     environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
@@ -46,6 +49,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ingress: str = INGRESS
     dns: str | None = None
     resolvers: Path | None = None
+    owns_names: bool = False
     store: str | None = None
     roles: tuple[str, ...] = ("master", "agent", "border", "api")
     user: str | None = None
@@ -99,6 +103,7 @@ def configure(
     ingress: str | None = None,
     dns: str | None = None,
     dns_forward: bool = False,
+    dns_own: bool = False,
     data: str | None = None,
     log: str | None = None,
     environ: Mapping[str, str] | None = None,
@@ -111,7 +116,13 @@ def configure(
     env = os.environ if environ is None else environ
     root = os.geteuid() == 0
     where, https = endpoint(api or env.get("KATO_API") or API)
-    names = dns or env.get("KATO_DNS") or None
+    own = dns_own or env.get("KATO_DNS_OWN") == "1"
+    names = dns or env.get("KATO_DNS") or (NAMES if own else None)
+    if own and names and not names.endswith(":53"):
+        raise InvalidInput(
+            f"--dns (or KATO_DNS) is {names!r}, and --dns-own (or KATO_DNS_OWN) has the machine ask, which asks "
+            f"port 53 alone. Leave --dns out, or name port 53 of an address: --dns {NAMES}"
+        )
     forward = dns_forward or env.get("KATO_DNS_FORWARD") == "1"
     return Config(
         data=folder(data or env.get("KATO_DATA") or ("/var/lib/kato" if root else "~/.local/share/kato"), env),
@@ -119,7 +130,8 @@ def configure(
         https=https,
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
         dns=address(names, "--dns", "KATO_DNS") if names else None,
-        resolvers=RESOLVERS if forward else None,
+        resolvers=kept(RESOLVERS) if own else RESOLVERS if forward else None,
+        owns_names=own,
         environ={name: env[name] for name in ("HOME", "LANG") if name in env} | {"PATH": search_path(env)},
         engine=env.get("DOCKER_HOST"),
         privileged=env.get("KATO_PRIVILEGED") == "1",
@@ -128,6 +140,22 @@ def configure(
         log=one_of(log or env.get("KATO_LOG") or LOGS[0], LOGS, "--log", "KATO_LOG"),
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
+
+
+def kept(path: Path) -> Path:
+    """Where what stood at `path` is kept while a cell has written it."""
+    return path.with_name(f"{path.name}.before-kato")
+
+
+def held(folder: Path) -> bool:
+    """Whether a process holds the lock of a cell's folder, by proc_locks(5): a trial would be in its way."""
+    try:
+        lock = (folder / LOCK).stat()
+        locks = Path("/proc/locks").read_text("ascii").splitlines()
+    except OSError:
+        return False
+    # By inode alone, since some file systems give stat(2) another device number than the kernel's own.
+    return any(word.endswith(f":{lock.st_ino}") for line in locks for word in line.split())
 
 
 def _logins(env: Mapping[str, str]) -> Path | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from kato.config import Config
+from kato.config import RESOLVERS, Config, held
 from kato.drivers.balancer import Balancer
 from kato.drivers.dns import Dns
 from kato.drivers.load import load
@@ -359,14 +359,31 @@ async def open_runtimes(
 
 
 async def _open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | None:
-    """The name server, where one is asked for."""
-    from kato.drivers.dns import Options
+    """The name server, where one is asked for; the machine asks it, too, where that is wished."""
+    from kato.drivers.dns import Options, machine
 
+    if config.owns_names:
+        machine.check(RESOLVERS, config.data, held)
+    else:
+        give_names_back(config)  # a cell of this folder was killed that owned them
     if config.dns is None:
         return None
     opened: Dns = await load("dns", DNS).open(Options(listen=config.dns, resolvers=config.resolvers))
     stack.push_async_callback(opened.close)
+    if config.owns_names:
+        stack.callback(give_names_back, config)
+        if left := machine.take(RESOLVERS, config.data, config.dns.rpartition(":")[0].strip("[]")):
+            log.warning("this machine may not ask the cell for names", why=left)
     return opened
+
+
+def give_names_back(config: Config) -> str | None:
+    """Has the machine ask whom it asked before the cell in this folder; a sentence where that cannot be."""
+    from kato.drivers.dns import machine
+
+    if left := machine.give_back(RESOLVERS, config.data):
+        log.warning("what this machine asks for names is left as it is", why=left)
+    return left
 
 
 async def open_balancer(config: Config, node: str) -> Balancer:

@@ -21,14 +21,13 @@ from ruamel.yaml import YAML
 from kato.agent.identity import Identity
 from kato.cli import cell
 from kato.cli.app import COMMANDS, hoist, part, sentences
-from kato.cli.cell import held
 from kato.cli.show import document
 from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import find
 from kato.cli.terminal import speak_to
 from kato.cli.topics import TOPICS
 from kato.client import Client
-from kato.config import Config
+from kato.config import Config, held
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
 from machine import ROOT
 

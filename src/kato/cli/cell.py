@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kato.access import Access
 from kato.cli.systemd import NAME, service_of
-from kato.config import LOCK, LOGS, Config, apart
+from kato.config import LOGS, Config, apart, held
 from kato.model.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:
@@ -71,17 +71,6 @@ async def until_answering(
         await asyncio.sleep(POLL)
 
 
-def held(folder: Path) -> bool:
-    """Whether a process holds the lock of a cell's folder, by proc_locks(5): a trial would be in its way."""
-    try:
-        lock = (folder / LOCK).stat()
-        locks = Path("/proc/locks").read_text("ascii").splitlines()
-    except OSError:
-        return False
-    # By inode alone, since some file systems give stat(2) another device number than the kernel's own.
-    return any(word.endswith(f":{lock.st_ino}") for line in locks for word in line.split())
-
-
 def lives(config: Config) -> bool:
     """Whether a cell has its store in the folder. InvalidInput where that cannot be told."""
     try:
@@ -133,7 +122,7 @@ def words(config: Config) -> list[str]:
     flags = ["--api", config.listens, "--ingress", config.ingress, "--data", str(config.data)]
     flags += ["--dns", config.dns] if config.dns else []
     flags += ["--log", config.log] if config.log != LOGS[0] else []
-    flags += ["--dns-forward"] if config.resolvers else []
+    flags += ["--dns-own"] if config.owns_names else ["--dns-forward"] if config.resolvers else []
     return [sys.executable, "-m", "kato", "serve", *flags]
 
 

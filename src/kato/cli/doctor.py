@@ -14,10 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from kato.cli.cell import held
 from kato.cli.place import HERE, Place
 from kato.cli.show import Output, listing
-from kato.config import Config
+from kato.config import RESOLVERS, Config, held
 from kato.model.errors import DriverError, DriverMissing, KatoError
 
 State = Literal["ok", "warn", "fault"]
@@ -79,6 +78,8 @@ async def examined(place: Place) -> AsyncIterator[Finding]:
         for name, address in (("api", config.api), ("ingress", config.ingress)):
             yield port(name, address)
     yield folder(config.data)
+    if config.owns_names and lives:
+        yield names(config)
     if config.https:
         yield certificate(config)
     yield disk(config.data)
@@ -119,6 +120,15 @@ def folder(data: Path) -> Finding:
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
         return Finding("folder", "fault", f"{there} cannot be written to", "Choose another one: --data, KATO_DATA")
     return Finding("folder", "ok", f"{data}{'' if there == data else ' can be made'}")
+
+
+def names(config: Config) -> Finding:
+    """Whether this machine asks the cell for names, as it was wished."""
+    from kato.drivers.dns.machine import lost
+
+    if said := lost(RESOLVERS, config.data):
+        return Finding("names", "warn", *said.split(". "))
+    return Finding("names", "ok", f"this machine asks the cell for names ({RESOLVERS})")
 
 
 def certificate(config: Config) -> Finding:

@@ -56,6 +56,9 @@ class Place(Address):
         Where the cell answers for names below `kato` (or KATO_DNS; else nowhere).
     dns_forward
         Ask the machine's resolvers for all other names (or KATO_DNS_FORWARD=1).
+    dns_own
+        Have this machine, in /etc/resolv.conf, ask the cell for names, and the cell whom it asked before (or
+        KATO_DNS_OWN=1). It takes root.
     data
         The folder in which the cell lives (or KATO_DATA; else /var/lib/kato for root, ~/.local/share/kato for
         others).
@@ -66,6 +69,7 @@ class Place(Address):
     ingress: Annotated[str | None, Parameter(group="Cell")] = None
     dns: Annotated[str | None, Parameter(group="Cell")] = None
     dns_forward: Annotated[bool, Parameter(group="Cell", negative=())] = False
+    dns_own: Annotated[bool, Parameter(group="Cell", negative=())] = False
     data: Annotated[str | None, Parameter(group="Cell")] = None
     log: Annotated[str | None, Parameter(group="Cell")] = None
 
@@ -77,6 +81,7 @@ class Place(Address):
             ingress=self.ingress,
             dns=self.dns,
             dns_forward=self.dns_forward,
+            dns_own=self.dns_own,
             data=self.data,
             log=self.log,
         )

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.show import Output, document
 from kato.cli.source import ALL, Chosen, load, owns, warn
+from kato.config import held
 from kato.model.app import BUILT
 from kato.model.errors import NotFound, Unavailable
 
@@ -84,7 +84,7 @@ async def foreseen(manifest: "Manifest", place: Place) -> dict[str, Any]:
             images = {app: await _image(client, app) for app in manifest.builds}
             body = as_built(manifest, images).plan_body
             return {**await client.plan(body), "deployments": await client.deployments()}
-    if cell.held(config.data):  # its file says less than it knows
+    if held(config.data):  # its file says less than it knows
         raise Unavailable(
             f"A cell runs in {config.data} and does not answer at {config.api}. Name its address: --api, KATO_API."
         )

@@ -14,7 +14,7 @@ from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.systemd import NAME, Service, service
 from kato.cli.unit import unit
-from kato.config import Config, apart, kept_variables, user_name
+from kato.config import RESOLVERS, Config, apart, kept_variables, user_name
 from kato.model.errors import Conflict, NotFound, Unavailable
 
 LAST_LINES = 12
@@ -58,11 +58,15 @@ async def install(place: Place) -> None:
 
 def uninstall() -> None:
     """Ends the cell and takes the unit away. Its tasks go on."""
+    from kato.drivers.dns.machine import give_back
+
     found = _manager()
     folder = found.cell
     if folder is None:
         raise NotFound(f"There is no {found.path} of Káto's: no service to uninstall.")
     take_away(found)
+    if left := give_back(RESOLVERS, folder):  # what a cell that was killed has not done itself
+        print(f"kato: {left}", file=sys.stderr)
     where = "" if folder == HERE.config.data else f" --data {folder}"
     print(
         f"{NAME} is gone, and the cell in {folder} has ended. Its tasks go on: kato serve{where} takes them over, "

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from kato.cli import cell
 from kato.cli.place import HERE, Place
 from kato.cli.systemd import NAME, Service, service_of
-from kato.config import Config
+from kato.config import RESOLVERS, Config, held, kept
 from kato.model.errors import Conflict, InvalidInput
 
 Flag = Annotated[bool, Parameter(negative=())]
@@ -57,6 +57,7 @@ async def uninstall(*, purge: Flag = False, yes: Flag = False, place: Place = HE
 
 def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[str]:
     """What there is, a line each."""
+    from kato.drivers.dns.machine import mark
     from kato.removal import remnants
 
     if manager is not None:
@@ -69,12 +70,15 @@ def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[
     volumes = config.data / "volumes"
     for volume in sorted(volumes.iterdir()) if volumes.is_dir() else ():
         yield f"the volume {volume.name}: {_size(volume) / MIB:.1f} MiB"
+    if (found := mark(RESOLVERS)) is not None and found.folder == config.data:
+        yield f"{RESOLVERS}, by which this machine asks the cell for names; {kept(RESOLVERS)} is put back"
     if names:
         yield f"the cell in {config.data}: {sum(_size(config.data / each) for each in names) / MIB:.1f} MiB"
 
 
 async def _purge(place: Place, manager: Service | None, names: list[str]) -> None:
     from kato.cli.service import take_away
+    from kato.drivers.dns.machine import give_back
     from kato.drivers.runtime.sandbox import delete
     from kato.removal import end_all
 
@@ -85,10 +89,12 @@ async def _purge(place: Place, manager: Service | None, names: list[str]) -> Non
         if await client.ping():
             cell.same_folder(await client.cell(), config)
             await cell.end(client)
-    if cell.held(config.data):
+    if held(config.data):
         raise Conflict(
             f"A cell runs in {config.data} and does not answer at {config.api}. Name its address: --api, KATO_API."
         )
+    if left := give_back(RESOLVERS, config.data):
+        print(f"kato: {left}", file=sys.stderr)
     if names:
         await end_all(config)
         # Listed again: it has written to its log. The lock goes last, so that what is left is known as a cell's.
