@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import stat
@@ -93,6 +94,27 @@ async def test_an_image_that_is_never_to_be_pulled_is_used_where_it_is_there(eng
             await driver.start(contained("true", image="localhost:1/a:1", parameters=never))
         await driver.start(contained("true", parameters=never))
         assert (await ended(driver)).code == 0
+
+
+async def test_flags_reach_the_engine_and_the_check_of_an_image_can_be_left_out(engine: Dockerd) -> None:
+    made = engine.ask("create", IMAGE, "true")
+    engine.ask("commit", "--change", "HEALTHCHECK CMD true", made, "kato-flags:1")
+    engine.ask("rm", made)
+    flags = {"cgroupns": "private", "cpuset-cpus": "0", "interactive": "true",
+             "device-cgroup-rule": "c 1:3 r", "no-healthcheck": "true", "oom-score-adj": "5", "pids-limit": "50",
+             "userns": "host", "uts": "host"}  # fmt: skip
+    parameters = tuple(Parameter(key=key, value=value) for key, value in flags.items())
+    async with runtime(engine) as driver:
+        await driver.start(contained("exec cat", image="kato-flags:1", parameters=parameters))
+        await driver.start(contained("exec sleep 100", task="web.other", image="kato-flags:1"))
+        found = await driver.found()
+        assert found[TASK].check is None and found["web.other"].check is not None
+        name = next(each for each in engine.ask("ps", "--format={{.Names}}").split() if each.endswith(TASK))
+        host = json.loads(engine.ask("inspect", "--format={{json .HostConfig}}", name))
+        seen = [host[key] for key in ("CpusetCpus", "OomScoreAdj", "PidsLimit", "UsernsMode", "UTSMode")]
+        assert seen == ["0", 5, 50, "host", "host"] and host["DeviceCgroupRules"] == ["c 1:3 r"]
+        assert found[TASK].exit is None, "cat waits for its input"
+    engine.ask("rmi", "--force", "kato-flags:1")
 
 
 async def test_a_private_image_is_pulled_by_who_has_logged_in_and_goes_when_it_is_long_unused(

@@ -1,8 +1,10 @@
 """Services with an image become containers; what the engine is to be asked for comes from Compose's own keys."""
 
 import pytest
-from test_compose import compose, faults
+from test_compose import compose, faults, service
 
+from kato.drivers.runtime.docker.payload import known_parameters
+from kato.language.service_container import _FLAGS, _LISTS, _PAIRS, _WORDS
 from kato.model.app import External, Network, Parameter
 
 
@@ -114,10 +116,88 @@ def test_pull_policy() -> None:
         ("network_mode: none", "'none' is not taken; use host or bridge"),
         ("network_mode: host\n    networks: [default]", "cannot stand beside network_mode"),
         ("pull_policy: daily", "'daily' is not taken; use missing, always, never or build"),
-        ("container_name: x", "tasks have names of their own"),
+        ("mac_address: x", "several tasks cannot share one"),
+        (
+            "networks: {default: {ipv4_address: 10.0.0.1}}",
+            "networks.default.ipv4_address: is not taken: a service's",
+        ),
+        ("links: [other:alias]", "links: other is found by that name, not as 'alias'"),
+        ("x-kato: {runtime: oci}\n    pids_limit: 5", "pids_limit: is not taken by the oci runtime"),
+        ("volumes: [{type: tmpfs, target: x}]", "volumes[0]: needs a target, an absolute path"),
+        ("mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}", "mem_limit: says another number than"),
+        ("env_file: [{path: x, format: yaml}]", "env_file[0].format: 'yaml' is not taken; leave it out"),
+        ("label_file: gone", "label_file: there is no file gone"),
         ("secrets: [a]", "nothing 'a' is named under the top-level `secrets`; add it there"),
         ('command: "it\'s"', "cannot be split into words"),
     ],
 )
 def test_what_a_container_cannot_be_is_refused(lines: str, fault: str) -> None:
     assert any(fault in each for each in faults(f"services:\n  web:\n    image: x\n    {lines}\n"))
+
+
+def test_it_is_found_by_each_name_that_it_has_in_compose() -> None:
+    networks = "networks: {default: {aliases: [www, web], priority: 1}, back: {priority: 9}}"
+    lines = f"container_name: my-web\n    {networks}"
+    manifest = compose(f"services:\n  web:\n    image: x\n    {lines}\nnetworks: {{back: }}\n")
+    assert "container_name: is ignored: tasks have names of their own" in manifest.warnings[0]
+    app = manifest.apps[0]
+    assert [each.name for each in app.networks] == ["shop_back", "default"], "the higher priority first"
+    assert app.container and app.container.docker
+    names = [each.value for each in app.container.docker.parameters if each.key == "network-alias"]
+    assert names == ["web", "my-web", "www"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "flag"),
+    [
+        ("healthcheck: {disable: true}", ("no-healthcheck", "true")),
+        ("healthcheck: {test: [NONE]}", ("no-healthcheck", "true")),
+        ("volumes: [{type: tmpfs, target: /x, tmpfs: {size: 1m, mode: 1777}}]",
+         ("tmpfs", "/x:size=1048576,mode=1777")),
+        ("volumes: [{type: tmpfs, target: /x}]", ("tmpfs", "/x")),
+        ("stdin_open: true", ("interactive", "true")),
+        ("pids_limit: 5", ("pids-limit", "5")),
+        ("cpuset: 0-1", ("cpuset-cpus", "0-1")),
+        ("storage_opt: {size: 1g}", ("storage-opt", "size=1g")),
+    ],
+)  # fmt: skip
+def test_more_of_compose_s_keys_are_flags_too(lines: str, flag: tuple[str, str]) -> None:
+    assert flag in parameters(lines)
+
+
+def test_every_flag_is_one_that_the_driver_takes() -> None:
+    flags = {*_LISTS.values(), *_WORDS.values(), *_FLAGS.values(), *(flag for flag, _ in _PAIRS.values())}
+    assert flags <= set(known_parameters())
+
+
+def test_the_old_words_for_resources_mean_the_same() -> None:
+    old = service("cpus: 0.5\nmem_limit: 64m\nmem_reservation: 32m")
+    limits, reservations = "limits: {cpus: 0.5, memory: 64m}", "reservations: {memory: 32m}"
+    assert old == service(f"deploy: {{resources: {{{limits}, {reservations}}}}}")
+    assert service("mem_limit: 0").mem == service("").mem
+
+
+def test_a_label_file_says_less_than_the_labels() -> None:
+    files = {"/srv/shop/l": "A=1\nB=2"}
+    assert service("label_file: [l]\nlabels: {B: 3}", files=files).labels["A"] == "1"
+    assert service("label_file: l\nlabels: {B: 3}", files=files).labels["B"] == "3"
+
+
+def test_a_raw_env_file_is_taken_as_it_stands() -> None:
+    files = {"/srv/shop/e": "# no\n  A='x' # $B ${\n\nB\nC\n"}
+    lines = "env_file: [{path: e, format: raw}]"
+    assert service(lines, files=files, environ={"B": "b"}).env == {"A": "'x' # $B ${", "B": "b"}
+
+
+def test_links_are_dependencies() -> None:
+    manifest = compose("services: {web: {image: x, links: [db, 'db:db']}, db: {image: x}}")
+    assert manifest.apps[0].dependencies == ("/shop/db",)
+
+
+def test_what_was_made_elsewhere_has_its_own_name() -> None:
+    top = "volumes: {a: {external: true}, b: {external: {name: old}}, c: {external: true, name: new}}\n"
+    lines = "services: {web: {image: x, volumes: ['a:/a', 'b:/b', 'c:/c'], networks: [n]}}\n"
+    app = compose(lines + top + "networks: {n: {external: true}}").apps[0]
+    assert app.container
+    assert [each.external and each.external.name for each in app.container.volumes] == ["a", "old", "new"]
+    assert app.networks[0].name == "n"

@@ -17,7 +17,7 @@ from kato.language.reading import Findings, Part
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
 from kato.language.service_build import UNBUILT, Build, read_build
-from kato.language.service_container import read_networks
+from kato.language.service_networks import read_networks
 from kato.language.service_restart import awaited
 from kato.language.service_secrets import KINDS, read_kept
 from kato.language.service_volumes import Surroundings, read_named_volumes

@@ -59,6 +59,22 @@ def read_env(text: str, name: str, lookup: Lookup) -> dict[str, str]:
     return found
 
 
+def read_raw(text: str, name: str, lookup: Lookup) -> dict[str, str]:
+    """The variables of an env file of `docker run --env-file`: what follows `=` is the value as it stands."""
+    found: dict[str, str] = {}
+    for n, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        key, equals, value = line.lstrip().partition("=")
+        if (not key and not equals) or key.startswith("#"):
+            continue
+        if not key or key != key.strip() or any(letter.isspace() for letter in key):
+            raise InvalidInput(f"{name}:{n}: {key[:30]!r} is no variable; write KEY=value, or # for a comment.")
+        if equals:
+            found[key] = value
+        elif (inherited := lookup(key)) is not None:
+            found[key] = inherited
+    return found
+
+
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
     match = pattern.match(text, at)
     return match.end() if match else at

@@ -203,6 +203,17 @@ class Part:
                 self.fault(key, f"{key!r} is not a key that is taken here.{closest(key, self.asked)}")
 
 
+def external(part: Part) -> tuple[bool, str | None]:
+    """Whether a resource was made elsewhere, and its name there. `external: {name: x}` is the old form of both."""
+    name = part.text("name")
+    if isinstance(part.raw("external"), dict):
+        old = Part(part.raw("external"), (*part.path, "external"), part.findings)
+        name = old.text("name") or name
+        old.close()
+        return True, name
+    return part.flag("external") is True, name
+
+
 def split_pairs(part: Part, key: str, between: str) -> Iterator[tuple[str, str]]:
     """A mapping, or a list of texts that `between` or `=` divides."""
     raw = part.raw(key)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from kato.language.dotenv import read_env
 from kato.language.interpolation import Lookup
 from kato.language.reading import Part, text_of
 from kato.language.service_container import read_container
 from kato.language.service_deploy import read_deploy
+from kato.language.service_env import read_environment, read_labels
 from kato.language.service_habits import warn_of_container_ports, warn_of_literals, warn_of_targets
 from kato.language.service_health import read_health, read_healthcheck
 from kato.language.service_names import warn_of_names
@@ -25,7 +25,6 @@ from kato.language.service_secrets import Kept, read_files
 from kato.language.service_volumes import Surroundings, beside, read_volumes
 from kato.language.shape import closest
 from kato.model.app import App, UpgradeStrategy
-from kato.model.errors import InvalidInput
 
 RUNTIMES = ("process", "docker", "oci")
 
@@ -65,7 +64,7 @@ def read_service(service: Part, id: str, project: Project) -> App:
     volumes = read_volumes(service, project.around, nested=runtime != "process")
     files, secrets = read_files(service, project.kept, contained=runtime != "process")
     volumes = beside(service, volumes, files, nested=runtime != "process")
-    env = _environment(service, project)
+    env = read_environment(service, project.around, project.lookup, project.file)
     if runtime == "process":
         body = read_process(service, ports, volumes, project.around)
         warn_of_names(service, env, project.ids)
@@ -78,7 +77,7 @@ def read_service(service: Part, id: str, project: Project) -> App:
         warn_of_container_ports(service, health, ports)
         warn_of_literals(service, env, health)
     labels = {**body.labels, **_hosts(kato, bool(ports))}
-    labels |= {**deploy.labels, **{key: value or "" for key, value in service.pairs("labels").items()}}
+    labels |= {**deploy.labels, **read_labels(service, project.around, project.lookup, project.file)}
     grace = service.seconds("stop_grace_period")
     restart = read_restart(
         service, is_awaited=service.path[-1] in project.awaited, serves=bool(ports or health is not None)
@@ -124,40 +123,6 @@ def _runtime(service: Part, kato: Part) -> str:
     return "docker" if {"image", "build"} & service.data.keys() else "process"
 
 
-def _environment(service: Part, project: Project) -> dict[str, str]:
-    """`env_file`s in order, then `environment`. A name without a value is taken from Káto's own environment."""
-    found: dict[str, str] = {}
-    raw = service.raw("env_file")
-    files = raw if isinstance(raw, list) else [raw] if raw is not None else []
-    for n, item in enumerate(files):
-        path = (*service.path, "env_file", n) if isinstance(raw, list) else (*service.path, "env_file")
-        required, name = True, text_of(item)
-        if isinstance(item, dict):
-            entry = Part(item, path, service.findings)
-            name, required = entry.text("path"), entry.flag("required") is not False
-            entry.close({"format": "is not taken: env files are in Compose's own format; leave it out"})
-        if not name:
-            service.findings.fault(path, "must be the path of a file")
-            continue
-        text = project.file(project.around.resolve(name))
-        if text is not None:
-            try:
-                found |= read_env(text, name, project.lookup)
-            except InvalidInput as error:
-                service.findings.fault(path, str(error))
-        elif required:
-            service.findings.fault(path, f"there is no file {name} (required: false would do without it)")
-    for key, value in service.pairs("environment").items():
-        if not key or "=" in key or "\0" in key + (value or ""):
-            service.fault("environment", f"{key!r} is no name for a variable")
-        value = project.lookup(key) if value is None else value
-        if value is None:
-            found.pop(key, None)
-        else:
-            found[key] = value
-    return found
-
-
 def _dependencies(service: Part, project: Project) -> tuple[str, ...]:
     raw = service.raw("depends_on")
     found: list[str] = []
@@ -166,12 +131,15 @@ def _dependencies(service: Part, project: Project) -> tuple[str, ...]:
         for name in raw:
             entry = section.part(name) or Part(None, (*section.path, name), service.findings)
             condition, required = entry.text("condition") or "service_started", entry.flag("required") is not False
-            entry.close({"restart": "is not kept: a service that moved keeps its address; leave it out"})
+            if entry.flag("restart"):
+                entry.warn("restart", "is ignored: a service that is replaced keeps its name and its port")
+            entry.close()
             _condition(entry, name, condition, project)
             if required or name in project.ids:
                 found.append(name)
     else:
         found.extend(service.words("depends_on") or ())
+    found += _links(service)
     known = [name for name in dict.fromkeys(found) if name in project.ids]
     for name in found:
         if name in project.idle:
@@ -180,6 +148,18 @@ def _dependencies(service: Part, project: Project) -> tuple[str, ...]:
         elif name not in project.ids:
             service.fault("depends_on", f"there is no service {name!r}.{closest(name, project.ids)}")
     return tuple(project.ids[name] for name in known)
+
+
+def _links(service: Part) -> list[str]:
+    """The services that it links, which it depends on so, and finds by their own names."""
+    found = service.words("links") or ()
+    for word in found:
+        name, _, alias = word.partition(":")
+        if alias not in ("", name):
+            service.fault(
+                "links", f"{name} is found by that name, not as {alias!r}; give it `aliases` on a network"
+            )
+    return [word.partition(":")[0] for word in found]
 
 
 def _condition(entry: Part, name: str, condition: str, project: Project) -> None:

@@ -4,22 +4,22 @@ Compose's keys that Marathon has no field for become `docker` parameters, which 
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from kato.language.reading import Part, split_pairs
-from kato.language.refusals import REFUSED_CONTAINER
+from kato.language.refusals import NEEDS_DAEMON, REFUSED_CONTAINER, WARNED_CONTAINER
 from kato.language.service_body import Body
 from kato.language.service_build import UNBUILT
+from kato.language.service_health import is_disabled
+from kato.language.service_networks import aliases, on_engine, on_host_alone
 from kato.language.service_ports import Port
-from kato.language.shape import closest
+from kato.language.service_volumes import read_scratch
 from kato.model.app import (
-    DEFAULT,
     AppVolume,
     Container,
     Docker,
-    Network,
     Parameter,
     PortDefinition,
     PortMapping,
@@ -28,6 +28,7 @@ from kato.model.app import (
 _LISTS = {
     "cap_add": "cap-add",
     "cap_drop": "cap-drop",
+    "device_cgroup_rules": "device-cgroup-rule",
     "devices": "device",
     "dns": "dns",
     "dns_opt": "dns-option",
@@ -37,15 +38,35 @@ _LISTS = {
     "tmpfs": "tmpfs",
 }
 _WORDS = {
+    "cgroup": "cgroupns",
+    "cgroup_parent": "cgroup-parent",
+    "cpuset": "cpuset-cpus",
     "domainname": "domainname",
     "hostname": "hostname",
     "ipc": "ipc",
+    "memswap_limit": "memory-swap",
+    "oom_score_adj": "oom-score-adj",
     "pid": "pid",
+    "pids_limit": "pids-limit",
+    "runtime": "runtime",
     "shm_size": "shm-size",
     "stop_signal": "stop-signal",
+    "userns_mode": "userns",
+    "uts": "uts",
     "working_dir": "workdir",
 }
-_FLAGS = {"init": "init", "privileged": "privileged", "read_only": "read-only"}
+_FLAGS = {
+    "init": "init",
+    "oom_kill_disable": "oom-kill-disable",
+    "privileged": "privileged",
+    "read_only": "read-only",
+    "stdin_open": "interactive",
+}
+_PAIRS = {
+    "extra_hosts": ("add-host", ":"),
+    "storage_opt": ("storage-opt", "="),
+    "sysctls": ("sysctl", "="),
+}
 _PULL = ("missing", "if_not_present", "always", "never", "build")
 
 
@@ -61,7 +82,13 @@ def read_container(
 
     daemon: whether Docker's engine runs it; without it there is no network but the host's, on which it is then.
     """
-    joined = _networks(service, networks) if daemon else _host_alone(service)
+    for key, why in WARNED_CONTAINER.items():
+        if service.raw(key) is not None:
+            service.warn(key, f"is ignored: {why}")
+    for key in () if daemon else NEEDS_DAEMON:
+        if service.raw(key) is not None:
+            service.fault(key, "is not taken by the oci runtime; leave it out, or use x-kato.runtime: docker")
+    joined = on_engine(service, networks) if daemon else on_host_alone(service)
     on_host = joined[0].mode == "host"
     image = _image(service)
     docker = Docker(
@@ -93,30 +120,6 @@ def read_container(
 
 def _on_host(ports: tuple[Port, ...]) -> tuple[PortDefinition, ...]:
     return tuple(PortDefinition(port=port.published, protocol=port.protocol, name=port.name) for port in ports)
-
-
-def read_networks(project: Part, name: str) -> dict[str, str]:
-    """The top-level `networks`: the name in the file → the name in the cell."""
-    section = project.part("networks")
-    found = {DEFAULT: DEFAULT}
-    for key in section.data if section else ():
-        network = section.part(key) if section else None
-        found[key] = DEFAULT if key == DEFAULT else f"{name}_{key}"
-        if network is None:
-            continue
-        found[key] = network.text("name") or found[key]
-        network.flag("external")
-        if (driver := network.text("driver")) not in (None, "bridge"):
-            network.fault("driver", f"{driver!r} is not taken; leave it out, for a bridge on the node")
-        network.close(
-            dict.fromkeys(("attachable", "internal", "ipam", "enable_ipv6", "driver_opts", "labels"), _PLAIN)
-        )
-    return found
-
-
-_PLAIN = (
-    "is not taken: networks are plain bridges; leave it out, or make the network and name it with external: true"
-)
 
 
 def _words(service: Part, key: str) -> tuple[str, ...] | None:
@@ -159,7 +162,7 @@ def _parameters(service: Part, image: str | None, named: bool) -> Iterator[Param
     if service.text("pull_policy") == "never" or image == UNBUILT:
         yield Parameter(key="pull", value="never")
     if named:
-        yield Parameter(key="network-alias", value=str(service.path[-1]))
+        yield from (Parameter(key="network-alias", value=name) for name in aliases(service))
     for key, flag in _LISTS.items():
         yield from (Parameter(key=flag, value=word) for word in service.words(key) or ())
     for key, flag in _WORDS.items():
@@ -168,11 +171,13 @@ def _parameters(service: Part, image: str | None, named: bool) -> Iterator[Param
     for key, flag in _FLAGS.items():
         if service.flag(key):
             yield Parameter(key=flag, value="true")
-    for host, address in split_pairs(service, "extra_hosts", ":"):
-        yield Parameter(key="add-host", value=f"{host}:{address}")
-    for word, value in split_pairs(service, "sysctls", "="):
-        yield Parameter(key="sysctl", value=f"{word}={value}")
+    for key, (flag, between) in _PAIRS.items():
+        for left, right in split_pairs(service, key, between):
+            yield Parameter(key=flag, value=f"{left}{between}{right}")
+    yield from (Parameter(key="tmpfs", value=scratch) for scratch in read_scratch(service))
     yield from _ulimits(service)
+    if is_disabled(service):
+        yield Parameter(key="no-healthcheck", value="true")
 
 
 def _ulimits(service: Part) -> Iterator[Parameter]:
@@ -185,38 +190,3 @@ def _ulimits(service: Part) -> Iterator[Parameter]:
             yield Parameter(key="ulimit", value=f"{word}={soft}:{hard}")
         elif (number := section.whole(word, -1)) is not None:
             yield Parameter(key="ulimit", value=f"{word}={number}")
-
-
-def _host_alone(service: Part) -> tuple[Network, ...]:
-    mode = service.text("network_mode")
-    if mode not in (None, "host"):
-        service.fault("network_mode", f"{mode[:40]!r} is not taken by the oci runtime yet; use host, or docker")
-    if service.raw("networks") is not None:
-        service.fault(
-            "networks", "are not joined by the oci runtime yet; leave it out, or use x-kato.runtime: docker"
-        )
-    return (Network(mode="host"),)
-
-
-def _networks(service: Part, known: Mapping[str, str]) -> tuple[Network, ...]:
-    """The host's network, a bridge without names, or those of the project on which services have names."""
-    mode, raw = service.text("network_mode"), service.raw("networks")
-    if mode is not None and raw is not None:
-        service.fault("networks", "cannot stand beside network_mode; keep one")
-    if mode == "host":
-        return (Network(mode="host"),)
-    if mode == "bridge":
-        return (Network(mode="container/bridge"),)
-    if mode is not None:
-        service.fault("network_mode", f"{mode[:40]!r} is not taken; use host or bridge, or leave it out")
-    names: Iterable[str] = raw if isinstance(raw, dict) else service.words("networks") or (DEFAULT,)
-    found: list[Network] = []
-    for name in names:
-        if name not in known:
-            near = closest(name, known)
-            service.fault(
-                "networks", f"no network {name!r} is named under the top-level `networks`; add it there.{near}"
-            )
-        else:
-            found.append(Network(mode="container", name=known[name]))
-    return tuple(found) or (Network(mode="container", name=DEFAULT),)

@@ -13,8 +13,11 @@ CPUS, MEM = 0.1, 0.0
 
 _PLACEMENT = re.compile(r"\s*(?P<field>[\w.@/-]+)\s*(?P<operator>==|!=)\s*(?P<value>\S.*?)\s*")
 
+_NOT_SHARED = {
+    **dict.fromkeys(("devices", "generic_resources"), "are not shared out by Káto; leave it out"),
+    "pids": "is not taken; use pids_limit, of a service in a container",
+}
 _NOT_KEPT = {
-    "endpoint_mode": "cannot be chosen: the balancer stands before every service; leave it out",
     "rollback_config": "is not taken: a rollback goes as update_config says; leave it out",
 }
 _NOT_KEPT_UPDATE = {
@@ -46,8 +49,12 @@ def read_deploy(service: Part) -> Deploy:
     if (mode := part.text("mode")) not in (None, "replicated", "replicated-job"):
         part.fault("mode", f"{mode!r} is not taken; use replicas, and max_replicas_per_node: 1 under placement")
     instances = next((number for number in (replicas, scale) if number is not None), 1)
-    cpus, mem, limits = _resources(part)
+    cpus, mem, limits = _resources(part, service)
     part.raw("restart_policy")  # `service_restart` reads it
+    if (endpoint := part.text("endpoint_mode")) not in (None, "vip"):
+        part.fault(
+            "endpoint_mode", f"{endpoint!r} is not taken: the balancer stands before every service; use vip"
+        )
     found = Deploy(
         instances=instances,
         cpus=cpus,
@@ -61,7 +68,7 @@ def read_deploy(service: Part) -> Deploy:
     return found
 
 
-def _resources(deploy: Part) -> tuple[float, float, dict[str, float | str] | None]:
+def _resources(deploy: Part, service: Part) -> tuple[float, float, dict[str, float | str] | None]:
     """Cores and MiB reserved, and the limits that differ from them.
 
     A limit without a reservation is reserved, as in Compose. Cores reserved are a share, which others may use
@@ -74,9 +81,18 @@ def _resources(deploy: Part) -> tuple[float, float, dict[str, float | str] | Non
         part = resources.part(name) if resources else None
         if part is not None:
             numbers |= {"cpus": part.number("cpus", 0.001), "mem": part.mib("memory")}
-            part.close(dict.fromkeys(("pids", "devices"), "is not limited by Káto; leave it out"))
+            part.close(_NOT_SHARED)
     if resources:
         resources.close()
+    for word, number, numbers, name in (
+        ("cpus", service.number("cpus", 0.0), limit, "cpus"),
+        ("mem_limit", service.mib("mem_limit"), limit, "mem"),
+        ("mem_reservation", service.mib("mem_reservation"), reserved, "mem"),
+    ):
+        if number and numbers[name] not in (None, number):
+            service.fault(word, "says another number than deploy.resources; keep one")
+        elif number:  # 0 is no limit
+            numbers[name] = number
     asked: dict[str, float] = {"cpus": CPUS, "mem": MEM}
     limits: dict[str, float | str] = {}
     for name in asked:

@@ -36,6 +36,14 @@ def read_healthcheck(service: Part) -> HealthCheck | None:
     )
 
 
+def is_disabled(service: Part) -> bool:
+    """Whether not even the image's own check is to be made."""
+    asked = service.raw("healthcheck")
+    return isinstance(asked, dict) and (
+        asked.get("test") in (["NONE"], "NONE") or str(asked.get("disable")).lower() == "true"
+    )
+
+
 def _test(part: Part, *, required: bool) -> Command | None:
     raw = part.raw("test")
     if raw is None:

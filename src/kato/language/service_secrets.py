@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from kato.language.document import Path
 from kato.language.interpolation import Lookup
-from kato.language.reading import Findings, Part, text_of
+from kato.language.reading import Findings, Part, external, text_of
 from kato.language.service_volumes import Surroundings
 from kato.language.shape import closest
 from kato.model.app import Access, AppVolume, SecretSource
@@ -56,8 +56,9 @@ def read_kept(
         for key in section.data if section else ():
             part = section.part(key) if section else None
             part = part or Part(None, (kind, key), top.findings)
-            name = part.text("name") or key
-            if part.flag("external"):
+            is_external, given = external(part)
+            name = given or key
+            if is_external:
                 kept.names[kind, key] = name
                 if not is_name(name):
                     part.fault("name", f"{name[:60]!r} is no name of a secret of the cell; see kato secrets ls")

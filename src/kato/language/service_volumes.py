@@ -4,13 +4,13 @@ For a process the target is a path inside its sandbox (`$MESOS_SANDBOX/<target>`
 service: it is the cell's external volume `<project>_<name>`. A host path is taken from the file's folder.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
 from kato.language.document import Path
-from kato.language.reading import Findings, Part, text_of
+from kato.language.reading import Findings, Part, external, text_of
 from kato.language.shape import closest
 from kato.model.app import AppVolume, External
 
@@ -48,11 +48,12 @@ def read_named_volumes(project: Part, name: str) -> dict[str, str]:
         found[key] = f"{name}_{key}"
         if volume is None:
             continue
-        found[key] = volume.text("name") or found[key]
+        is_external, given = external(volume)
+        found[key] = given or (key if is_external else found[key])
         if (driver := volume.text("driver")) not in (None, "local", PROVIDER):
             volume.fault("driver", f"there is no volume driver {driver!r}; leave it out, for a folder on the node")
-        if volume.flag("external"):
-            volume.fault("external", "volumes made elsewhere are not taken yet; leave it out")
+        if volume.raw("labels"):
+            volume.warn("labels", "is ignored: a volume is a folder on the node")
         volume.close({"driver_opts": "has no use: a volume is a folder on the node; leave it out"})
     return found
 
@@ -61,6 +62,8 @@ def read_volumes(service: Part, around: Surroundings, *, nested: bool) -> tuple[
     """The volumes of one service. nested: whether one may lie within another, as in a container."""
     found: list[AppVolume] = []
     for _, item, path in service.items("volumes"):
+        if nested and isinstance(item, dict) and item.get("type") == "tmpfs":
+            continue  # `read_scratch` reads it
         volume = (_long if isinstance(item, dict) else _short)(item, path, service.findings, around)
         if volume is None:
             continue
@@ -105,18 +108,32 @@ def _short(item: object, path: Path, findings: Findings, around: Surroundings) -
         findings.fault(path, f"needs a name to keep its data: write data:{parts[0]}, and `data:` under volumes")
         return None
     options = set(parts[2].split(",")) if len(parts) == 3 else set()
-    if unknown := options - {"ro", "rw"}:
+    if unused := options & _UNUSED:
+        findings.warn(path, f"{', '.join(sorted(unused))} is ignored: it says nothing on Linux without SELinux")
+    if unknown := options - {"ro", "rw"} - _UNUSED:
         findings.fault(path, f"the option {', '.join(sorted(unknown))!r} is not taken; use ro or rw")
     return _volume(parts[0], parts[1], "ro" in options, path, findings, around)
+
+
+_UNUSED = {"cached", "consistent", "delegated", "z", "Z"}
 
 
 def _long(item: object, path: Path, findings: Findings, around: Surroundings) -> AppVolume | None:
     part = Part(item, path, findings)
     kind, source, target = part.text("type"), part.text("source"), part.text("target")
     read_only = part.flag("read_only") or False
-    part.close(dict.fromkeys(_ENGINE, "is the container engine's and cannot be kept; leave it out"))
+    if part.raw("consistency") is not None:
+        part.warn("consistency", "is ignored: it says nothing on Linux")
+    for key, warned in (("bind", "selinux"), ("volume", "labels")):
+        if (more := part.part(key)) is not None:
+            if more.raw(warned) is not None:
+                more.warn(warned, "is ignored; a volume is a folder on the node")
+            if key == "bind" and more.flag("create_host_path") is False:
+                more.fault("create_host_path", "cannot be false: the folder is made where it is missing")
+            more.close(_ENGINE)
+    part.close(dict.fromkeys(("image", "tmpfs"), "goes only with that type; leave it out"))
     if kind not in ("volume", "bind"):
-        part.fault("type", f"{kind!r} is not taken; use volume or bind")
+        part.fault("type", f"{kind!r} is not taken; use volume or bind, or tmpfs in a container")
     elif not source or not target:
         findings.fault(path, "needs a source and a target")
     elif (kind == "bind") != _is_path(source) and kind == "volume":
@@ -127,7 +144,34 @@ def _long(item: object, path: Path, findings: Findings, around: Surroundings) ->
     return None
 
 
-_ENGINE = ("bind", "volume", "tmpfs", "consistency", "image")
+_ENGINE = {
+    **dict.fromkeys(
+        ("propagation", "recursive"), "is not taken: mounts of the host are not passed on; leave it out"
+    ),
+    "nocopy": "is not taken: a new volume gets what the image has there; leave it out",
+    "subpath": "is not taken; mount the whole volume",
+}
+
+
+def read_scratch(service: Part) -> Iterator[str]:
+    """Volumes of the type tmpfs, as values of `docker run --tmpfs`."""
+    for _, item, path in service.items("volumes"):
+        if not isinstance(item, dict) or item.get("type") != "tmpfs":
+            continue
+        part = Part(item, path, service.findings)
+        part.text("type")
+        target, read_only = part.text("target"), part.flag("read_only")
+        options = ["ro"] if read_only else []
+        if (more := part.part("tmpfs")) is not None:
+            size, mode = more.mib("size"), more.text("mode")
+            options += [f"size={round(size * (1 << 20))}"] if size else []
+            options += [f"mode={mode}"] if mode else []
+            more.close()
+        part.close()
+        if not target or not target.startswith("/"):
+            service.findings.fault(path, "needs a target, an absolute path")
+        else:
+            yield f"{target}:{','.join(options)}".removesuffix(":")
 
 
 def _is_path(source: str) -> bool:

@@ -34,7 +34,7 @@ from kato.drivers.runtime.docker.engine import (
     unless,
 )
 from kato.drivers.runtime.docker.images import Images
-from kato.drivers.runtime.docker.payload import Site, body, endpoint, named_networks
+from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.fetched import Fetched
@@ -139,7 +139,8 @@ class Driver:
             return None
 
     async def _found(self, seen: Mapping[str, Any]) -> Found:
-        found = found_of(seen, self._boot, await self._images.check(seen["Image"]))
+        check = None if UNCHECKED in seen["Config"]["Labels"] else await self._images.check(seen["Image"])
+        found = found_of(seen, self._boot, check)
         if found.pid:
             self._ends.know(self._name(found.task), found.pid, seen["Id"])
         return found

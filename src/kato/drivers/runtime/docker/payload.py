@@ -18,6 +18,8 @@ from kato.model.app import App, AppVolume, Parameter
 from kato.model.errors import DriverError
 from kato.model.ids import alias
 
+UNCHECKED = "kato.unchecked"
+"""The label of a container whose image's own check is not to be made."""
 LOGS: Mapping[str, Any] = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 Body = dict[str, Any]
 
@@ -206,6 +208,25 @@ def _size(field: str) -> Callable[[Body, str], None]:
     return put
 
 
+def _number(field: str) -> Callable[[Body, str], None]:
+    def put(asked: Body, value: str) -> None:
+        if not value.removeprefix("-").isdecimal():
+            raise ValueError("write a whole number")
+        asked["HostConfig"][field] = int(value)
+
+    return put
+
+
+def _interactive(asked: Body, value: str) -> None:
+    asked["OpenStdin"] = truth(value)
+
+
+def _unchecked(asked: Body, value: str) -> None:
+    """The engine makes no check anyway; the label keeps the node from making the image's own."""
+    if truth(value):
+        asked["Labels"][UNCHECKED] = "true"
+
+
 def _environment(asked: Body, value: str) -> None:
     asked["Env"].append(value)
 
@@ -249,7 +270,11 @@ _FLAGS: Mapping[str, Callable[[Body, str], None]] = {
     "add-host": _list("ExtraHosts"),
     "cap-add": _list("CapAdd"),
     "cap-drop": _list("CapDrop"),
+    "cgroup-parent": _word("CgroupParent"),
+    "cgroupns": _word("CgroupnsMode"),
+    "cpuset-cpus": _word("CpusetCpus"),
     "device": _device,
+    "device-cgroup-rule": _list("DeviceCgroupRules"),
     "dns": _list("Dns"),
     "dns-option": _list("DnsOptions"),
     "dns-search": _list("DnsSearch"),
@@ -259,21 +284,30 @@ _FLAGS: Mapping[str, Callable[[Body, str], None]] = {
     "group-add": _list("GroupAdd"),
     "hostname": _word("Hostname", host=False),
     "init": _flag("Init"),
+    "interactive": _interactive,
     "ipc": _word("IpcMode"),
     "label": _pair("Labels", host=False),
     "memory-swap": _size("MemorySwap"),
     "network-alias": _alias,
+    "no-healthcheck": _unchecked,
+    "oom-kill-disable": _flag("OomKillDisable"),
+    "oom-score-adj": _number("OomScoreAdj"),
     "pid": _word("PidMode"),
+    "pids-limit": _number("PidsLimit"),
     "privileged": _privileged,
     "pull": _pull,
     "read-only": _flag("ReadonlyRootfs"),
+    "runtime": _word("Runtime"),
     "security-opt": _list("SecurityOpt"),
     "shm-size": _size("ShmSize"),
     "stop-signal": _word("StopSignal", host=False),
+    "storage-opt": _pair("StorageOpt"),
     "sysctl": _pair("Sysctls"),
     "tmpfs": _tmpfs,
     "ulimit": _ulimit,
     "user": _word("User", host=False),
+    "userns": _word("UsernsMode"),
+    "uts": _word("UTSMode"),
     "volume": _list("Binds"),
     "workdir": _word("WorkingDir", host=False),
 }

@@ -304,6 +304,7 @@ _FLAGS: Mapping[str, Callable[[_Asked, str], None]] = {
     "hostname": _put("hostname"),
     "label": _nothing,
     "network-alias": _nothing,
+    "no-healthcheck": _nothing,
     "pull": _nothing,
     "read-only": _put("read_only", truth),
     "shm-size": _put("shm", size),
