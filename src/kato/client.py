@@ -173,6 +173,10 @@ class Client:
         found: Json = await self._get(f"/v1/why{app}")
         return found
 
+    async def stats(self) -> list[Json]:
+        """Every task, with what it has used of processors until now, and has of memory."""
+        return _items(await self._get("/v1/stats"), "tasks")
+
     async def drill(self, name: str) -> Json:
         """What would happen if a task, a machine or an engine were lost now; nothing is."""
         found: Json = await self._get("/v1/drill", [("lose", name)])

@@ -12,17 +12,20 @@ import msgspec
 import pytest
 
 from kato.drivers.load import load
-from kato.drivers.runtime import LAST, Executed, Exit, Launch, Options, Runtime
+from kato.drivers.runtime import LAST, Executed, Exit, Launch, Options, Runtime, Stats
 from kato.model.app import AppVolume, Artifact, Container
 from kato.model.conversation import Command, Size
 from kato.model.errors import DriverError, NotFound
+from kato.model.link import Used
 from kato.model.secret import Secret
 from person import Person
-from runtimes import ended, ending_all, folders, hears, launch, said
+from runtimes import PATIENCE, ended, ending_all, folders, hears, launch, said
 from shop import Shop, packed
 
 TASK = "web.instance-1"
 SITE = packed({"www/page": b"hello\n"})
+PIECE = 64 << 20
+"""Bytes of memory that a task is made to hold."""
 CANARY = b"canary-5d0e77b2"
 
 
@@ -260,6 +263,30 @@ class RuntimeContract:
         assert not (options.folder / TASK).exists() and not list((options.folder / ".fetched/tasks").iterdir())
         shop.files = {"/none": b""}
         assert (await self.run(runtime, "exit 4", fetch=fetch)).code == 4
+
+    async def test_what_a_task_uses_is_told(self, runtime: Runtime) -> None:
+        """The time of all its processes, ended ones too; and what it holds of memory, by a known piece of it."""
+        assert isinstance(runtime, Stats) and "stats" in runtime.powers
+        hold = f"dd if=/dev/zero bs={PIECE >> 20}M 2>/dev/null | sleep 1000 & "
+        busy = "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'; echo once; while :; do :; done"
+        pid = (await runtime.start(self.launch(hold + busy, mem=256.0))).pid
+        assert pid is not None
+        await hears(runtime, "once")
+
+        async def look() -> Used:
+            return (await runtime.stats({TASK: pid}))[TASK]
+
+        begun = time.monotonic()
+        async with asyncio.timeout(3 * PATIENCE):
+            first = await look()
+            while (last := await look()).cpu < first.cpu + 0.4 or last.memory < PIECE:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert first.cpu > 0.03, "the time of what has ended is forgotten"
+        assert PIECE <= last.memory < PIECE + (24 << 20)
+        assert last.cpu - first.cpu <= 1.3 * (time.monotonic() - begun), "more than the one core that a loop takes"
+        await runtime.stop(TASK, 0)
+        await ended(runtime)
+        assert await runtime.stats({TASK: pid}) == {}
 
     async def test_tasks_outlive_the_driver(self, options: Options) -> None:
         first = await self.open(options)

@@ -1,5 +1,6 @@
 """Real tasks that want too much go in: memory, processes, files; what they get, and what is told, comes out."""
 
+import asyncio
 import os
 import re
 import resource
@@ -19,7 +20,7 @@ from kato.drivers.runtime.sandbox import identity
 from kato.model.conversation import Command
 from kato.model.errors import DriverError
 from person import Person
-from runtimes import TASK, alive, as_root, cgroup, ended, ending_all, hears, launch, run, said, until
+from runtimes import PATIENCE, TASK, alive, as_root, cgroup, ended, ending_all, hears, launch, run, said, until
 
 BOMB = """
 import os, signal
@@ -166,3 +167,19 @@ def test_without_root_it_says_what_it_cannot_do(options: Options) -> None:
     whys = [re.fullmatch(r"No [\w, ]+ limits: (.+)\. They need root\.", each) for each in limits]
     assert all(whys) and len({why[1] for why in whys if why}) == len(limits), limits  # a cause is told once
     assert "only root can start processes of others" in user
+
+
+async def test_what_a_task_uses_is_told_without_cgroups_too(options: Options) -> None:
+    """By its processes: a daemon that it left behind is one, and the time of those that ended is not lost."""
+    hold = "(dd if=/dev/zero bs=32M 2>/dev/null | sleep 1000 &); "
+    spent = "sh -c 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'; echo once; while :; do :; done"
+    async with ending_all(await Driver.open(options, limits=Limits({}, ()))) as driver:
+        assert isinstance(driver, Driver)
+        pid = (await driver.start(launch(hold + spent, mem=256.0))).pid
+        assert pid is not None
+        await hears(driver, "once")
+        first = (await driver.stats({TASK: pid}))[TASK]
+        async with asyncio.timeout(PATIENCE):
+            while (last := (await driver.stats({TASK: pid}))[TASK]).cpu < first.cpu + 0.3:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert first.cpu > 0.03 and 32 << 20 <= last.memory < 48 << 20

@@ -12,7 +12,7 @@ from kato.master.agents import Agents
 from kato.master.borders import Borders
 from kato.model.conversation import Command, Left, Said, Typing
 from kato.model.errors import NotFound, Unavailable
-from kato.model.link import Assignments, Kept, Output, Pull, Reached
+from kato.model.link import Assignments, Kept, Output, Pull, Reached, Sample
 from kato.model.task import Status, Task, TaskState
 from kato.store import Delete, Op, Put, keys
 from kato.store.memory import MemoryStore
@@ -33,6 +33,9 @@ class Calls:
 
     async def kept(self) -> Sequence[Kept]:
         return [Kept(self.task, 1.0, 2.0, "It exited with code 3.")]
+
+    async def stats(self) -> Sequence[Sample]:
+        return [Sample(1.0, {})]
 
     async def output(
         self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None

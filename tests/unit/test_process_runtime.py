@@ -75,6 +75,7 @@ def test_controllers_of_version_1_are_found_beside_version_2() -> None:
     assert unified_mount(HYBRID) == Path("/sys/fs/cgroup/unified")
     assert hierarchies(HYBRID, "hugetlb\n") == {
         "cpu": Hierarchy(1, Path("/sys/fs/cgroup/cpu,cpuacct")),
+        "cpuacct": Hierarchy(1, Path("/sys/fs/cgroup/cpu,cpuacct")),
         "memory": Hierarchy(1, Path("/sys/fs/cgroup/memory")),
     }
 

@@ -18,7 +18,7 @@ from builders import node
 from kato.model.conversation import Command, Left, Said, Typing, Wrote
 from kato.model.errors import DriverError, NotFound
 from kato.model.frontend import BorderAck
-from kato.model.link import Kept, Output, Reached
+from kato.model.link import Kept, Output, Reached, Sample, Used
 from kato.model.task import Health, Status, Task, TaskState
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
@@ -99,6 +99,13 @@ class Machine:
     async def kept(self) -> Sequence[Kept]:
         """One task that has gone."""
         return [Kept(GONE, 1.0, 2.0, "It exited with code 3.")]
+
+    async def stats(self) -> Sequence[Sample]:
+        """Every task of this machine uses the same."""
+        used = {
+            task: Used(cpu=1.5, memory=1 << 20) for mine in self.mirror.world().tasks.values() for task in mine
+        }
+        return [Sample(100.0, used)]
 
     async def output(
         self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None

@@ -116,6 +116,7 @@ ASKED: list[tuple[str, str, str, object, int]] = [
     ("GET", "/v1/drill", "/v1/drill?lose=none", None, 404),
     ("GET", "/v1/drill", "/v1/drill", None, 400),
     ("GET", "/v1/versions/{id}", "/v1/versions/shop/web", None, 200),
+    ("GET", "/v1/stats", "/v1/stats", None, 200),
     ("GET", "/v1/services", "/v1/services", None, 200),
     ("GET", "/v1/ended", "/v1/ended", None, 200),
     ("GET", "/v1/logs/{id}", "/v1/logs/none", None, 404),

@@ -6,6 +6,7 @@ the store. Tasks outlive it: when it ends they go on, and the next agent adopts 
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.runtimes import Runtimes
 from kato.agent.worker import Context, Worker
-from kato.drivers.runtime import Carried, Exec, Found, Pulls, Runtime
+from kato.drivers.runtime import Carried, Exec, Found, Pulls, Runtime, Stats
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound, Unavailable
-from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Pull, Reached
+from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Pull, Reached, Sample, Used
 from kato.model.node import Node
 
 SURVEY_EVERY = 5.0
@@ -98,6 +99,22 @@ class Agent:
         return [
             each for runtime in self._runtimes.all if isinstance(runtime, Pulls) for each in await runtime.pulls()
         ]
+
+    async def stats(self) -> Sequence[Sample]:
+        """What the tasks here use now (AgentCalls); nothing of those whose runtime cannot tell."""
+        pids: dict[str, dict[str, int]] = {}
+        for worker in self._workers.values():
+            if worker.runtime is not None and worker.pid is not None:
+                pids.setdefault(worker.runtime.name, {})[worker.task] = worker.pid
+        found: dict[str, Used] = {}
+        at = time.monotonic()
+        for runtime in self._runtimes.all:
+            if isinstance(runtime, Stats) and (asked := pids.get(runtime.name)):
+                try:
+                    found |= await runtime.stats(asked)
+                except DriverError as error:
+                    log.warning("what tasks use is not told", runtime=runtime.name, why=str(error))
+        return [Sample(at, found)]
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command beside a task (AgentCalls). NotFound where it is none of this node's."""

@@ -74,6 +74,11 @@ class Worker:
         self._group: asyncio.TaskGroup
         self._watches: list[asyncio.Task[None]] = []
 
+    @property
+    def pid(self) -> int | None:
+        """Its first process, while it runs."""
+        return self._found.pid if self._found is not None and self._found.exit is None else None
+
     def assign(self, wish: Assignment | None) -> None:
         """Hands over what is wished now; None once a newer complete list is without this task."""
         if wish is not self.wish:

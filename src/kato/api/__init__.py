@@ -31,6 +31,7 @@ from kato.api.parts import Parts, Planner
 from kato.api.scrape import Scrape
 from kato.api.secrets import Secrets
 from kato.api.server import listen, serve
+from kato.api.stats import Stats
 from kato.api.stream import Stream
 from kato.api.wish import Wishes
 from kato.config import Config
@@ -43,7 +44,7 @@ from kato.store.mirror import Mirror
 
 log = structlog.get_logger()
 
-ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets, Scrape)
+ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets, Scrape, Stats)
 RETRY = 1.0
 """Seconds until the store is asked again, at the start."""
 

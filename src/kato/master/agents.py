@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
-from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, Pull, Reached
+from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, Pull, Reached, Sample
 from kato.model.node import Node
 from kato.model.secret import given
 from kato.model.task import Status, Task
@@ -202,6 +202,14 @@ class Agents:
         for each in list(self._streams.values()):
             with contextlib.suppress(Unavailable, DriverError):
                 found += await each.calls.kept()
+        return found
+
+    async def stats(self) -> Sequence[Sample]:
+        """What the tasks of every agent that answers use now (AgentCalls, for the api)."""
+        found: list[Sample] = []
+        for each in list(self._streams.values()):
+            with contextlib.suppress(Unavailable, DriverError):
+                found += await each.calls.stats()
         return found
 
     # -- facts up -------------------------------------------------------------------------------------------

@@ -107,6 +107,20 @@ class Pull(msgspec.Struct, frozen=True):
         return f"pulling {self.image}, {self.got / 1e6:.0f} MB{whole}"
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What a task uses. cpu: seconds of processors since its start; memory: bytes that it has now."""
+
+    cpu: float
+    memory: int
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """What the tasks of one node use, by task. at: seconds of that node's clock, which never goes back."""
+
+    at: float
+    tasks: Mapping[str, Used]
+
+
 class AgentCalls(Protocol):
     """What a master may ask of an agent over its link."""
 
@@ -116,6 +130,10 @@ class AgentCalls(Protocol):
 
     async def kept(self) -> Sequence[Kept]:
         """The tasks that have gone and whose output can still be asked for."""
+        ...
+
+    async def stats(self) -> Sequence[Sample]:
+        """What tasks use now, node by node. It is looked up when it is asked for."""
         ...
 
     def output(

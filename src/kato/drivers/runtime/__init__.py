@@ -11,7 +11,7 @@ import msgspec
 
 from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
-from kato.model.link import Kept, Output, Pull, Reached
+from kato.model.link import Kept, Output, Pull, Reached, Used
 from kato.model.secret import Secret
 
 LAST = 4096
@@ -121,6 +121,15 @@ class Exec(Protocol):
         """What the command writes, and last how it left. DriverError, before anything was said, where it cannot be
         run. It is ended where the generator is closed before.
         """
+        ...
+
+
+@runtime_checkable
+class Stats(Protocol):
+    """The power `stats` of a runtime that tells what its tasks use. It looks only when it is asked."""
+
+    async def stats(self, pids: Mapping[str, int]) -> Mapping[str, Used]:
+        """What tasks use now, by their first processes; those that cannot be told are left out."""
         ...
 
 

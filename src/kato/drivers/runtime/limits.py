@@ -24,6 +24,8 @@ MOST_MEMORY = 1 << 62
 
 def settings(app: App, controller: str, version: int, pids: int = MAX_PIDS) -> tuple[tuple[str, str], ...]:
     """What is written into a task's cgroup: (file, value) in order. DriverError for what the kernel refuses."""
+    if controller == "cpuacct":
+        return ()
     if controller == "pids":
         return (("pids.max", str(pids)),)
     if controller == "memory":

@@ -38,7 +38,7 @@ class Driver(Supervised):
     """The runtime driver `process`. It needs no engine, no image and no root; root brings limits and users."""
 
     name = "process"
-    powers: tuple[str, ...] = ("logs", "execute", "exec")
+    powers: tuple[str, ...] = ("logs", "execute", "stats", "exec")
     passed = True
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:

@@ -31,9 +31,10 @@ from kato.drivers.runtime.leftovers import end_all, keepers
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of
 from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.streams import Changes, Stream
+from kato.drivers.runtime.usage import used
 from kato.drivers.runtime.way import Way
 from kato.model.errors import DriverError, DriverMissing, NotFound
-from kato.model.link import Kept, Output, Reached
+from kato.model.link import Kept, Output, Reached, Used
 
 ROTATE = 10 << 20
 """Bytes of a full output file."""
@@ -51,7 +52,7 @@ class Supervised:
     """What drivers have in common whose tasks run under keepers."""
 
     name: str
-    powers: tuple[str, ...] = ("logs", "execute")
+    powers: tuple[str, ...] = ("logs", "execute", "stats")
     passed = False
     """Whether its tasks may run as other users, who pass its folders. Containers' pass none."""
 
@@ -246,6 +247,10 @@ class Supervised:
                     return await beside.run([str(self._keeper), "run", str(record.folder), *words], timeout)
             except TimeoutError:
                 raise TimeoutError(f"{argv[0]} took longer than {timeout:g} s in task {task}.") from None
+
+    async def stats(self, pids: Mapping[str, int]) -> Mapping[str, Used]:
+        """What tasks use now (Stats): each has a cgroup that is called like it, where cgroups are permitted."""
+        return await self._in_thread(used, {task: (pid, task) for task, pid in pids.items()})
 
     @contextlib.contextmanager
     def beside(self, task: str, argv: tuple[str, ...]) -> Iterator[Record]:

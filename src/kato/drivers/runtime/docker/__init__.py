@@ -35,16 +35,17 @@ from kato.drivers.runtime.docker.engine import (
 )
 from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
-from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of
+from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of, used_of
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.fetched import Fetched
 from kato.drivers.runtime.pulled import policy
 from kato.drivers.runtime.sandbox import delete, hand
 from kato.drivers.runtime.secret_files import clear, folder_of, write
+from kato.drivers.runtime.usage import used
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import Kept, Output, Pull, Reached
+from kato.model.link import Kept, Output, Pull, Reached, Used
 from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
@@ -59,7 +60,7 @@ class Driver:
     """The runtime driver `docker`, for Docker Engine 20.10 and later."""
 
     name = "docker"
-    powers: tuple[str, ...] = ("logs", "execute", "exec", "images")
+    powers: tuple[str, ...] = ("logs", "execute", "stats", "exec", "images")
     notes: tuple[str, ...] = ()
 
     def __init__(self, options: Options, engine: Engine) -> None:
@@ -353,6 +354,22 @@ class Driver:
             async with contextlib.aclosing(hold(self._engine, self._name(task), command, typing)) as said:
                 async for each in said:
                     yield each
+
+    async def stats(self, pids: Mapping[str, int]) -> Mapping[str, Used]:
+        """What tasks use now (Stats): by their cgroups, which are called like their containers; by the engine
+        where those cannot be seen from here.
+        """
+        first = {task: found for task in pids if (found := self._ends.first(self._name(task))) is not None}
+        known = await asyncio.to_thread(used, first)
+        with about("What containers use cannot be told"):
+            others = [task for task in pids if task not in first]
+            return known | {task: told for task in others if (told := await self._counted(task)) is not None}
+
+    async def _counted(self, task: str) -> Used | None:
+        path = f"/containers/{self._name(task)}/stats?stream=false&one-shot=true"
+        with unless(NOT_FOUND, CONFLICT):
+            return used_of(await self._engine.ask("GET", path))
+        return None
 
     async def output(
         self,

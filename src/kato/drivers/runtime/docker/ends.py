@@ -55,6 +55,10 @@ class Ends:
         if not _gone(pid, id):
             self._first[name] = (pid, id)
 
+    def first(self, name: str) -> tuple[int, str] | None:
+        """The first process of a container, and the container's id; None where that cannot be seen."""
+        return self._first.get(name)
+
     def expect(self, name: str) -> None:
         """Before a container is started: its end is heard, and need not be asked for."""
         self.begin()

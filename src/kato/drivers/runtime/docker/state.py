@@ -6,7 +6,7 @@ from typing import Any
 
 from kato.drivers.runtime import Exit, Found
 from kato.model.app import Command, HealthCheck
-from kato.model.link import Kept
+from kato.model.link import Kept, Used
 
 Seen = Mapping[str, Any]
 DELAY = 1.0
@@ -71,6 +71,16 @@ def kept_of(seen: Seen, boot: str) -> Kept:
     if exit.rebooted:
         message = "Lost at reboot: the machine went down under it."
     return Kept(seen["Config"]["Labels"]["kato.task"], _started(seen["State"]), exit.ended, message)
+
+
+def used_of(stats: Seen) -> Used | None:
+    """What a container uses, by the engine's count; None of one that has ended. Memory is as Docker shows it."""
+    memory = stats["memory_stats"]
+    if "usage" not in memory:
+        return None
+    counts = memory.get("stats") or {}
+    idle = counts.get("total_inactive_file", counts.get("inactive_file", 0))
+    return Used(stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9, max(0, memory["usage"] - idle))
 
 
 def _started(state: Mapping[str, Any]) -> float | None:

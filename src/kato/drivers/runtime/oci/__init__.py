@@ -63,7 +63,7 @@ class Driver(Supervised):
     """The runtime driver `oci`: crun, with images of skopeo and umoci. It needs root."""
 
     name = "oci"
-    powers: tuple[str, ...] = ("logs", "execute", "exec", "images")
+    powers: tuple[str, ...] = ("logs", "execute", "stats", "exec", "images")
     _way: "Containers"
 
     @classmethod
