@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from engine import Dockerd
+    from engine import Dockerd, Room
     from shop import Shop
 
 
@@ -25,6 +25,20 @@ def engine() -> "Iterator[Dockerd]":
     needs_root()
     with dockerd() as engine:
         yield engine
+
+
+@pytest.fixture
+def own_network() -> "Iterator[Room]":
+    """A network namespace, in which the test and all that it starts are."""
+    from engine import Room, needs_root
+
+    needs_root()
+    room = Room()
+    try:
+        with room.network():
+            yield room
+    finally:
+        room.end()
 
 
 @pytest.fixture

@@ -11,10 +11,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from engine import Room
+from kato.drivers.dns.local import answer
 from kato.drivers.runtime import Options
 from kato.drivers.runtime.oci.images import tag
 from runtimes import folders
@@ -35,6 +39,23 @@ def supplied(image: str = IMAGE) -> Iterator[Options]:
     with folders() as options:
         bring(options.folder, image)
         yield options
+
+
+@contextlib.contextmanager
+def roomed(image: str = IMAGE) -> Iterator[Options]:
+    """The same of one whose networks answer for names; nobody else is asked for any."""
+    with supplied(image) as options:
+        yield msgspec.structs.replace(options, answer=partial(answer, resolvers=None))
+
+
+def linked(room: Room) -> Sequence[str]:
+    """The ways out of networks that a room has, and the chains of their rules."""
+    links = json.loads(subprocess.check_output(room.inside("ip", "-json", "link"), text=True))
+    found = [each["ifname"] for each in links if each["ifname"].startswith("kato")]
+    for table in ("nat", "filter"):
+        rules = subprocess.check_output(room.inside("iptables", "-t", table, "-S"), text=True)
+        assert rules.count("-N KATO") == len(found), rules
+    return found
 
 
 def bring(folder: Path, image: str = IMAGE, layout: Path | None = None) -> None:

@@ -338,6 +338,7 @@ async def open_runtimes(
     config: Config, node: str, stack: contextlib.AsyncExitStack, descriptors: int | None = None
 ) -> Mapping[str, Runtime]:
     """The runtime drivers of this machine; tasks go on when they are let go. descriptors: what a task may open."""
+    from kato.drivers.dns.local import answer
     from kato.drivers.runtime import Options
 
     opened: dict[str, Runtime] = {}
@@ -352,6 +353,7 @@ async def open_runtimes(
             engine=config.engine,
             privileged=config.privileged,
             logins=config.logins,
+            answer=partial(answer, resolvers=RESOLVERS),
         )
         opened[name] = await load("runtime", name).open(options)
         stack.push_async_callback(opened[name].close)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import stat
-import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -30,7 +29,6 @@ from kato.model.app import (
     External,
     Network,
     Parameter,
-    PortMapping,
     SecretRef,
     SecretSource,
 )
@@ -40,7 +38,6 @@ from kato.model.secret import Secret
 from person import Person
 from runtimes import PATIENCE, comes, ended, ending_all, folders, hears, launch, reached_by_others, said
 
-BRIDGE = (Network(mode="container/bridge"),)
 SHARED = (Network(mode="container", name="default"),)
 TASK = "web.instance-1"
 
@@ -193,35 +190,6 @@ async def test_a_private_image_is_pulled_by_the_app_s_own_secret(engine: Dockerd
             await driver.start(msgspec.structs.replace(what, secrets=given))
             assert (await ended(driver)).code == 0
         engine.ask("rmi", "--force", f"{address}/test:1")
-
-
-async def test_ports_are_published_where_the_planner_gave_them(engine: Dockerd) -> None:
-    async with runtime(engine) as driver:
-        ports = (PortMapping(container_port=80), PortMapping(container_port=0))
-        page = (
-            "mkdir /w; echo hello > /w/index.html; httpd -p 80 -h /w; httpd -p 31502 -h /w; echo ready; sleep 1000"
-        )
-        await driver.start(contained(page, networks=BRIDGE, port_mappings=ports, ports=(31501, 31502)))
-        await hears(driver, "ready")
-        for port in (31501, 31502):
-            words = engine.inside("curl", "--silent", "--max-time", "5", f"http://127.0.0.1:{port}/")
-            assert await asyncio.to_thread(subprocess.check_output, words) == b"hello\n"
-
-
-async def test_tasks_of_a_group_find_each_other_by_name(engine: Dockerd) -> None:
-    async with runtime(engine) as driver:
-        serve = "mkdir /w; echo found > /w/index.html; httpd -p 80 -h /w; echo ready; sleep 1000"
-        await driver.start(contained(serve, id="/shop/web", task="shop_web.instance-1", networks=SHARED))
-        await hears(driver, "ready", "shop_web.instance-1")
-        ask = contained("nslookup web; exit 0", id="/shop/ask", task="shop_ask.instance-1", networks=SHARED)
-        await driver.start(ask)
-        await ended(driver, "shop_ask.instance-1")
-        assert "Name:\tweb" in await said(driver, "shop_ask.instance-1")
-        stranger = contained("nslookup web", id="/other/ask", task="other_ask.instance-1", networks=SHARED)
-        await driver.start(stranger)
-        assert (await ended(driver, "other_ask.instance-1")).code != 0
-    networks = engine.ask("network", "ls", "--filter=label=kato.node", "--format={{.Name}}")
-    assert networks == "", "they go with the last that uses them"
 
 
 async def test_volumes_outlive_their_containers(engine: Dockerd) -> None:

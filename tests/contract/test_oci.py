@@ -24,7 +24,7 @@ from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.oci import Driver, resized
 from kato.drivers.runtime.oci.images import Images
 from kato.drivers.runtime.record import Record
-from kato.model.app import AppVolume, Container, Docker, External, Network, Parameter, SecretRef, SecretSource
+from kato.model.app import AppVolume, Container, Docker, External, Parameter, SecretRef, SecretSource
 from kato.model.conversation import Size
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
@@ -289,8 +289,6 @@ async def test_parameters_are_flags_of_docker_run() -> None:
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        ({"networks": (Network(mode="container/bridge"),)}, "no network but the host's yet"),
-        ({"networks": (Network(mode="container", name="default"),)}, "no network but the host's yet"),
         ({"privileged": True}, "runs nothing privileged"),
         ({"tty": True}, "gives no terminal"),
         ({"parameters": (Parameter(key="publish-all", value=""),)}, "'publish-all' is not taken"),

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from kato.drivers.dns import Options, wire
 from kato.drivers.dns.forward import Forwarder
@@ -22,17 +22,35 @@ BUFFER = 1 << 20
 """Bytes of packets that wait in the kernel while the cell is busy with something else."""
 
 
-class Driver:
-    """A name server on one address."""
+class Answerer(Protocol):
+    """What knows answers: a zone, or the names of one network."""
 
-    name = "server"
+    def answer(self, query: bytes, most: int, peer: str, /) -> bytes | None:
+        """The answer to a query of a peer; ELSEWHERE, where others are to be asked; None where there is none.
+
+        most: bytes that it may have, over TCP; 0: over UDP, as the query says.
+        """
+        ...
+
+    def refuse(self, query: bytes, code: int = wire.REFUSED, /) -> bytes:
+        """The answer to a question that is not ours, and that nobody else is asked, or answers."""
+        ...
+
+
+class Server:
+    """Two sockets that are bound, and who knows the answers."""
 
     def __init__(
-        self, udp: socket.socket, tcp: socket.socket, zone: Zone, forwarder: Forwarder | None, options: Options
+        self,
+        udp: socket.socket,
+        tcp: socket.socket,
+        answerer: Answerer,
+        forwarder: Forwarder | None,
+        options: Options,
     ) -> None:
         self._udp = udp
         self._tcp = tcp
-        self._zone = zone
+        self._answerer = answerer
         self._forwarder = forwarder
         self._options = options
         self._loop = asyncio.get_running_loop()
@@ -40,25 +58,10 @@ class Driver:
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._asked: set[asyncio.Task[None]] = set()
 
-    @classmethod
-    async def open(cls, options: Options) -> Self:
-        """Binds both sockets and answers from now on. InvalidInput."""
-        with contextlib.ExitStack() as stack:
-            udp = stack.enter_context(_bound(options.listen, socket.SOCK_DGRAM))
-            tcp = stack.enter_context(_bound(options.listen, socket.SOCK_STREAM))
-            address, port = udp.getsockname()[:2]
-            forwarder = None
-            if options.resolvers is not None:
-                forwarder = Forwarder(options.resolvers, options.upstream_port, own=(address, port))
-            driver = cls(udp, tcp, Zone(address, forwards=forwarder is not None), forwarder, options)
-            driver._server = await asyncio.start_server(driver._connected, sock=tcp)
-            driver._loop.add_reader(udp, driver._readable)
-            stack.pop_all()
-        return driver
-
-    async def apply(self, view: Names) -> None:
-        """Answers by this view from now on."""
-        self._zone.apply(view)
+    async def begin(self) -> None:
+        """Answers from now on."""
+        self._server = await asyncio.start_server(self._connected, sock=self._tcp)
+        self._loop.add_reader(self._udp, self._readable)
 
     async def close(self) -> None:
         """Answers no more."""
@@ -72,13 +75,13 @@ class Driver:
 
     def _readable(self) -> None:
         """Answers what has come, but not more than a turn's worth."""
-        receive, answer = self._udp.recvfrom, self._zone.answer
+        receive, answer = self._udp.recvfrom, self._answerer.answer
         for _ in range(PACKETS):
             try:
                 query, peer = receive(65535)
             except OSError:  # nothing more, or the kernel's word on an answer that nobody took
                 return
-            reply = answer(query)
+            reply = answer(query, 0, peer[0])
             if reply:
                 self._send(reply, peer)
             elif reply == ELSEWHERE:
@@ -91,7 +94,7 @@ class Driver:
 
     def _elsewhere(self, query: bytes, peer: tuple[Any, ...]) -> None:
         if not self._may_forward(query):
-            self._send(self._zone.refuse(query), peer)
+            self._send(self._answerer.refuse(query), peer)
             return
 
         async def ask() -> None:
@@ -108,7 +111,7 @@ class Driver:
     async def _forwarded(self, query: bytes, *, tcp: bool) -> bytes:
         assert self._forwarder is not None
         reply = await self._forwarder.ask(query, tcp=tcp)
-        return reply or self._zone.refuse(query, wire.SERVFAIL)
+        return reply or self._answerer.refuse(query, wire.SERVFAIL)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -129,22 +132,54 @@ class Driver:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One query after another, each within its time and a turn of the loop: what has come already would be
         answered to its end otherwise, and the rest of the cell wait."""
+        peer = (writer.get_extra_info("peername") or ("",))[0]
         while True:
             await asyncio.sleep(0)
             async with asyncio.timeout(self._options.patience):
                 (length,) = struct.unpack("!H", await reader.readexactly(2))
                 query = await reader.readexactly(length)
-            reply = self._zone.answer(query, wire.WHOLE)
+            reply = self._answerer.answer(query, wire.WHOLE, peer)
             if reply is None:
                 return
             if reply == ELSEWHERE:
                 if self._may_forward(query):
                     reply = await self._forwarded(query, tcp=True)
                 else:
-                    reply = self._zone.refuse(query)
+                    reply = self._answerer.refuse(query)
             writer.write(struct.pack("!H", len(reply)) + reply)
             async with asyncio.timeout(self._options.patience):
                 await writer.drain()
+
+
+class Driver(Server):
+    """A name server on one address."""
+
+    name = "server"
+
+    def __init__(
+        self, udp: socket.socket, tcp: socket.socket, zone: Zone, forwarder: Forwarder | None, options: Options
+    ) -> None:
+        super().__init__(udp, tcp, zone, forwarder, options)
+        self._zone = zone
+
+    @classmethod
+    async def open(cls, options: Options) -> Self:
+        """Binds both sockets and answers from now on. InvalidInput."""
+        with contextlib.ExitStack() as stack:
+            udp = stack.enter_context(_bound(options.listen, socket.SOCK_DGRAM))
+            tcp = stack.enter_context(_bound(options.listen, socket.SOCK_STREAM))
+            address, port = udp.getsockname()[:2]
+            forwarder = None
+            if options.resolvers is not None:
+                forwarder = Forwarder(options.resolvers, options.upstream_port, own=(address, port))
+            driver = cls(udp, tcp, Zone(address, forwards=forwarder is not None), forwarder, options)
+            await driver.begin()
+            stack.pop_all()
+        return driver
+
+    async def apply(self, view: Names) -> None:
+        """Answers by this view from now on."""
+        self._zone.apply(view)
 
 
 def _bound(address: str, kind: socket.SocketKind) -> socket.socket:

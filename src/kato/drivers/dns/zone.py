@@ -72,7 +72,7 @@ class Zone:
             if (known := was.get(id)) is not names:
                 self._change(known, names)
 
-    def answer(self, query: bytes, most: int = 0) -> bytes | None:
+    def answer(self, query: bytes, most: int = 0, _peer: str = "") -> bytes | None:
         """The answer to a query; ELSEWHERE, where others are to be asked; None where there is none to give.
 
         most: bytes that it may have, over TCP; 0: over UDP, as the query says.

@@ -3,9 +3,10 @@
 A driver owns a folder (`sandboxes`) and everything in it. What it started outlives Káto; `found` adopts it.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -69,6 +70,20 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     check: HealthCheck | None = None
 
 
+class Server(Protocol):
+    """What answers for names on a network."""
+
+    async def close(self) -> None:
+        """Answers no more."""
+        ...
+
+
+Look = Callable[[str, str], Sequence[str] | None]
+"""The addresses of a name, as whoever is at an address is told of them; None where there is no such name."""
+Answer = Callable[[socket.socket, socket.socket, Look], Coroutine[Any, Any, Server]]
+"""Answers for names on two sockets that are bound, for UDP and for TCP, by what a Look says."""
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
 
@@ -78,6 +93,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     user: whom tasks run as where the app names no one; None for whoever runs the cell.
     environ: what a task has for PATH, HOME and LANG where its app does not say. descriptors: a task's soft limit
     of open files; None for the cell's own, which a cell that has raised its own does not want.
+    answer: who serves names on the networks that a driver makes itself; None where nobody does.
     """
 
     folder: Path
@@ -90,6 +106,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     environ: Mapping[str, str] = {}
     descriptors: int | None = None
+    answer: Answer | None = None
 
 
 @runtime_checkable

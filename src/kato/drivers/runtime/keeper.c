@@ -4,6 +4,7 @@
  *   keeper keep RECORD          starts the task and stays for its life; fd 1 hears `{…}` (started) or a fault
  *   keeper run RECORD ARG...    runs a command where the task runs: its cgroups, user, folder and environment
  *   keeper exec FD RECORD ARG...  as run, on the terminal of fd 0, if it is one; FD hears a fault, or its end
+ *   keeper share ...              joins a container to a network: forward.c
  *
  * RECORD holds, each written to a temporary, synced and renamed:
  *   spec      in: NUL-ended pairs of key and value (record.py writes them)
@@ -15,6 +16,7 @@
  *   times.stdout.N  out: beside it, when: pairs of 8 bytes, the offset of a piece and its epoch in nanoseconds
  */
 #define _GNU_SOURCE
+#include "forward.h"
 #include "record.h"
 
 #include <ctype.h>
@@ -364,6 +366,10 @@ int main(int argc, char **argv) {
     struct spec spec = {0};
     struct stream streams[2] = {{"stdout", -1, -1, -1, 0, 0, 0}, {"stderr", -1, -1, -1, 0, 0, 0}};
     bool run = argc > 3 && !strcmp(argv[1], "run"), exec = argc > 4 && !strcmp(argv[1], "exec");
+    if (argc > 4 && !strcmp(argv[1], "share")) {
+        close_range(3, ~0U, 0);
+        return share(argc, argv);
+    }
     if (!run && !exec && (argc != 3 || strcmp(argv[1], "keep"))) {
         fputs("usage: keeper keep RECORD | keeper run RECORD ARG... | keeper exec FD RECORD ARG...\n", stderr);
         return 2;

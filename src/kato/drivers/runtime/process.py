@@ -99,6 +99,9 @@ class Processes:
         """The command itself: the keeper gives it the task's user, environment, folder and limits."""
         return contextlib.nullcontext(argv)
 
+    def ended(self, record: Record) -> None:
+        """It had nothing."""
+
     def clear(self, record: Record) -> None:
         """All that there is may be looked at later."""
 

@@ -333,6 +333,7 @@ class Supervised:
         if started.boot == self._boot and not record.clean:
             self._limits.forbid_forks(record.task)
             left = end_all(str(record.sandbox), lambda: self._limits.members(record.task))
+        self._way.ended(record)
         end = exit_of(started, record.ended(), self._boot)
         if left:
             words = f"{end.message} These of its processes do not die: {', '.join(map(str, sorted(left)))}."
@@ -390,6 +391,7 @@ class Supervised:
                 pids = ", ".join(map(str, sorted(left)))
                 raise DriverError(f"These processes of task {task} do not die: {pids}. See what holds them.")
         self._limits.remove(task)
+        self._way.ended(record)
         if record.exists:
             delete(record.folder)
 

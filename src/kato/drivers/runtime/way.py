@@ -53,6 +53,10 @@ class Way(Protocol):
         """What a keeper runs for a command beside the task; left by an exception, nothing of the command stays."""
         ...
 
+    def ended(self, record: Record) -> None:
+        """Takes back what a task had only while it ran, as its names. Also of one that never began, and again."""
+        ...
+
     def clear(self, record: Record) -> None:
         """Takes away what nobody needs of a task that has ended, beside its sandbox and output."""
         ...

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import shlex
 import signal
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -23,9 +24,10 @@ import msgspec
 
 from kato.drivers.runtime import Launch, Options, conversation, keeper
 from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
-from kato.drivers.runtime.oci import tools
+from kato.drivers.runtime.oci import joining, naming, outside, tools
 from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config
 from kato.drivers.runtime.oci.images import Images, overlays
+from kato.drivers.runtime.oci.networks import Link, Networks
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete, hand
@@ -40,8 +42,8 @@ from kato.model.secret import Secret
 
 CRUN = "crun --root=state --cgroup-manager=disabled"
 LAY = 'mount -t overlay -o "lowerdir=$1,upperdir=upper,workdir=work" overlay rootfs'
-SHARED = ("/etc/hosts", "/etc/resolv.conf")
-"""Files of the host that a container on its network has too."""
+WRITTEN = ("hosts", "hostname", "resolv.conf")
+"""Files of /etc that say who is where. A container has its own of them."""
 COPIED = "Images are copied for each task: this kernel lays no folder over another here."
 PLAIN = (
     "Containers of oci have no seccomp profile, and SIGTERM is what asks them to end, whatever their image says."
@@ -69,7 +71,7 @@ class Driver(Supervised):
     @classmethod
     def way(cls, options: Options, limits: Limits) -> tuple["Containers", tuple[str, ...]]:
         way = Containers(options, limits)
-        return way, (PLAIN,) if way.overlaid else (PLAIN, COPIED)
+        return way, tuple(each for each in (PLAIN, None if way.overlaid else COPIED, way.unreached) if each)
 
     async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
@@ -102,6 +104,15 @@ class Driver(Supervised):
         await super().remove(task)
         await self._way.images.tidy()
 
+    async def clear(self) -> None:
+        """Takes away what networks left on this machine that are no more."""
+        await asyncio.to_thread(self._way.networks.clear)
+
+    async def close(self) -> None:
+        """Lets go. Tasks and their keepers go on, and so do their networks; names are not answered meanwhile."""
+        await super().close()
+        await self._way.networks.close()
+
 
 class Containers:
     """The way of a container: crun is between the keeper and the program."""
@@ -117,6 +128,18 @@ class Containers:
         self.images = Images(folder, options.logins, self._digests, engine=options.engine)
         self._hidden = _hidden(Path("/proc/self/mountinfo").read_text())
         self.overlaid = os.geteuid() != 0 or overlays(folder)
+        self.unreached = outside.note(self._path) if os.geteuid() == 0 else None
+        self.networks = Networks(options, options.folder / ".networks", self._path)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Knows the networks again on which earlier lives' tasks are, and takes away what is left of others."""
+        for file in self._options.folder.glob("*/oci/network.json"):
+            if Record(file.parents[1]).locked():
+                links = msgspec.json.decode(file.read_bytes(), type=tuple[Link, ...])
+                helpers = [file.parent / joining.helper(n) for n in range(len(links))]
+                self.networks.adopt(file.parents[1].name, links, helpers)
+        self.networks.clear()
 
     def _digests(self) -> set[str]:
         """The images that tasks are laid over."""
@@ -144,7 +167,8 @@ class Containers:
         for name in ("upper", "work", "rootfs"):
             (folder / name).mkdir(mode=0o755)
         (folder / "image").write_text(image.digest)
-        told = config(launch, image, self._site(record, launch.app, image))
+        links = self.networks.join(record.task, launch.app)
+        told = config(launch, image, self._site(record, launch, image, links))
         (folder / "config.json").write_bytes(msgspec.json.encode(told))
         if files is not None:
             files.rename(record.sandbox)
@@ -156,7 +180,15 @@ class Containers:
         place = told["process"]["cwd"]
         lay = [LAY] if self.overlaid else []
         make = ['mkdir -p "rootfs/$2"'] if lacks(lower, place) else []
-        steps = [*self._hidden, *lay, *make, f"exec {CRUN} --log=log run --pid-file=init task"]
+        end, more = f"exec {CRUN} --log=log run --pid-file=init task", []
+        if links:
+            places = [self.networks.place(link) for link in links]
+            for name, text in joining.lines(links, places):
+                (folder / name).write_text(text)
+            rules = joining.rules(launch, links, self._options.address)
+            more = joining.before(str(keeper.KEEPER), str(folder), places, rules)
+            end = f"exec unshare --net sh -c {shlex.quote(' && '.join((*joining.inside(places), end)))}"
+        steps = [*self._hidden, *lay, *make, *more, end]
         words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder), place)
         return Execution(argv=words, env=self._around(record), cwd=folder)
 
@@ -164,13 +196,27 @@ class Containers:
         """crun's own environment, not the container's. The sandbox marks it for who looks for what is left."""
         return {"PATH": self._path, "MESOS_SANDBOX": str(record.sandbox)}
 
-    def _site(self, record: Record, app: App, image: Image) -> Site:
-        lower = self.images.root(image)
-        shared = tuple(Bind(name, name, True) for name in SHARED if os.path.exists(name))
+    def _site(self, record: Record, launch: Launch, image: Image, links: tuple[Link, ...]) -> Site:
+        lower, app, own = self.images.root(image), launch.app, _own(record)
+        assert app.container is not None and app.container.docker is not None
+        parameters = app.container.docker.parameters
+        host = naming.Host(os.uname().nodename, _text(Path("/etc/hosts")), _text(Path("/etc/resolv.conf")))
+        name = naming.hostname(record.task, links, host, parameters)
+        texts = (
+            naming.hosts(name, links, host, parameters),
+            f"{name}\n",
+            naming.resolv(links, host, parameters),
+        )
+        for file, text in zip(WRITTEN, texts, strict=True):
+            (own / file).write_text(text)
+            (own / file).chmod(0o644)
+        if links:
+            (own / "network.json").write_bytes(msgspec.json.encode(links))
+        written = (Bind(str(own / file), f"/etc/{file}") for file in WRITTEN)
         return Site(
-            hostname=os.uname().nodename,
+            hostname=name,
             sandbox=str(record.sandbox),
-            binds=(*shared, *binds(app, self._options.volumes, lower, folder_of(record.folder))),
+            binds=(*written, *binds(app, self._options.volumes, lower, folder_of(record.folder))),
             passwd=text_in(lower, "etc/passwd"),
             group=text_in(lower, "etc/group"),
             privileged=self._options.privileged,
@@ -217,6 +263,10 @@ class Containers:
         finally:
             for file in (pid, process, said):
                 file.unlink(missing_ok=True)
+
+    def ended(self, record: Record) -> None:
+        """Its places on networks."""
+        self.networks.leave(record.task)
 
     def clear(self, record: Record) -> None:
         """All of the container but its sandbox and output."""

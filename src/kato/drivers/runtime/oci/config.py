@@ -151,11 +151,6 @@ def beside(task: Body, command: Command) -> Body:
 
 def _refuse(app: App) -> None:
     assert app.container is not None and app.container.docker is not None
-    if not app.networks or any(network.mode != "host" for network in app.networks):
-        raise DriverError(
-            "The oci runtime has no network but the host's yet. Set its network to host (in a Compose file "
-            "network_mode: host) and let it listen on $PORT0, or run it by docker."
-        )
     if app.container.docker.privileged:
         raise DriverError("The oci runtime runs nothing privileged. Leave that out, or run it by docker.")
     if app.tty:
@@ -292,12 +287,16 @@ def _put(field: str, read: Callable[[str], Any] = str) -> Callable[[_Asked, str]
 
 
 def _nothing(_asked: _Asked, _value: str) -> None:
-    """It says nothing to this runtime, and does no harm."""
+    """It says nothing to this runtime, and does no harm; or others read it (naming.py)."""
 
 
 _FLAGS: Mapping[str, Callable[[_Asked, str], None]] = {
+    "add-host": _nothing,
     "cap-add": _Asked.add_capability,
     "cap-drop": _Asked.drop_capability,
+    "dns": _nothing,
+    "dns-option": _nothing,
+    "dns-search": _nothing,
     "entrypoint": _Asked.set_entrypoint,
     "env": lambda asked, value: asked.env.append(value),
     "group-add": lambda asked, value: asked.groups.append(value),
