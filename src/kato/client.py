@@ -26,6 +26,7 @@ from kato.model.errors import (
     KatoError,
     Locked,
     NotFound,
+    NotRun,
     Outdated,
     Refused,
     Unavailable,
@@ -397,6 +398,8 @@ def error_of(status: int, content: bytes) -> KatoError:
         body = {"message": content.decode("utf-8", "replace").strip() or f"HTTP status {status}"}
     message, details = str(body.get("message", f"HTTP status {status}")), body.get("details")
     held = [str(each["id"]) for each in body.get("deployments") or () if isinstance(each, dict) and "id" in each]
+    if isinstance(code := body.get("exitCode"), int):
+        return NotRun(message, code)
     if status == 409:
         return _locked(message, held) if held else Conflict(message)
     if status in (400, 415, 422):

@@ -15,7 +15,7 @@ from kato.drivers.load import load
 from kato.drivers.runtime import LAST, Executed, Exit, Launch, Options, Runtime, Stats
 from kato.model.app import AppVolume, Artifact, Container
 from kato.model.conversation import Command, Size
-from kato.model.errors import DriverError, NotFound
+from kato.model.errors import DriverError, NotFound, NotRun
 from kato.model.link import Used
 from kato.model.secret import Secret
 from person import Person
@@ -340,8 +340,14 @@ class ExecContract(RuntimeContract):
     async def test_what_cannot_be_run_is_an_error(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000"))
         for terminal in (False, True):
-            with pytest.raises(DriverError, match=r"/no/such/program"):
-                await Person(runtime, Command(("/no/such/program",), terminal=terminal)).leaves()
+            for program, code, words in (
+                ("/no/such/program", 127, "There is no program /no/such/program in task web.instance-1."),
+                ("nosuch", 127, "There is no program nosuch in task web.instance-1."),
+                ("/etc", 126, "/etc may not be executed in task web.instance-1: "),
+            ):
+                with pytest.raises(NotRun) as told:
+                    await Person(runtime, Command((program,), terminal=terminal)).leaves()
+                assert told.value.code == code and str(told.value).startswith(words)
         await runtime.stop(TASK, 0)
         await ended(runtime)
         with pytest.raises(DriverError):

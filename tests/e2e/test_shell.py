@@ -115,7 +115,9 @@ def test_pipes_and_exit_codes(running: Machine) -> None:
     assert run("-i", "one", "cat", input=data) == (0, data, b"")
     assert run("one", "cat", input=data) == (0, b"", b""), "without -i there is no input"
     code, out, err = run("one", "--", "/no/such/program")
-    assert (code, out) == (1, b"") and b"/no/such/program could not be run in task room_one." in err
+    assert (code, out) == (127, b"") and b"kato: There is no program /no/such/program in task room_one." in err
+    code, out, err = run("one", "--", "/etc")
+    assert (code, out) == (126, b"") and b"kato: /etc may not be executed in task room_one." in err
     code, _, err = run("noe", "--", "true")
     assert code == 1 and b"Did you mean 'one'?" in err
     code, _, err = run("-it", "one", "sh")

@@ -16,6 +16,7 @@ from kato.model.errors import (
     KatoError,
     Locked,
     NotFound,
+    NotRun,
     Outdated,
     Refused,
     StoreFull,
@@ -67,6 +68,8 @@ def refusal(error: KatoError) -> Response:
             return answer({"message": "Object is not valid", "details": details(error.faults)}, 422)
         case Locked():
             return answer({"message": LOCKED, "deployments": [{"id": id} for id in error.deployments]}, 409)
+        case NotRun():
+            return answer({"message": str(error), "exitCode": error.code}, 409)
         case StoreFull():
             return answer({"message": str(error)}, 507)
         case Unavailable():

@@ -17,11 +17,14 @@ from kato.plan.why import Ailing
 
 
 class Problem(TypedDict):
-    """Why a request was not done. details: a sentence, or every fault with its path; deployments: who holds it."""
+    """Why a request was not done. details: a sentence, or every fault with its path; deployments: who holds it;
+    exitCode: of a command that could not be run, what a shell would exit with.
+    """
 
     message: str
     details: NotRequired[str | list["FaultEntry"]]
     deployments: NotRequired[list["Id"]]
+    exitCode: NotRequired[int]
 
 
 class FaultEntry(TypedDict):

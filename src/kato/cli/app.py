@@ -11,7 +11,7 @@ from kato.cli.terminal import speak_to
 from kato.cli.topics import TOPICS, listed
 from kato.cli.usage import unknown_topic, wrong_usage
 from kato.config import debugging
-from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked
+from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked, NotRun
 
 COMMANDS = {
     "up": ("kato.cli.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C ends what it started."),
@@ -98,6 +98,8 @@ def run(words: Sequence[str]) -> int:
         if debugging():
             raise
         complain(sentences(error))
+        if isinstance(error, NotRun):
+            return error.code
         return 2 if isinstance(error, InvalidInput) or words[:1] == ["plan"] else 1
     except (KeyboardInterrupt, Interrupted) as stop:
         if sys.stderr.isatty():

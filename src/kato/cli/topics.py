@@ -22,7 +22,8 @@ What is asked for goes to stdout; what is wrong, and notes, to stderr.""",
 1    it failed, or is not as wished in time; `plan`: something would change; `doctor`: something is a fault
 2    wrong words or a wrong file; `plan`: any error
 130  Ctrl-C (128 and the signal's number)
-`exec` ends with the exit code of its command, 128 + n where signal n ended it.""",
+`exec` ends with the exit code of its command, 128 + n where signal n ended it, 127 where there is no such program,
+126 where it may not be executed.""",
     ),
     "environment": (
         "Variables that commands and cells read.",

@@ -15,7 +15,8 @@ KatoError
 │   └── Compacted      a watch asked for a revision that is gone: relist
 ├── LeadershipLost     the leader key is no longer ours; the plan was not committed
 ├── DriverError        a driver could not do what it was asked
-│   └── DriverMissing  a dependency of a driver is not installed; says what installs it
+│   ├── DriverMissing  a dependency of a driver is not installed; says what installs it
+│   └── NotRun         a command beside a task is no program there; carries a shell's exit code
 └── Refused            safety refused: a foreign host, an older assignment, a node id of another machine
     └── Unproven       who asks shows no token, or a wrong one                    (HTTP 401)
 """
@@ -110,6 +111,16 @@ class DriverError(KatoError):
 
 class DriverMissing(DriverError):
     """A dependency of a driver is not installed; the message says what installs it."""
+
+
+class NotRun(DriverError):
+    """A command beside a task is no program there, or may not be executed. code: 127 or 126, as a shell's
+    (POSIX, Shell Command Language, 2.8.2).
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class Refused(KatoError):

@@ -31,6 +31,7 @@ from kato.drivers.runtime.leftovers import end_all, keepers
 from kato.drivers.runtime.record import Record, Spec, Started, exit_of
 from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.streams import Changes, Stream
+from kato.drivers.runtime.unrunnable import not_run
 from kato.drivers.runtime.usage import used
 from kato.drivers.runtime.way import Way
 from kato.model.errors import DriverError, DriverMissing, NotFound
@@ -265,7 +266,7 @@ class Supervised:
                 yield record
             except keeper.Fault as fault:
                 cause = fault.cause or f"exit status {keeper.NOT_ENTERED}"
-                raise DriverError(f"{self.name}: {argv[0]} could not be run in task {task}: {cause}.") from fault
+                raise not_run(argv[0], task, cause) from fault
 
     async def output(
         self,

@@ -351,7 +351,7 @@ class Driver:
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command in the container, with a person at its other end."""
         with about(f"{command.argv[0]} cannot be run in task {task}"):
-            async with contextlib.aclosing(hold(self._engine, self._name(task), command, typing)) as said:
+            async with contextlib.aclosing(hold(self._engine, self._name(task), task, command, typing)) as said:
                 async for each in said:
                     yield each
 

@@ -8,7 +8,8 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 
-from kato.drivers.runtime.docker.engine import Engine
+from kato.drivers.runtime.docker.engine import Engine, Rejected
+from kato.drivers.runtime.unrunnable import not_run
 from kato.model.conversation import Command, Left, Said, Size, Typing, Wrote
 from kato.model.errors import DriverError
 
@@ -21,9 +22,11 @@ NOT_BEGUN = b"OCI runtime exec failed"
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
-async def hold(engine: Engine, container: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
+async def hold(
+    engine: Engine, container: str, task: str, command: Command, typing: Typing
+) -> AsyncGenerator[Said, None]:
     """Runs a command until its output has ended. DriverError, before anything was said, where it cannot be run.
-    Closed before, it ends it.
+    Closed before, it ends it. task: what its container is called in words.
     """
     asked = {
         "Cmd": command.argv,
@@ -35,14 +38,19 @@ async def hold(engine: Engine, container: str, command: Command, typing: Typing)
     }
     path = f"/exec/{(await engine.ask('POST', f'/containers/{container}/exec', asked))['Id']}"
     code: int | None = None
-    async with engine.upgraded(f"{path}/start", {"Detach": False, "Tty": command.terminal}) as (reader, writer):
+    starting = engine.upgraded(f"{path}/start", {"Detach": False, "Tty": command.terminal})
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            reader, writer = await stack.enter_async_context(starting)
+        except Rejected as error:  # newer engines refuse what older ones write in place of output
+            raise not_run(command.argv[0], task, str(error)) from error
         feeding = asyncio.create_task(_feed(engine, path, command, typing, writer))
         try:
             first = True
             async with contextlib.aclosing(_heard(reader, command.terminal)) as heard:
                 async for said in heard:
                     if first and said.data.startswith(NOT_BEGUN):
-                        raise DriverError(said.data.decode(errors="replace").strip())
+                        raise not_run(command.argv[0], task, said.data.decode(errors="replace"))
                     first = False
                     yield said
             code = await _exit_code(engine, path)

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from kato.model.errors import DriverError, DriverMissing
+from kato.model.errors import DriverError, DriverMissing, NotRun
 
 SOCKET = Path("/var/run/docker.sock")
 INSTALL = "Install Docker (apt-get install docker.io) and start it, or name its socket with DOCKER_HOST."
@@ -248,6 +248,8 @@ def about(what: str) -> Iterator[None]:
     """Puts what was attempted before an error of the engine."""
     try:
         yield
+    except NotRun:  # it says all that there is to say
+        raise
     except Rejected as error:
         raise Rejected(f"{what}: {error}", error.status) from error
     except DriverError as error:

@@ -33,6 +33,7 @@ from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete, hand
 from kato.drivers.runtime.secret_files import folder_of, write
 from kato.drivers.runtime.supervised import Supervised
+from kato.drivers.runtime.unrunnable import not_run
 from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.conversation import Command, Left, Said, Size, Typing
@@ -259,7 +260,7 @@ class Containers:
             raise
         else:
             if words := tools.last_words(_text(said)):
-                raise DriverError(f"{command.argv[0]} could not be run: {words}.")
+                raise not_run(command.argv[0], record.folder.name, words)
         finally:
             for file in (pid, process, said):
                 file.unlink(missing_ok=True)
