@@ -169,6 +169,28 @@ def test_a_new_token_and_certificate_count_and_no_task_ends(reached: Reached) ->
     assert {task["id"]: reached.pid(task["id"]) for task in reached.tasks("/shop/web")} == tasks
 
 
+def test_a_cell_that_listens_by_both_protocols_knows_its_own_user_by_both(reached: Reached) -> None:
+    port, ingress = (free_port() for _ in range(2))
+    where = ("--api", f"[::]:{port}", "--ingress", f"127.0.0.1:{ingress}", "--data", str(reached.root / "data-6"))
+    reached.kato("certify", HERE, *where)
+    with reached.room.network():
+        serving = subprocess.Popen(["kato", "serve", *where], env=reached.env, stderr=subprocess.DEVNULL)
+    try:
+        plain = ("curl", "-sk", "--output", "/dev/null", "--write-out", "%{http_code}")
+        for host in ("127.0.0.1", "[::1]", HERE):
+            asked = (*plain, f"https://{host}:{port}/v2/apps")
+
+            def status(asked: tuple[str, ...] = asked) -> str:
+                return subprocess.run(reached.room.inside(*asked), capture_output=True, text=True).stdout
+
+            reached.until(lambda: status() == "200", 30)
+        assert reached.afar(*plain, f"https://{HERE}:{port}/v2/apps") == "401"
+        assert "Nothing is deployed" in reached.kato("ls", *where[:2])
+    finally:
+        serving.terminate()
+        serving.wait(30)
+
+
 def test_who_never_shakes_hands_keeps_nobody_out(reached: Reached) -> None:
     words = reached.other.inside(sys.executable, "-c", HOLD, HERE, str(reached.port), str(FLOOD))
     holding = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -14,20 +14,21 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from kato.agent.identity import Identity
 from kato.cli import cell
-from kato.cli.app import COMMANDS, hoist, part, sentences
+from kato.cli.app import COMMANDS, application, hoist, part, sentences
 from kato.cli.show import document
 from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import find
 from kato.cli.terminal import speak_to
 from kato.cli.topics import TOPICS
 from kato.client import Client
-from kato.config import Config, held
+from kato.config import Config, configure, held
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
 from machine import ROOT
 
@@ -404,3 +405,25 @@ async def test_an_error_of_the_work_is_the_guards() -> None:
 
     with Signals() as signals, pytest.raises(InvalidInput):
         await signals.guard(work())
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"api": "https://127.0.0.1:1"},
+        {"api": "0.0.0.0:8180", "data": "/srv/cell"},
+        {"dns": "127.0.0.1:5353", "dns_forward": True},
+        {"dns_own": True},
+    ],
+)
+def test_a_cell_that_is_started_is_told_all_that_its_starter_was(told: dict[str, Any]) -> None:
+    _, _, _, command, *flags = cell.words(configure(environ={}, **told))
+    assert command == "serve"
+    _, bound, _ = application().parse_args(["serve", *flags], exit_on_error=False, print_error=False)
+    place = bound.arguments["place"]
+    again = configure(
+        environ={},
+        **{name: getattr(place, name) for name in ("api", "ingress", "dns", "dns_forward", "dns_own", "data")},
+    )
+    assert again == configure(environ={}, **told)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kato.cli.doctor import clock, descriptors, engine, folder, kernel, port, version
+from kato.cli import certify
+from kato.cli.doctor import certificate, clock, descriptors, engine, folder, kernel, port, version
+from kato.cli.place import Place
+from kato.config import Config
 from load import free_ports
 
 CHECKS = ["cell", "api", "ingress", "folder", "disk", "kernel", "processes", "balancer", "containers", "cgroups"]
@@ -50,6 +53,18 @@ def test_a_port_that_is_taken_and_a_folder_that_cannot_be_are_faults(tmp_path: P
     assert code == 1
     assert found["ingress"]["state"] == "fault" and "Address already in use" in found["ingress"]["found"]
     assert folder(Path("/dev/null/x")).state == "fault"
+
+
+@pytest.mark.parametrize(("days", "state"), [(825, "ok"), (29, "warn"), (-1, "fault")])
+def test_a_certificate_that_ends_soon_is_told(
+    tmp_path: Path, days: int, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certify, "DAYS", days)
+    secure = Config(data=tmp_path, https=True)
+    assert "kato certify" in certificate(secure).todo and certificate(secure).state == "fault", "there is none yet"
+    certify.certify("kato.example", place=Place(data=str(tmp_path)))
+    found = certificate(secure)
+    assert found.state == state and bool(found.todo) is (state != "ok")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,11 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"anybody:{password}".encode()).decode()
 
 
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LOOKS", 0.01)
+
+
 @pytest.fixture
 def token(tmp_path: Path) -> str:
     """The token of a cell that starts in this test."""
@@ -83,9 +88,8 @@ async def test_a_cell_without_a_token_minds_no_password(cell: Cell) -> None:
 
 
 async def test_a_new_token_counts_at_once_and_ends_what_the_former_one_let_in(
-    token: str, cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    token: str, cell: Cell, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(server, "LOOKS", 0.01)
     former = {"Authorization": f"Bearer {token}"}
     async with cell.session.get(f"{cell.base}/v2/events", headers=former) as stream, asyncio.timeout(DEADLINE):
         await stream.content.readany()
@@ -114,11 +118,8 @@ async def test_the_client_believes_the_authority_that_it_is_told(
             await client.ping()
 
 
-async def test_a_certificate_is_exchanged_while_the_cell_runs(
-    secured: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_certificate_is_exchanged_while_the_cell_runs(secured: Cell, tmp_path: Path) -> None:
     authority = ssl.create_default_context(cafile=tmp_path / "access" / AUTHORITY)
-    monkeypatch.setattr(server, "LOOKS", 0.01)
 
     async def names() -> set[str]:
         _, writer = await asyncio.open_connection(
