@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -21,6 +23,8 @@ from kato.store.backup import read
 from kato.store.cellfile import _translate
 from kato.store.keys import FORMAT
 from kato.store.local import LocalStore
+from machine import Machine
+from runtimes import alive
 
 SEED = 7
 ITEMS = 300
@@ -331,3 +335,28 @@ async def gather(writes: Iterable[Awaitable[Committed]]) -> list[Committed | Bas
 
 def values(items: Iterable[KeyValue]) -> dict[str, bytes]:
     return {item.key: item.value for item in items}
+
+
+async def test_a_goal_of_a_task_that_this_kato_does_not_know_is_refused_by_name(machine: Machine) -> None:
+    """It was written by a newer one that forgot to raise the format: nothing is guessed, and nothing ended."""
+    file = machine.root / "app.json"
+    file.write_text(json.dumps({"id": "/calm", "cmd": "exec sleep 1000"}))
+    machine.kato("up", str(file), "-d")
+    (task,) = machine.tasks("/calm")
+    pid = machine.pid(task["id"])
+    os.kill(machine.get("/v1/cell")["pid"], signal.SIGKILL)
+    machine.until(lambda: machine.get("/ping") is None)
+    key = keys.task(task["slaveId"], task["id"])
+    async with opened(machine.data / "cell.sqlite") as store:
+        item = await store.get(key)
+        assert item is not None
+        await store.txn([], [Put(key, item.value.replace(b'"goal":"run"', b'"goal":"dream"'))])
+    said = machine.kato("up", str(file), "-d", code=1)
+    assert (
+        f"What the store holds at {key} cannot be read: Invalid enum value 'dream' - at `$.goal`. Run the" in said
+    )
+    assert "Traceback" not in said and alive(pid)
+    async with opened(machine.data / "cell.sqlite") as store:
+        await store.txn([], [Put(key, item.value)])
+    machine.kato("up", str(file), "-d")
+    assert [each["id"] for each in machine.tasks("/calm")] == [task["id"]] and alive(pid)

@@ -39,7 +39,8 @@ FORMAT = 1
 """Of what stands in the store; a store of a higher one is refused, one of a lower one raised when it is opened.
 
 What an older Káto cannot pass over raises it: a value that it cannot read, a key without which it would do harm. A
-new field with a default, or a room of keys that it may do without, leaves it as it is.
+new field with a default, or a room of keys that it may do without, leaves it as it is. Nothing was released yet:
+format 1 is all that stands here with the first release, the room `secrets` and the goal `done` of a task among it.
 """
 
 
