@@ -197,6 +197,7 @@ class Threshold(asyncio.Protocol):
         self._context = context
         self._behind = behind
         self._early = bytearray()
+        self._lost = False
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -212,6 +213,10 @@ class Threshold(asyncio.Protocol):
         """What came with the end of the handshake, before anybody could be told that it is over."""
         self._early += data
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It was ended as soon as its handshake was over."""
+        self._lost = True
+
     async def _shake(self, transport: asyncio.Transport, guest: Guest) -> None:
         secure = None
         try:
@@ -224,9 +229,12 @@ class Threshold(asyncio.Protocol):
                 ssl_shutdown_timeout=PATIENCE,
             )
         except OSError:  # whoever shakes hands badly is told so by TLS
-            transport.abort()
-        if secure is None or secure.is_closing():
-            guest.leave()
+            pass
+        finally:
+            if secure is None or self._lost or secure.is_closing():
+                transport.abort()
+                guest.leave()
+        if secure is None or self._lost or secure.is_closing():
             return
         self._behind.guest = guest
         secure.set_protocol(self._behind)

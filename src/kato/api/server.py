@@ -60,11 +60,12 @@ async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[
     with contextlib.closing(Sockets()) as sockets:
         sockets.check(listener)
         with contextlib.closing(Door(sockets)) as door:
-            looking = asyncio.create_task(_look(access, door))
-            try:
-                await _serve(application, listener, ending, _protocol(access, door))
-            finally:
-                looking.cancel()
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(_look(access, door))
+                try:
+                    await _serve(application, listener, ending, _protocol(access, door))
+                finally:
+                    looking.cancel()
 
 
 def _protocol(access: Access, door: Door) -> Callable[..., asyncio.Protocol]:

@@ -18,7 +18,7 @@ from kato.config import kept
 from kato.drivers.dns.forward import SERVERS, nameservers
 from kato.model.errors import Conflict, DriverError
 
-_MARK = re.compile(r"^# kato:([0-9a-f]+):([0-9a-f]{64})$", re.MULTILINE)
+_MARK = re.compile(r"^# kato:((?:[0-9a-f]{2})+):([0-9a-f]{64})$", re.MULTILINE)
 _COPIED = ("search", "domain", "options", "sortlist")
 
 
