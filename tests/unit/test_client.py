@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from builders import V1
-from kato.client import Client, LogPiece, error_of
+from kato.client import Client, LogPiece
+from kato.client.refusals import error_of
 from kato.model.errors import (
     Conflict,
     Fault,

@@ -9,7 +9,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from kato.api import forms
+from kato.api import own_forms as own
 from kato.api.answers import answer
 from kato.api.body import flag, many, read_object
 from kato.api.conversation import Conversation
@@ -45,8 +45,8 @@ class Native:
         """All of them."""
         group = Query("group", str, "Only what lies in this group.")
         lose = Query("lose", str, "A task or a machine, by name or id, or an engine (docker). It must be said.")
-        plan = Body(forms.PlanOf, example={"apps": [{"id": "/shop/web", "cmd": "sleep 1000"}]})
-        back = Body(forms.Version, example={})
+        plan = Body(own.PlanOf, example={"apps": [{"id": "/shop/web", "cmd": "sleep 1000"}]})
+        back = Body(own.Version, example={})
         logs = (
             Query("stream", list[str], "stdout, stderr, or both."),
             Query("tail", int, "Only the last so many lines, and then what comes."),
@@ -59,21 +59,19 @@ class Native:
         talk = ok({LINES: str}, "Lines of JSON: what the command writes, and last how it left.")
         words = Body(str, LINES, '{"type":"command","argv":["true"]}\n')
         return [
-            Operation("GET", "/v1/cell", self.cell, ok(forms.CellInfo)),
+            Operation("GET", "/v1/cell", self.cell, ok(own.CellInfo)),
             Operation("GET", "/v1/backup", self.backup, ok({LINES: str}, BACKUP), fails=(503,)),
             Operation("GET", "/v1/stacks", self.stacks, ok({TEXT: str}, "Where threads and coroutines stand.")),
-            Operation("POST", "/v1/stop", self.stop, ok(forms.Said, "It ends.", 202)),
-            Operation("GET", "/v1/apps", self.apps, ok(forms.Standing), (group,)),
-            Operation("GET", "/v1/nodes", self.nodes, ok(forms.NodeList)),
-            Operation("POST", "/v1/plan", self.plan, ok(forms.Foreseen), (), plan, WISH),
+            Operation("POST", "/v1/stop", self.stop, ok(own.Said, "It ends.", 202)),
+            Operation("GET", "/v1/apps", self.apps, ok(own.Standing), (group,)),
+            Operation("GET", "/v1/nodes", self.nodes, ok(own.NodeList)),
+            Operation("POST", "/v1/plan", self.plan, ok(own.Foreseen), (), plan, WISH),
             Operation("GET", "/v1/drill", self.drill, ok(Drill), (lose,), None, (404,)),
-            Operation("GET", "/v1/why/{id:path}", self.why, ok(forms.WhyInfo), (), None, (404,)),
-            Operation(
-                "GET", "/v1/versions/{id:path}", self.versions, ok(forms.KeptVersions), (), None, (404, 503)
-            ),
-            Operation("POST", "/v1/rollback/{id:path}", self.rollback, ok(forms.RolledBack), (FORCE,), back, WISH),
-            Operation("GET", "/v1/services", self.services, ok(forms.ServiceList)),
-            Operation("GET", "/v1/ended", self.ended, ok(forms.EndedList)),
+            Operation("GET", "/v1/why/{id:path}", self.why, ok(own.WhyInfo), (), None, (404,)),
+            Operation("GET", "/v1/versions/{id:path}", self.versions, ok(own.KeptVersions), (), None, (404, 503)),
+            Operation("POST", "/v1/rollback/{id:path}", self.rollback, ok(own.RolledBack), (FORCE,), back, WISH),
+            Operation("GET", "/v1/services", self.services, ok(own.ServiceList)),
+            Operation("GET", "/v1/ended", self.ended, ok(own.EndedList)),
             Operation("GET", "/v1/logs/{id:path}", self.logs, lines, logs, None, (404,)),
             Operation("POST", "/v1/exec/{id:path}", self.exec, talk, (), words, (404, 409, 503)),
         ]

@@ -60,7 +60,7 @@ def locked(
     manifest: "Manifest", changes: Sequence[Mapping[str, Any]], deployments: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What holds an app that would change, as sentences, and what `kato up` makes of it."""
-    from kato.client import under_way
+    from kato.client.refusals import under_way
 
     apps = {change["app"] for change in changes}
     held = [each for each in deployments if not apps.isdisjoint(each["affectedApps"])]

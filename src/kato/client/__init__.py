@@ -16,36 +16,22 @@ import aiohttp
 import msgspec
 
 from kato.access import Caller
+from kato.client.refusals import decoded, error_of, remedy, under_way
 from kato.config import SERVER, endpoint, on_loopback
 from kato.model.conversation import Broke, Command, Left, Said, Typing, Wrote
 from kato.model.errors import (
     Conflict,
-    Fault,
-    InvalidApp,
-    InvalidInput,
     KatoError,
     Locked,
-    NotFound,
-    NotRun,
-    Outdated,
     Refused,
     Unavailable,
-    Unproven,
 )
 from kato.sockets import Sockets, here
 
 Json = dict[str, Any]
-_DOING = {
-    "StopApplication": "removing",
-    "StartApplication": "starting",
-    "ScaleApplication": "scaling",
-    "RestartApplication": "exchanging the tasks of",
-}
 NOBODY = Caller()
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
 """Where a cell that listens everywhere is asked on its own machine."""
-_MOST = 4
-"""Apps that one sentence names."""
 
 
 class LogPiece(msgspec.Struct, frozen=True):
@@ -256,7 +242,7 @@ class Client:
         listening = {"Accept": "text/event-stream"}
         async for line in self._lines("GET", "/v2/events", [("plan-format", "light")], headers=listening):
             if line.startswith(b"data: "):
-                yield _decoded(line.removeprefix(b"data: "))
+                yield decoded(line.removeprefix(b"data: "))
 
     async def exec(self, name: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """What a command beside a task, or beside one of an app, writes, and last how it left. `typing` goes to it
@@ -284,7 +270,7 @@ class Client:
         return await self._call("GET", path, query)
 
     async def _call(self, verb: str, path: str, query: Sequence[tuple[str, str]] = (), body: object = None) -> Any:
-        return _decoded(await self._content(verb, path, query, body))
+        return decoded(await self._content(verb, path, query, body))
 
     async def _content(
         self, verb: str, path: str, query: Sequence[tuple[str, str]] = (), body: object = None
@@ -311,7 +297,7 @@ class Client:
         except KatoError:
             held = []
         if held:
-            error.args = (f"{' '.join(map(under_way, held))} {_remedy(held[0])}",)
+            error.args = (f"{' '.join(map(under_way, held))} {remedy(held[0])}",)
         return error
 
     async def _lines(
@@ -391,85 +377,11 @@ class Client:
         return Unavailable(f"The cell at {self.address} did not finish its answer: {cause}. Try again.")
 
 
-def error_of(status: int, content: bytes) -> KatoError:
-    """The error that an API answer stands for, with every fault that its body lists."""
-    body = _decoded(content)
-    if not isinstance(body, dict):
-        body = {"message": content.decode("utf-8", "replace").strip() or f"HTTP status {status}"}
-    message, details = str(body.get("message", f"HTTP status {status}")), body.get("details")
-    held = [str(each["id"]) for each in body.get("deployments") or () if isinstance(each, dict) and "id" in each]
-    if isinstance(code := body.get("exitCode"), int):
-        return NotRun(message, code)
-    if status == 409:
-        return _locked(message, held) if held else Conflict(message)
-    if status in (400, 415, 422):
-        faults = _faults(details)
-        if faults:
-            return InvalidApp(faults)
-        return InvalidInput(f"{message}: {details}" if isinstance(details, str) and details else message)
-    kinds: dict[int, type[KatoError]] = {
-        401: Unproven,
-        403: Refused,
-        404: NotFound,
-        412: Outdated,
-        413: InvalidInput,
-        503: Unavailable,
-    }
-    return kinds.get(status, KatoError)(message)
-
-
-def under_way(deployment: Mapping[str, Any]) -> str:
-    """What a deployment, as Marathon tells it, does to which app, since when, and what it waits for."""
-    kinds: dict[str, str] = {}
-    for step in deployment["steps"]:
-        for action in step["actions"]:
-            kinds.setdefault(action["app"], action["action"])  # what starts is scaled in a later step
-    words = [f"{_DOING.get(kind, 'changing')} {app}" for app, kind in kinds.items()]
-    more = f" and {len(words) - _MOST} more" if len(words) > _MOST else ""
-    waits = ", ".join(each["app"] for each in deployment["currentActions"][:_MOST])
-    return (
-        f"Deployment {deployment['id']} is {', '.join(words[:_MOST])}{more} since {deployment['version']}"
-        f"{f', and waits for {waits}' if waits else ''}."
-    )
-
-
-def _remedy(deployment: Mapping[str, Any]) -> str:
-    app = str(next(iter(deployment["affectedApps"]), "APP")).strip("/")
-    return f"Wait for it, take it back (kato rollback {app}), or take over from it (--force)."
-
-
-def _locked(message: str, deployments: Sequence[str]) -> Locked:
-    error = Locked("", deployments)
-    error.args = (
-        f"{message.split('. ')[0].rstrip('.')} ({', '.join(deployments)}). "
-        "Wait for it, or take over with --force.",
-    )
-    return error
-
-
-def _faults(details: object) -> list[Fault]:
-    if not isinstance(details, list):
-        return []
-    return [
-        Fault(str(each.get("path") or "/"), str(error))
-        for each in details
-        if isinstance(each, dict)
-        for error in each.get("errors") or ()
-    ]
-
-
 def _called(user: int | None) -> str:
     try:
         return pwd.getpwuid(user or 0).pw_name
     except KeyError:
         return str(user)
-
-
-def _decoded(content: bytes) -> Any:
-    try:
-        return msgspec.json.decode(content) if content else None
-    except msgspec.DecodeError:
-        return None
 
 
 def _items(body: object, name: str) -> list[Json]:
