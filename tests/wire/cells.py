@@ -18,7 +18,7 @@ from builders import node
 from kato.model.conversation import Command, Left, Said, Typing, Wrote
 from kato.model.errors import DriverError, NotFound
 from kato.model.frontend import BorderAck
-from kato.model.link import Kept, Output, Reached, Sample, Used
+from kato.model.link import Kept, Output, Pull, Reached, Sample, Used
 from kato.model.task import Health, Status, Task, TaskState
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
@@ -99,6 +99,10 @@ class Machine:
     async def kept(self) -> Sequence[Kept]:
         """One task that has gone."""
         return [Kept(GONE, 1.0, 2.0, "It exited with code 3.")]
+
+    async def pulls(self) -> Sequence[Pull]:
+        """It brings no image."""
+        return ()
 
     async def stats(self) -> Sequence[Sample]:
         """Every task of this machine uses the same."""
