@@ -188,6 +188,23 @@ def stored(machine: Booted) -> str:
     return machine.run("cat", "/tmp/stored")
 
 
+def test_the_machine_asks_a_service_for_names_until_it_is_one_no_more(scene: Scene) -> None:
+    machine, tasks, former = scene.machine, scene.machine.tasks(), "nameserver 192.0.2.1\n"
+    machine.write("/etc/resolv.conf", former)
+
+    def named() -> bool:
+        return "127.0.0.1" in machine.run("getent", "ahosts", "web.shop.kato", code=None)
+
+    machine.run("kato", "service", "install", "--dns-own")
+    machine.until(named)
+    machine.run("kato", "service", "uninstall")
+    assert machine.run("cat", "/etc/resolv.conf") == former
+    assert "before-kato" not in machine.run("ls", "-a", "/etc")
+    machine.run("kato", "service", "install")
+    machine.until(lambda: machine.healthy() == TASKS)
+    assert machine.tasks() == tasks and machine.run("cat", "/etc/resolv.conf") == former
+
+
 def test_another_cell_is_not_put_in_the_place_of_this_one(scene: Scene) -> None:
     said = scene.machine.run("kato", "service", "install", "--data", "/srv/other", code=1)
     assert "runs the cell in /var/lib/kato. kato service uninstall takes it away" in said
