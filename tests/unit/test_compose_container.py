@@ -25,12 +25,18 @@ def test_the_shape_chooses_the_runtime() -> None:
     assert container("x-kato: {runtime: oci}").runtime == "oci"
 
 
-@pytest.mark.parametrize("mode", ["", "network_mode: host\n"])
-def test_without_a_daemon_it_is_on_the_host_s_network_with_ports_of_the_planner_s(mode: str) -> None:
-    app = container(f"{mode}ports: ['8080:80']\nx-kato: {{runtime: oci}}")
-    assert (app.container.type, app.container.port_mappings) == ("MESOS", None)
-    assert app.networks == (Network(mode="host"),)
-    assert [each.port for each in app.port_definitions] == [8080]
+def test_without_a_daemon_it_has_the_same_networks() -> None:
+    for mode in ("", "network_mode: host\n", "network_mode: bridge\n"):
+        lines = f"{mode}ports: ['8080:80']\n"
+        bare, by_engine = container(f"{lines}x-kato: {{runtime: oci}}"), container(lines)
+        assert bare.container.type == "MESOS" and bare.networks == by_engine.networks
+        assert bare.container.port_mappings == by_engine.container.port_mappings
+        assert bare.port_definitions == by_engine.port_definitions
+
+
+def test_runtimes_have_networks_of_their_own() -> None:
+    """A container of one does not find one of another by its name."""
+    assert not container("").own_networks & container("x-kato: {runtime: oci}").own_networks
 
 
 def test_ports_are_the_containers_own_and_the_balancers() -> None:

@@ -13,7 +13,7 @@ from kato.language.refusals import NEEDS_DAEMON, REFUSED_CONTAINER, WARNED_CONTA
 from kato.language.service_body import Body
 from kato.language.service_build import UNBUILT
 from kato.language.service_health import is_disabled
-from kato.language.service_networks import aliases, on_engine, on_host_alone
+from kato.language.service_networks import aliases, joined
 from kato.language.service_ports import Port
 from kato.language.service_volumes import read_scratch
 from kato.model.app import (
@@ -80,7 +80,7 @@ def read_container(
 ) -> Body:
     """The body of a service that runs in a container. networks: the project's, name in the file → in the cell.
 
-    daemon: whether Docker's engine runs it; without it there is no network but the host's, on which it is then.
+    daemon: whether Docker's engine runs it.
     """
     for key, why in WARNED_CONTAINER.items():
         if service.raw(key) is not None:
@@ -88,13 +88,13 @@ def read_container(
     for key in () if daemon else NEEDS_DAEMON:
         if service.raw(key) is not None:
             service.fault(key, "is not taken by the oci runtime; leave it out, or use x-kato.runtime: docker")
-    joined = on_engine(service, networks) if daemon else on_host_alone(service)
-    on_host = joined[0].mode == "host"
+    on = joined(service, networks)
+    on_host = on[0].mode == "host"
     image = _image(service)
     docker = Docker(
         image=image,
         force_pull_image=_always(service) and image != UNBUILT,
-        parameters=tuple(_parameters(service, image, bool(joined[0].name))),
+        parameters=tuple(_parameters(service, image, bool(on[0].name))),
     )
     mappings = tuple(
         PortMapping(
@@ -111,7 +111,7 @@ def read_container(
     return Body(
         args=_words(service, "command"),
         container=container,
-        networks=joined,
+        networks=on,
         port_definitions=_on_host(ports) if on_host else None,
         labels={},
         refused=REFUSED_CONTAINER,

@@ -37,19 +37,7 @@ def read_networks(project: Part, name: str) -> dict[str, str]:
     return found
 
 
-def on_host_alone(service: Part) -> tuple[Network, ...]:
-    """Without a daemon: the host's."""
-    mode = service.text("network_mode")
-    if mode not in (None, "host"):
-        service.fault("network_mode", f"{mode[:40]!r} is not taken by the oci runtime yet; use host, or docker")
-    if service.raw("networks") is not None:
-        service.fault(
-            "networks", "are not joined by the oci runtime yet; leave it out, or use x-kato.runtime: docker"
-        )
-    return (Network(mode="host"),)
-
-
-def on_engine(service: Part, known: Mapping[str, str]) -> tuple[Network, ...]:
+def joined(service: Part, known: Mapping[str, str]) -> tuple[Network, ...]:
     """The host's network, a bridge without names, or those of the project on which services have names."""
     mode, raw = service.text("network_mode"), service.raw("networks")
     if mode is not None and raw is not None:

@@ -296,9 +296,12 @@ class App(Wire, frozen=True, kw_only=True):
 
     @property
     def own_networks(self) -> frozenset[str]:
-        """The networks on which its containers have names. `default` is another one in each group."""
+        """Where its containers have names. Each runtime has networks of its own, and each group a `default`."""
         named = (network.name for network in self.networks if network.mode != "host" and network.name)
-        return frozenset(f"{parent(self.id)} default" if name == DEFAULT else name for name in named)
+        whose = self.runtime
+        return frozenset(
+            f"{whose} {parent(self.id)} default" if name == DEFAULT else f"{whose} {name}" for name in named
+        )
 
     @property
     def resident(self) -> bool:
