@@ -53,8 +53,10 @@ def caller(config: Config, environ: Mapping[str, str] | None = None) -> Caller:
     token = env.get("KATO_TOKEN", "").strip() or None
     if token is None and (file := env.get("KATO_TOKEN_FILE")):
         token = read_token(Path(file), "KATO_TOKEN_FILE")
-    if token is not None and not token.isascii():
-        raise InvalidInput("KATO_TOKEN is no token: it has letters that are not ASCII.")
+    if token is not None and not _is_word(token):
+        raise InvalidInput(
+            "KATO_TOKEN is no token, which is one word of ASCII letters. See: kato help environment"
+        )
     authority = env.get("KATO_CA")
     return Caller(token, Path(authority) if authority else None, config.access / AUTHORITY)
 
@@ -67,12 +69,17 @@ def read_token(path: Path, what: str = "The token") -> str:
         raise InvalidInput(
             f"{what} cannot be read from {path}: {getattr(error, 'strerror', None) or 'it is no text'}."
         ) from error
-    if len(token) < SHORTEST or not token.isascii() or not token.isprintable() or " " in token:
+    if len(token) < SHORTEST or not _is_word(token):
         raise InvalidInput(
             f"{what} in {path} is none: one word of {SHORTEST} characters or more. Make one: kato certify "
             "--new-token"
         )
     return token
+
+
+def _is_word(token: str) -> bool:
+    """Whether a header can carry it."""
+    return token.isascii() and token.isprintable() and " " not in token
 
 
 class Access:

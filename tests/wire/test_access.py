@@ -12,7 +12,7 @@ import pytest
 from cells import DEADLINE, Cell, Start
 from test_strangers import NOBODY, needs_root
 
-from kato.access import AUTHORITY, TOKEN, Access, Caller
+from kato.access import AUTHORITY, TOKEN, Access, Caller, caller
 from kato.api import peer, server
 from kato.cli.certify import certify
 from kato.cli.place import Place
@@ -238,6 +238,20 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "access" / "server.key").write_text("no key")
     with pytest.raises(InvalidInput, match=r"cannot be used.*kato certify HOST"):
         Access.open(secure)
+
+
+def test_a_caller_shows_one_word(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"  {RIGHT}\n")
+    config = Config(data=tmp_path)
+    assert caller(config, {"KATO_TOKEN_FILE": str(file)}).token == RIGHT
+    assert caller(config, {"KATO_TOKEN": RIGHT, "KATO_TOKEN_FILE": "/none"}).token == RIGHT
+    assert caller(config, {}).token is None and RIGHT not in repr(caller(config, {"KATO_TOKEN": RIGHT}))
+    for wrong in ("a b", "a\r\nHost: x", "é"):
+        with pytest.raises(InvalidInput, match="KATO_TOKEN is no token"):
+            caller(config, {"KATO_TOKEN": wrong})
+    with pytest.raises(InvalidInput, match="KATO_TOKEN_FILE cannot be read from"):
+        caller(config, {"KATO_TOKEN_FILE": str(tmp_path)})
 
 
 def test_an_own_certificate_is_read_where_it_is(tmp_path: Path) -> None:
