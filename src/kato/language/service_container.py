@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from kato.language.reading import Part, split_pairs
+from kato.language.reading import Part, split_pairs, text_of
 from kato.language.refusals import NEEDS_DAEMON, REFUSED_CONTAINER, WARNED_CONTAINER
 from kato.language.service_body import Body
 from kato.language.service_build import UNBUILT
@@ -29,7 +29,6 @@ _LISTS = {
     "cap_add": "cap-add",
     "cap_drop": "cap-drop",
     "device_cgroup_rules": "device-cgroup-rule",
-    "devices": "device",
     "dns": "dns",
     "dns_opt": "dns-option",
     "dns_search": "dns-search",
@@ -176,8 +175,27 @@ def _parameters(service: Part, image: str | None, named: bool) -> Iterator[Param
             yield Parameter(key=flag, value=f"{left}{between}{right}")
     yield from (Parameter(key="tmpfs", value=scratch) for scratch in read_scratch(service))
     yield from _ulimits(service)
+    yield from (Parameter(key="device", value=device) for device in _devices(service))
     if is_disabled(service):
         yield Parameter(key="no-healthcheck", value="true")
+
+
+def _devices(service: Part) -> Iterator[str]:
+    """As SOURCE[:TARGET[:PERMISSIONS]]."""
+    for _, item, path in service.items("devices"):
+        if not isinstance(item, dict):
+            if (text := text_of(item)) is None:
+                service.findings.fault(path, "must be text")
+            else:
+                yield text
+            continue
+        part = Part(item, path, service.findings)
+        source, target, rights = part.text("source"), part.text("target"), part.text("permissions")
+        part.close()
+        if source:
+            yield ":".join((source, target or source, *([rights] if rights else [])))
+        else:
+            service.findings.fault(path, "needs a source")
 
 
 def _ulimits(service: Part) -> Iterator[Parameter]:
