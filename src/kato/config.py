@@ -40,7 +40,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     environ: what tasks have for PATH (`search_path`), HOME and LANG where their app does not say.
     engine: DOCKER_HOST, for the docker runtime. privileged: whether a container may be.
     logins: the file that `docker login` writes. notify: where a supervisor hears that the cell is up (sd_notify).
-    log: how a line of the cell's log looks, one of LOGS.
+    log: how a line of the cell's log looks, one of LOGS. ship: to what kind of receiver, and where, all that is
+    written and logged is shipped.
     """
 
     data: Path
@@ -59,6 +60,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     logins: Path | None = None
     notify: str | None = None
     log: str = LOGS[0]
+    ship: tuple[str, str] | None = None
     region: str | None = None
     zone: str | None = None
     latitude: float | None = None
@@ -106,6 +108,7 @@ def configure(
     dns_own: bool = False,
     data: str | None = None,
     log: str | None = None,
+    ship: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """The configuration from flags, else KATO_API, KATO_INGRESS, KATO_DNS and KATO_DATA, else defaults.
@@ -138,6 +141,7 @@ def configure(
         logins=_logins(env),
         notify=env.get("NOTIFY_SOCKET"),
         log=one_of(log or env.get("KATO_LOG") or LOGS[0], LOGS, "--log", "KATO_LOG"),
+        ship=receiver(text, env) if (text := ship or env.get("KATO_SHIP")) else None,
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
 
@@ -168,6 +172,20 @@ def one_of(text: str, words: Sequence[str], flag: str, variable: str) -> str:
     if text not in words:
         raise InvalidInput(f"{flag} (or {variable}) is {text!r}; it takes {' or '.join(words)}.")
     return text
+
+
+def receiver(text: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """Where to ship: `file:PATH`, `unix:PATH` or `tcp:HOST:PORT`, as kind and rest. InvalidInput otherwise."""
+    kind, _, where = text.partition(":")
+    host, _, port = where.rpartition(":")
+    if kind == "tcp" and host and port.isdecimal() and 0 < int(port) < 65536:
+        return kind, where
+    if kind in ("file", "unix") and where:
+        return kind, str(folder(where, env))
+    raise InvalidInput(
+        f"--ship (or KATO_SHIP) is {text!r}; it takes file:PATH, unix:PATH or tcp:HOST:PORT, for example "
+        "tcp:127.0.0.1:5170."
+    )
 
 
 def folder(text: str, env: Mapping[str, str]) -> Path:

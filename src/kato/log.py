@@ -40,8 +40,13 @@ class Ids:
         return event
 
 
-def log_to(file: Path, ids: Ids, form: str = "text", level: str = "info") -> None:
-    """Writes the log to `file`, and to standard error unless that is the same file already. form: text or json."""
+def log_to(
+    file: Path, ids: Ids, form: str = "text", level: str = "info", ship: Callable[[str], None] | None = None
+) -> None:
+    """Writes the log to `file`, and to standard error unless that is the same file already. form: text or json.
+
+    ship: takes each line as json too, on whatever thread it was said.
+    """
     handlers: list[logging.Handler] = [
         RotatingFileHandler(file, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8")
     ]
@@ -50,17 +55,18 @@ def log_to(file: Path, ids: Ids, form: str = "text", level: str = "info") -> Non
     said: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp" if form == "text" else "time"),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
         ids,
     ]
-    for handler in handlers:
+    forms = dict.fromkeys(handlers, form) | ({_Shipped(ship): "json"} if ship else {})
+    for handler, each in forms.items():
         handler.setFormatter(
             structlog.stdlib.ProcessorFormatter(
-                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _written(form)],
+                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _written(each)],
                 foreign_pre_chain=said,
             )
         )
-    logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
+    logging.basicConfig(level=level.upper(), handlers=list(forms), force=True)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -74,11 +80,23 @@ def log_to(file: Path, ids: Ids, form: str = "text", level: str = "info") -> Non
     )
 
 
+class _Shipped(logging.Handler):
+    """Hands lines on."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        super().__init__()
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._take(self.format(record))
+
+
 def _written(form: str) -> structlog.typing.Processor:
     if form == "text":
         return structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
 
     def as_json(_logger: object, _name: str, event: MutableMapping[str, Any]) -> str:
+        event["time"] = event.pop("timestamp")
         first = {name: event.pop(name) for name in ("time", "level", "event", *IDS) if name in event}
         return msgspec.json.encode({**first, **event}, enc_hook=str).decode()
 

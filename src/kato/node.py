@@ -32,6 +32,7 @@ from kato.store.mirror import Mirror, follow
 if TYPE_CHECKING:
     from kato.access import Access
     from kato.agent.checks import Probe
+    from kato.agent.ship import Shipper
     from kato.master import Decide
     from kato.master.agents import Agents
 
@@ -63,6 +64,7 @@ class Node:
 
     memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
     thread beside the event loop where None. listener: the api's socket, taken already; access: whom it lets in.
+    shipper: what ships output and log, if anything does.
     ready: called when it is up. stopped: set when it is to end. A role is imported when it starts, so that a node
     is as small as its roles.
     """
@@ -79,6 +81,7 @@ class Node:
         decide: "Decide | None" = None,
         listener: socket.socket | None = None,
         access: "Access | None" = None,
+        shipper: "Shipper | None" = None,
         ready: Callable[[], None] = lambda: None,
         stopped: asyncio.Event | None = None,
     ) -> None:
@@ -91,6 +94,7 @@ class Node:
         self._decide = decide
         self._listener = listener
         self._access = access
+        self._shipper = shipper
         self._ready = ready
         self._stopped = stopped or asyncio.Event()
         self.mirror = Mirror()
@@ -142,7 +146,8 @@ class Node:
     def _agent(self, facts: Facts, agents: "Agents") -> Run:
         from kato.agent import Agent
 
-        return Agent(
+        shipper = self._shipper
+        agent = Agent(
             node=facts,
             link=agents,
             runtimes=self._drivers.runtimes,
@@ -150,7 +155,9 @@ class Node:
             probe=self._drivers.probe,
             clock=self._clock,
             folder=self._memory,
-        ).run
+            hear=shipper.hear if shipper else lambda status: None,
+        )
+        return _together(agent.run, partial(shipper.run, agent)) if shipper else agent.run
 
     def _border(self, facts: Facts, _agents: "Agents") -> Run:
         from kato.border import Border
@@ -161,13 +168,7 @@ class Node:
         halves: list[Run] = [Border(link, self._drivers.balancer, facts.id).run]
         if self._drivers.dns is not None:
             halves.append(NameServer(link, self._drivers.dns, facts.id).run)
-
-        async def run() -> None:
-            async with asyncio.TaskGroup() as group:
-                for half in halves:
-                    group.create_task(half())
-
-        return run
+        return _together(*halves)
 
     def _api(self, _facts: Facts, agents: "Agents") -> Run:
         from kato.api import Api
@@ -183,6 +184,7 @@ class Node:
             uuid=self._new_id,
             listener=self._listener,
             access=self._access,
+            shipping=self._shipper,
         ).run
 
     @property
@@ -201,6 +203,17 @@ class Node:
     def _leader(self) -> str | None:
         leader = self.mirror.leader
         return leader.address if leader else None
+
+
+def _together(*halves: Run) -> Run:
+    """What runs them all, and ends when one fails."""
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            for half in halves:
+                group.create_task(half())
+
+    return run
 
 
 async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
@@ -301,7 +314,8 @@ async def serve(config: Config) -> None:
         listener = stack.enter_context(contextlib.closing(listen(config.api)))
         dns = await _open_dns(config, stack)
         ids = Ids(identity.id)
-        log_to(config.data / "cell.log", ids, config.log)
+        shipper = await _open_shipper(config, identity.id, stack)
+        log_to(config.data / "cell.log", ids, config.log, ship=shipper.log if shipper else None)
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
         runtimes = await open_runtimes(config, identity.id, stack, descriptors)
@@ -310,7 +324,15 @@ async def serve(config: Config) -> None:
         drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
         up = partial(_tell, config.notify)
         node = Node(
-            config, store, drivers, memory=config.data, listener=listener, access=access, ready=up, stopped=stopped
+            config,
+            store,
+            drivers,
+            memory=config.data,
+            listener=listener,
+            access=access,
+            shipper=shipper,
+            ready=up,
+            stopped=stopped,
         )
         ids.known = node.ids
         try:
@@ -386,6 +408,18 @@ def give_names_back(config: Config) -> str | None:
     if left := machine.give_back(RESOLVERS, config.data):
         log.warning("what this machine asks for names is left as it is", why=left)
     return left
+
+
+async def _open_shipper(config: Config, node: str, stack: contextlib.AsyncExitStack) -> "Shipper | None":
+    """What ships output and log, where that is asked for."""
+    if config.ship is None:
+        return None
+    from kato.agent.ship import Shipper
+
+    kind, where = config.ship
+    receiver = await load("receiver", kind).open(where)
+    stack.push_async_callback(receiver.close)
+    return Shipper(receiver, node=node, folder=config.data, clock=time.time)
 
 
 async def open_balancer(config: Config, node: str) -> Balancer:

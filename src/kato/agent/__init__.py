@@ -24,6 +24,7 @@ from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Pull, Reached, Sample, Used
 from kato.model.node import Node
+from kato.model.task import Status
 
 SURVEY_EVERY = 5.0
 """Seconds between two looks at the facts of the machine."""
@@ -38,7 +39,7 @@ class Agent:
 
     node: the first facts. facts: the facts as they are now; asked every 5 s, and sent when they changed. `taken`
     of both may name ports of our own, which the agent leaves out. runtimes: by name. clock: epoch seconds.
-    folder: where it keeps its journal over restarts; None for nowhere.
+    folder: where it keeps its journal over restarts; None for nowhere. hear: told of each status, too.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Agent:
         probe: Probe,
         clock: Callable[[], float],
         folder: Path | None = None,
+        hear: Callable[[Status], None] = lambda status: None,
     ) -> None:
         self._node = node
         self._link = link
@@ -60,7 +62,8 @@ class Agent:
         self._facts = facts
         self._journal = Journal(folder, clock())
         self._reporter = Reporter(link)
-        self._context = Context(self._reporter.say, self._journal, probe, clock, node.address)
+        self._hear = hear
+        self._context = Context(self._say, self._journal, probe, clock, node.address)
         self._workers: dict[str, Worker] = {}
         self._adopted: dict[str, tuple[Runtime, Found]] = {}
         self._wishes: Mapping[str, Assignment] | None = None
@@ -76,6 +79,10 @@ class Agent:
             group.create_task(self._reporter.run())
             group.create_task(self._survey())
             await self._follow()
+
+    def _say(self, status: Status) -> None:
+        self._reporter.say(status)
+        self._hear(status)
 
     async def output(
         self, task: str, stream: str, *, tail: int | None, follow: bool, since: Reached | None = None

@@ -25,6 +25,7 @@ from kato.api.marathon.deployments import Deployments
 from kato.api.marathon.groups import Groups
 from kato.api.marathon.queue import Queue
 from kato.api.marathon.tasks import Tasks
+from kato.api.metrics import Shipping
 from kato.api.native import Native
 from kato.api.openapi import described
 from kato.api.parts import Parts, Planner
@@ -69,6 +70,7 @@ class Api:
         stop: Callable[[], None],
         uuid: Callable[[], str],
         listener: socket.socket | None = None,
+        shipping: Shipping | None = None,
         access: Access | None = None,
     ) -> None:
         self._listener = listener
@@ -86,6 +88,7 @@ class Api:
             planner=Planner(clock),
             started=clock(),
             pid=os.getpid(),
+            shipping=shipping,
         )
 
     def application(self) -> Starlette:

@@ -5,6 +5,7 @@ docs/observability.md says what each means; the alerts and the dashboard beside 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -32,10 +33,29 @@ class Requests:
         self.seconds += seconds
 
 
+class Shipping(Protocol):
+    """What ships output and log: how many bytes were received and never will be, and whether they are now."""
+
+    shipped: int
+    connected: bool
+
+    @property
+    def dropped(self) -> int: ...
+
+
 class Figures(Collector):
     """Everything that is worth watching about a cell, when this was made. leads: whether a master does."""
 
-    def __init__(self, world: World, requests: Requests, *, leads: bool, version: str) -> None:
+    def __init__(
+        self,
+        world: World,
+        requests: Requests,
+        *,
+        leads: bool,
+        version: str,
+        shipping: Shipping | None = None,
+    ) -> None:
+        self._shipping = shipping
         self._world = world
         # Copied, since figures are written beside the event loop, which goes on counting.
         self._counts, self._seconds = sorted(requests.counts.items()), requests.seconds
@@ -47,6 +67,8 @@ class Figures(Collector):
         yield from self._nodes()
         yield from self._apps()
         yield from self._served()
+        if self._shipping is not None:
+            yield from _shipped(self._shipping)
 
     def _cell(self) -> Iterator[Metric]:
         world = self._world
@@ -98,6 +120,12 @@ class Figures(Collector):
             answered.add_metric(labels, count)
         yield answered
         yield CounterMetricFamily("kato_http_seconds", "Seconds spent on requests", value=self._seconds)
+
+
+def _shipped(shipping: Shipping) -> Iterator[Metric]:
+    yield CounterMetricFamily("kato_shipped_bytes", "Output and log that was received", value=shipping.shipped)
+    yield CounterMetricFamily("kato_ship_dropped_bytes", "Output and log that is lost", value=shipping.dropped)
+    yield _gauge("kato_ship_connected", "Whether what is shipped is received", [((), shipping.connected)])
 
 
 def as_text(figures: Figures) -> bytes:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from kato.api.answers import deployed
 from kato.api.events import posted
 from kato.api.marathon.documents import Documents
-from kato.api.metrics import Requests
+from kato.api.metrics import Requests, Shipping
 from kato.api.standing import Standings
 from kato.api.stream import Stream
 from kato.api.wish import Deployed, Wishes
@@ -47,6 +47,7 @@ class Parts:
     documents: Documents = field(default_factory=Documents)
     standings: Standings = field(default_factory=Standings)
     requests: Requests = field(default_factory=Requests)
+    shipping: Shipping | None = None
 
     @property
     def world(self) -> World:

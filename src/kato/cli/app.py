@@ -53,7 +53,7 @@ COMMANDS = {
     "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),
     "version": ("kato.cli.serve:version", "Print the version."),
 }
-PLACES = ("--api", "--ingress", "--dns", "--data", "--log")
+PLACES = ("--api", "--ingress", "--dns", "--data", "--log", "--ship")
 
 
 def application(called: str | None = None) -> App:

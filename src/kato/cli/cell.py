@@ -122,6 +122,7 @@ def words(config: Config) -> list[str]:
     flags = ["--api", config.listens, "--ingress", config.ingress, "--data", str(config.data)]
     flags += ["--dns", config.dns] if config.dns else []
     flags += ["--log", config.log] if config.log != LOGS[0] else []
+    flags += ["--ship", ":".join(config.ship)] if config.ship else []
     flags += ["--dns-own"] if config.owns_names else ["--dns-forward"] if config.resolvers else []
     return [sys.executable, "-m", "kato", "serve", *flags]
 

@@ -64,6 +64,9 @@ class Place(Address):
         others).
     log
         How the lines of the cell's log look: text or json (or KATO_LOG; else text).
+    ship
+        Where all that tasks write and the cell logs goes, as lines of JSON: file:PATH, unix:PATH or tcp:HOST:PORT
+        (or KATO_SHIP; else nowhere).
     """
 
     ingress: Annotated[str | None, Parameter(group="Cell")] = None
@@ -72,6 +75,7 @@ class Place(Address):
     dns_own: Annotated[bool, Parameter(group="Cell", negative=())] = False
     data: Annotated[str | None, Parameter(group="Cell")] = None
     log: Annotated[str | None, Parameter(group="Cell")] = None
+    ship: Annotated[str | None, Parameter(group="Cell")] = None
 
     @property
     def config(self) -> Config:
@@ -84,6 +88,7 @@ class Place(Address):
             dns_own=self.dns_own,
             data=self.data,
             log=self.log,
+            ship=self.ship,
         )
 
 

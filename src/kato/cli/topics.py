@@ -34,6 +34,7 @@ KATO_INGRESS   where the cell listens for HTTP by host name (--ingress); else 12
 KATO_DNS       where the cell answers for names below `kato` (--dns); else nowhere
 KATO_DNS_FORWARD=1  asks the machine's resolvers for all other names (--dns-forward)
 KATO_DNS_OWN=1  has this machine ask the cell for names, in /etc/resolv.conf (--dns-own)
+KATO_SHIP      where output and the cell's log are shipped to (--ship): file:PATH, unix:PATH, tcp:HOST:PORT
 KATO_DATA      the folder in which a cell lives (--data); else /var/lib/kato, or ~/.local/share/kato without root
 KATO_LOG       how the lines of the cell's log look (--log): text, or json with the ids that each is about
 KATO_PRIVILEGED=1  lets containers be privileged

@@ -123,4 +123,5 @@ class Cell:
     def _figures(self) -> metrics.Figures:
         parts = self._parts
         leads = parts.leader() is not None
-        return metrics.Figures(parts.world, parts.requests, leads=leads, version=kato_version())
+        version, shipping = kato_version(), parts.shipping
+        return metrics.Figures(parts.world, parts.requests, leads=leads, version=version, shipping=shipping)
