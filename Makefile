@@ -128,8 +128,9 @@ endif
 .stamp-demo: .stamp-venv
 	@touch $@
 
-.stamp-test: .stamp-packages-test .stamp-venv requirements/test.txt
+.stamp-test: .stamp-packages-test .stamp-venv requirements/test.txt requirements/otel.txt
 	@$(pip) install -q --require-hashes -r requirements/test.txt
+	@$(pip) install -q --require-hashes -r requirements/otel.txt
 	@touch $@
 
 .stamp-docs: .stamp-venv requirements/docs.txt

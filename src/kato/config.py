@@ -21,7 +21,9 @@ NAMES = "127.0.0.55:53"
 """Where a cell answers whose machine asks it: nobody else is there, as systemd-resolved is at .53 and .54."""
 RESOLVERS = Path("/etc/resolv.conf")
 """Where a machine says which name servers it asks."""
-KEPT = ("HOME", "LANG", "SUDO_USER", "DOCKER_HOST", "DOCKER_CONFIG", "KATO_PRIVILEGED")
+TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+"""Where OpenTelemetry's exporter is told to send spans to: without one none are made."""
+KEPT = ("HOME", "LANG", "SUDO_USER", "DOCKER_HOST", "DOCKER_CONFIG", "KATO_PRIVILEGED", *TRACES)
 """What `configure` reads besides the flags of a cell and PATH."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
 LOCK = "node.lock"
@@ -41,7 +43,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: DOCKER_HOST, for the docker runtime. privileged: whether a container may be.
     logins: the file that `docker login` writes. notify: where a supervisor hears that the cell is up (sd_notify).
     log: how a line of the cell's log looks, one of LOGS. ship: to what kind of receiver, and where, all that is
-    written and logged is shipped.
+    written and logged is shipped. traces: whether spans are sent, to where OpenTelemetry's own variables say.
     """
 
     data: Path
@@ -61,6 +63,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     notify: str | None = None
     log: str = LOGS[0]
     ship: tuple[str, str] | None = None
+    traces: bool = False
     region: str | None = None
     zone: str | None = None
     latitude: float | None = None
@@ -142,6 +145,7 @@ def configure(
         notify=env.get("NOTIFY_SOCKET"),
         log=one_of(log or env.get("KATO_LOG") or LOGS[0], LOGS, "--log", "KATO_LOG"),
         ship=receiver(text, env) if (text := ship or env.get("KATO_SHIP")) else None,
+        traces=any(env.get(name) for name in TRACES) and env.get("OTEL_SDK_DISABLED", "").lower() != "true",
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
 

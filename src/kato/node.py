@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kato.access import Access
     from kato.agent.checks import Probe
     from kato.agent.ship import Shipper
+    from kato.api.traces import Traces
     from kato.master import Decide
     from kato.master.agents import Agents
 
@@ -64,7 +65,7 @@ class Node:
 
     memory: the folder where the agent remembers over restarts; None for nowhere. decide: how a pass is run, in a
     thread beside the event loop where None. listener: the api's socket, taken already; access: whom it lets in.
-    shipper: what ships output and log, if anything does.
+    shipper: what ships output and log, if anything does. traces: whether spans are sent.
     ready: called when it is up. stopped: set when it is to end. A role is imported when it starts, so that a node
     is as small as its roles.
     """
@@ -82,6 +83,7 @@ class Node:
         listener: socket.socket | None = None,
         access: "Access | None" = None,
         shipper: "Shipper | None" = None,
+        traces: bool = False,
         ready: Callable[[], None] = lambda: None,
         stopped: asyncio.Event | None = None,
     ) -> None:
@@ -95,6 +97,7 @@ class Node:
         self._listener = listener
         self._access = access
         self._shipper = shipper
+        self._traces = traces
         self._ready = ready
         self._stopped = stopped or asyncio.Event()
         self.mirror = Mirror()
@@ -170,10 +173,11 @@ class Node:
             halves.append(NameServer(link, self._drivers.dns, facts.id).run)
         return _together(*halves)
 
-    def _api(self, _facts: Facts, agents: "Agents") -> Run:
+    def _api(self, facts: Facts, agents: "Agents") -> Run:
         from kato.api import Api
 
         return Api(
+            traces=self._tracing(facts) if self._traces else None,
             config=self._config,
             store=self._store,
             mirror=self.mirror,
@@ -186,6 +190,17 @@ class Node:
             access=self._access,
             shipping=self._shipper,
         ).run
+
+    def _tracing(self, facts: Facts) -> "Traces | None":
+        """What makes spans, where OpenTelemetry is installed; said where it is not."""
+        try:
+            from kato.api.traces import Traces
+        except ImportError as missing:
+            log.warning("no traces are sent: run pip install 'katosys[otel]'", why=str(missing))
+            return None
+        from kato.api.version import kato_version
+
+        return Traces(mirror=self.mirror, clock=self._clock, node=facts.id, version=kato_version())
 
     @property
     def idle(self) -> bool:
@@ -331,6 +346,7 @@ async def serve(config: Config) -> None:
             listener=listener,
             access=access,
             shipper=shipper,
+            traces=config.traces,
             ready=up,
             stopped=stopped,
         )

@@ -146,7 +146,7 @@ class Shipper:
                 async for piece in calls.output(task, stream, tail=None, follow=True, since=since):
                     if missed := cut.missed(piece):
                         self._parcels.dropped += missed
-                        log.warning("output is gone before it was shipped", task=task, stream=stream, bytes=missed)
+                        log.warning("output is gone before it was shipped", task=task, of=stream, bytes=missed)
                     for line, when, reached in cut.lines(piece):
                         record = _record(about, line, when or self._clock())
                         await self._parcels.put(Parcel(record, source, reached))

@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.applications import Starlette
@@ -43,6 +44,9 @@ from kato.store import Store, keys
 from kato.store.changes import Changes
 from kato.store.mirror import Mirror
 
+if TYPE_CHECKING:
+    from kato.api.traces import Traces
+
 log = structlog.get_logger()
 
 ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets, Scrape, Stats)
@@ -71,10 +75,13 @@ class Api:
         uuid: Callable[[], str],
         listener: socket.socket | None = None,
         shipping: Shipping | None = None,
+        traces: "Traces | None" = None,
         access: Access | None = None,
     ) -> None:
         self._listener = listener
         self._access = access or Access.open(config)
+        self._traces = traces
+        begins = traces.began if traces else lambda deployment: None
         self._parts = Parts(
             config=config,
             store=store,
@@ -83,7 +90,7 @@ class Api:
             clock=clock,
             leader=leader,
             stop=stop,
-            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, own=config.own_ports),
+            wishes=Wishes(store=store, mirror=mirror, clock=clock, uuid=uuid, own=config.own_ports, begins=begins),
             stream=Stream(mirror=mirror, clock=clock),
             planner=Planner(clock),
             started=clock(),
@@ -102,6 +109,8 @@ class Api:
         host = parts.config.api.rpartition(":")[0]
         guard = Middleware(Guard, host=host, leader=parts.leader, access=self._access, requests=parts.requests)
         app.user_middleware.append(guard)
+        if self._traces is not None:
+            app.user_middleware.append(self._traces.middleware)
         return app
 
     async def run(self) -> None:
@@ -113,6 +122,7 @@ class Api:
             log.info("this cell listens", api=config.url, ingress=f"http://{config.ingress}", **names)
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(stream.run()), group.create_task(self._keep_house())]
+                beside += [group.create_task(self._traces.run())] if self._traces else []
                 try:
                     await serve(self.application(), listener, stream.close, self._access)
                 finally:

@@ -67,7 +67,10 @@ class Wishes:
         uuid: Callable[[], str],
         own: Mapping[int, str] | None = None,
         aside: Aside = asyncio.to_thread,
+        begins: Callable[[str], None] = lambda deployment: None,
     ) -> None:
+        """begins: told of a deployment before it is in force."""
+        self._begins = begins
         self._store = store
         self._mirror = mirror
         self._clock = clock
@@ -160,6 +163,8 @@ class Wishes:
                 return False
         aside = at_once if len(found.pieces) <= SMALL else self._aside
         first, rest = await aside(partial(flip, found, modified))
+        if found.deployment:
+            self._begins(found.id)
         try:
             done = await self._txn(first, seq)
         except StoreFull:
