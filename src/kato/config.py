@@ -252,6 +252,12 @@ def plain_output(environ: Mapping[str, str] | None = None) -> bool:
     return bool(env.get("NO_COLOR")) or env.get("TERM") == "dumb"
 
 
+def paintable(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a terminal, where there is one, takes cursor movements (terminfo(5)), whatever its colours."""
+    env = os.environ if environ is None else environ
+    return env.get("TERM", "dumb") not in ("", "dumb")
+
+
 def address(text: str, flag: str, variable: str) -> str:
     """`text` if it is host:port on loopback; InvalidInput otherwise."""
     if not on_loopback(_host(text, flag, variable)):

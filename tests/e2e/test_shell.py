@@ -1,18 +1,14 @@
 """`kato exec` as a person uses it: beside real tasks, by pipes and on a terminal."""
 
-import fcntl
 import os
-import pty
-import select
-import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from machine import Machine, running
+from terminal import PATIENCE, Terminal
 
 pytestmark = pytest.mark.xdist_group("up")
 
@@ -24,54 +20,12 @@ services:
     environment: {TOKEN: abc}
     x-kato: {runtime: process}
 """
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module", name="running")
 def _running() -> Iterator[Machine]:
     with running(COMPOSE) as machine:
         yield machine
-
-
-class Terminal:
-    """A `kato` on a terminal of its own."""
-
-    def __init__(self, machine: Machine, *words: str) -> None:
-        self.ours, theirs = pty.openpty()
-        self.resize(33, 99)
-        self.said = b""
-        self.process = subprocess.Popen(
-            ["kato", *words],
-            env={**machine.env, "TERM": "vt100"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )
-        self.before = termios.tcgetattr(theirs)
-        self.theirs = theirs
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, text: str) -> None:
-        os.write(self.ours, text.encode())
-
-    def hears(self, word: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while word.encode() not in self.said:
-            assert select.select([self.ours], [], [], deadline - time.monotonic())[0], self.said
-            self.said += os.read(self.ours, 65536)
-
-    def __enter__(self) -> "Terminal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-        os.close(self.theirs)
 
 
 def test_a_shell_on_a_terminal(running: Machine) -> None:

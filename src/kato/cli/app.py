@@ -23,6 +23,7 @@ COMMANDS = {
     "drill": ("kato.cli.drill:drill", "Say what would happen if a task, a machine or an engine were lost."),
     "ls": ("kato.cli.listing:ls", "List apps."),
     "ps": ("kato.cli.listing:ps", "List tasks, of one app or of all."),
+    "top": ("kato.cli.top:top", "Watch what tasks use of processors and memory."),
     "why": ("kato.cli.listing:why", "Say why an app has not what was wished for."),
     "logs": ("kato.cli.logs:logs", "Print what an app's tasks, or one task, wrote."),
     "wait": ("kato.cli.wait:wait", "Wait until apps are as wished."),
