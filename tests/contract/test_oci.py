@@ -256,6 +256,52 @@ async def test_it_can_neither_make_a_device_nor_leave_its_room() -> None:
         assert int(text.split()[-1], 16) == 0xA80425FB & ~(1 << 27), "Docker's, but CAP_MKNOD"
 
 
+async def test_it_may_not_ask_of_the_kernel_what_reaches_beyond_it() -> None:
+    """A filter of system calls; what a capability opens that the cell allows is open."""
+    tries = (
+        "grep Seccomp: /proc/self/status; unshare -U true || echo no user; unshare -n true || echo no net;"
+        "dmesg > /dev/null || echo no log"
+    )
+    async with runtime(privileged=True) as (driver, _):
+        assert await run(driver, tries) == "Seccomp:\t2\nno user\nno net\nno log\n"
+        more = (Parameter(key="cap-add", value="SYS_ADMIN"), Parameter(key="cap-add", value="SYSLOG"))
+        assert await run(driver, tries, task="b.1", parameters=more) == "Seccomp:\t2\n"
+        none = (Parameter(key="security-opt", value="seccomp=unconfined"),)
+        assert (await run(driver, tries, task="c.1", parameters=none)).startswith("Seccomp:\t0\nno net")
+        kept = (Parameter(key="security-opt", value="no-new-privileges"),)
+        assert (
+            await run(driver, "grep NoNewPrivs /proc/self/status", task="d.1", parameters=kept)
+            == "NoNewPrivs:\t1\n"
+        )
+
+
+async def test_it_is_asked_to_end_as_its_image_says_or_its_app(tmp_path: Path) -> None:
+    hear = 'for s in TERM QUIT USR1; do trap "echo $s; exit 3" $s; done; echo ready; while :; do sleep 0.05; done'
+    async with runtime() as (driver, options):
+        layout = await asyncio.to_thread(build, tmp_path, "--config.stopsignal=SIGQUIT")
+        await asyncio.to_thread(bring, options.folder, "own:1", layout)
+        other = (Parameter(key="stop-signal", value="usr1"),)
+        for task, parameters, word in (("a.1", (), "QUIT"), ("a.2", other, "USR1")):
+            await driver.start(contained(hear, task=task, image="own:1", parameters=parameters))
+            await hears(driver, "ready", task)
+            await driver.stop(task, 1000)
+            assert (await ended(driver, task)).code == 3
+            assert await said(driver, task) == f"ready\n{word}\n"
+
+
+async def test_a_first_process_of_its_own_hears_for_it_and_buries_orphans() -> None:
+    """A command that handles no signal would not end: the kernel spares a first process."""
+    first = (Parameter(key="init", value="true"),)
+    async with runtime() as (driver, _):
+        await driver.start(contained("echo ready; exec sleep 1000", parameters=first))
+        await hears(driver, "ready")
+        await driver.stop(TASK, 1000)
+        assert (await ended(driver)).code == 128 + signal.SIGTERM
+        orphan = "(sleep 0.01 & echo $! > /pid) ; while test -e /proc/$(cat /pid); do sleep 0.01; done; exit 7"
+        await driver.start(contained(orphan, task="b.1", parameters=first))
+        assert (await ended(driver, "b.1")).code == 7
+
+
 async def test_volumes_outlive_their_containers_and_begin_with_what_the_image_has() -> None:
     async with runtime() as (driver, _):
         volume = AppVolume(container_path="/data", external=External(name="votes", provider="kato"))
@@ -293,6 +339,8 @@ async def test_parameters_are_flags_of_docker_run() -> None:
         ({"tty": True}, "gives no terminal"),
         ({"parameters": (Parameter(key="publish-all", value=""),)}, "'publish-all' is not taken"),
         ({"parameters": (Parameter(key="cap-add", value="SYS_ADMIN"),)}, "KATO_PRIVILEGED=1"),
+        ({"parameters": (Parameter(key="security-opt", value="seccomp=unconfined"),)}, "KATO_PRIVILEGED=1"),
+        ({"parameters": (Parameter(key="stop-signal", value="SIGNONE"),)}, "'SIGNONE': write a signal"),
         ({"user": "nobody-knows"}, "no user 'nobody-knows'"),
     ],
 )

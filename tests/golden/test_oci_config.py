@@ -9,7 +9,9 @@ import pytest
 
 from builders import app
 from kato.drivers.runtime import Launch
+from kato.drivers.runtime.keeper import KEEPER
 from kato.drivers.runtime.oci.config import Bind, Image, Site, config
+from kato.drivers.runtime.oci.seccomp import profile
 from kato.model.app import App, Container, Docker, Parameter
 
 GOLDEN = Path(__file__).parent / "oci"
@@ -52,6 +54,8 @@ CASES = {
             Parameter(key="env", value="ONE=flag"),
             Parameter(key="group-add", value="video"),
             Parameter(key="hostname", value="here"),
+            Parameter(key="init", value="true"),
+            Parameter(key="security-opt", value="no-new-privileges:true"),
             Parameter(key="read-only", value="true"),
             Parameter(key="shm-size", value="128m"),
             Parameter(key="tmpfs", value="/scratch:size=1m,mode=700"),
@@ -68,7 +72,10 @@ CASES = {
 def test_the_runtime_is_told(name: str) -> None:
     what, image, site = CASES[name]
     launch = Launch(task="web.1", app=what, env={"ONE": "1", "TWO": "a=b"})
-    told = json.dumps(config(launch, image, site), indent=2, sort_keys=True) + "\n"
+    body = config(launch, image, site)
+    held = {each.removeprefix("CAP_") for each in body["process"]["capabilities"]["bounding"]}
+    assert body["linux"].pop("seccomp", None) == profile(held), "another one on each processor"
+    told = json.dumps(body, indent=2, sort_keys=True).replace(str(KEEPER), "/keeper") + "\n"
     file = GOLDEN / f"{name}.json"
     if os.environ.get("KATO_GOLDEN") == "write":
         file.parent.mkdir(exist_ok=True)

@@ -3,6 +3,8 @@
 Every function raises ValueError with what to write instead.
 """
 
+import signal
+
 
 def size(text: str) -> int:
     """Bytes of `64m`, `1g`, `512`."""
@@ -25,6 +27,18 @@ def truth(value: str) -> bool:
     if value.lower() not in ("", "true", "false", "1", "0"):
         raise ValueError("write true or false")
     return value.lower() in ("", "true", "1")
+
+
+def signal_of(value: str) -> int:
+    """The number of a signal: `SIGQUIT`, `quit`, `3`, `RTMIN+3`."""
+    name, _, more = value.strip().upper().removeprefix("SIG").partition("+")
+    number = int(name) if name.isdecimal() else getattr(signal, f"SIG{name}", None)
+    if number is None or (more and not more.isdecimal()):
+        raise ValueError("write a signal, as SIGQUIT")
+    number = int(number) + int(more or 0)
+    if not 0 < number <= signal.SIGRTMAX:
+        raise ValueError("write a signal, as SIGQUIT")
+    return number
 
 
 def ulimit(value: str) -> tuple[str, int, int]:

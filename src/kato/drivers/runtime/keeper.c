@@ -4,6 +4,7 @@
  *   keeper keep RECORD          starts the task and stays for its life; fd 1 hears `{…}` (started) or a fault
  *   keeper run RECORD ARG...    runs a command where the task runs: its cgroups, user, folder and environment
  *   keeper exec FD RECORD ARG...  as run, on the terminal of fd 0, if it is one; FD hears a fault, or its end
+ *   keeper init ARG...            the first process of a container: init.c
  *   keeper share ...              joins a container to a network: forward.c
  *
  * RECORD holds, each written to a temporary, synced and renamed:
@@ -17,6 +18,7 @@
  */
 #define _GNU_SOURCE
 #include "forward.h"
+#include "init.h"
 #include "record.h"
 
 #include <ctype.h>
@@ -50,6 +52,7 @@ struct stream {
 static pid_t leader;
 static bool ended, stopping, killing, childless, groupless;
 static double deadline;
+static int gently = SIGTERM;
 
 static void join(const struct spec *spec, int faults) {
     for (size_t i = 0; i < spec->cgroup_count; i++)
@@ -183,8 +186,8 @@ static ssize_t pump(struct stream *stream, const struct spec *spec) {
 static void stop(double grace) {
     double until = now(CLOCK_BOOTTIME) + (grace > 0 ? grace : 0);
     if (!stopping && !groupless) {
-        kill(-leader, SIGTERM);
-        kill(-leader, SIGCONT); /* a stopped process hears SIGTERM only when it goes on */
+        kill(-leader, gently);
+        kill(-leader, SIGCONT); /* a stopped process hears it only when it goes on */
     }
     if (!stopping || until < deadline) deadline = until;
     stopping = true;
@@ -366,6 +369,7 @@ int main(int argc, char **argv) {
     struct spec spec = {0};
     struct stream streams[2] = {{"stdout", -1, -1, -1, 0, 0, 0}, {"stderr", -1, -1, -1, 0, 0, 0}};
     bool run = argc > 3 && !strcmp(argv[1], "run"), exec = argc > 4 && !strcmp(argv[1], "exec");
+    if (argc > 2 && !strcmp(argv[1], "init")) return init(argv + 2);
     if (argc > 4 && !strcmp(argv[1], "share")) {
         close_range(3, ~0U, 0);
         return share(argc, argv);
@@ -383,6 +387,7 @@ int main(int argc, char **argv) {
     if (dir < 0) fault(1, "open the record");
     load(&spec);
     if (run || exec) beside(&spec, argv + 3, exec ? 3 : 2);
+    if (spec.stop > 0) gently = spec.stop;
     int signals = detach();
     take_lock();
     if (mkfifoat(dir, "control", 0600)) fault(1, "make the control");

@@ -105,6 +105,7 @@ void load(struct spec *spec) {
         else if (!strcmp(key, "rotate")) spec->rotate = atoll(value);
         else if (!strcmp(key, "files")) spec->files = atoll(value);
         else if (!strcmp(key, "descriptors")) spec->descriptors = atoll(value);
+        else if (!strcmp(key, "stop")) spec->stop = atoi(value);
         else if (!strcmp(key, "grace")) spec->grace = atof(value);
     }
     errno = EINVAL;

@@ -12,6 +12,7 @@ struct spec {
     size_t args, envs, cgroup_count, group_count;
     long uid, gid;
     long long rotate, files, descriptors;
+    int stop;
     double grace;
 };
 

@@ -29,7 +29,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     rotate: bytes of a full output file; files: how many full ones are kept beside the current. grace: seconds
     between SIGTERM and SIGKILL where the keeper itself is told to end. events: the cgroup's file of OOM kills.
-    descriptors: the soft limit of open files; None for the keeper's own.
+    descriptors: the soft limit of open files; None for the keeper's own. stop: the signal that asks it to end.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +42,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     grace: float
     descriptors: int | None = None
+    stop: int = Signals.SIGTERM
 
     def encode(self) -> bytes:
         """The pairs, as record.c reads them. ValueError where a word holds a NUL: no process can be given it."""
@@ -50,6 +51,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             ("rotate", self.rotate),
             ("files", self.files),
             ("grace", self.grace),
+            ("stop", int(self.stop)),
         ]
         pairs += [("arg", word) for word in self.argv]
         pairs += [("env", f"{name}={value}") for name, value in self.env.items()]

@@ -368,6 +368,7 @@ class Supervised:
             files=FULL_FILES,
             grace=launch.app.kill_grace,
             descriptors=self._options.descriptors,
+            stop=what.stop,
         )
         file = os.open(record.spec, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with open(file, "wb") as stream:

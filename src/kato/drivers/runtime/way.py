@@ -5,6 +5,7 @@ executes comes out. Drivers that have keepers differ in nothing else.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from signal import Signals
 from typing import Protocol
 
 import msgspec
@@ -17,12 +18,13 @@ from kato.model.secret import Secret
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
-    """What a keeper executes. env is whole; who: None for the cell's own user."""
+    """What a keeper executes. env is whole; who: None for the cell's own user; stop: what asks it to end."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: Path
     who: Identity | None = None
+    stop: int = Signals.SIGTERM
 
 
 class Way(Protocol):

@@ -25,7 +25,7 @@ import msgspec
 from kato.drivers.runtime import Launch, Options, conversation, keeper
 from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
 from kato.drivers.runtime.oci import joining, naming, outside, tools
-from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config
+from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config, stop_signal
 from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.networks import Link, Networks
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
@@ -46,9 +46,6 @@ LAY = 'mount -t overlay -o "lowerdir=$1,upperdir=upper,workdir=work" overlay roo
 WRITTEN = ("hosts", "hostname", "resolv.conf")
 """Files of /etc that say who is where. A container has its own of them."""
 COPIED = "Images are copied for each task: this kernel lays no folder over another here."
-PLAIN = (
-    "Containers of oci have no seccomp profile, and SIGTERM is what asks them to end, whatever their image says."
-)
 LOOK = 0.002
 """Seconds between two looks at whether a container runs. It takes about 10 ms."""
 BEGINNING = 1.0
@@ -72,7 +69,7 @@ class Driver(Supervised):
     @classmethod
     def way(cls, options: Options, limits: Limits) -> tuple["Containers", tuple[str, ...]]:
         way = Containers(options, limits)
-        return way, tuple(each for each in (PLAIN, None if way.overlaid else COPIED, way.unreached) if each)
+        return way, tuple(each for each in (None if way.overlaid else COPIED, way.unreached) if each)
 
     async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
@@ -191,7 +188,8 @@ class Containers:
             end = f"exec unshare --net sh -c {shlex.quote(' && '.join((*joining.inside(places), end)))}"
         steps = [*self._hidden, *lay, *make, *more, end]
         words = ("unshare", "--mount", "sh", "-c", " && ".join(steps), "sh", os.path.relpath(lower, folder), place)
-        return Execution(argv=words, env=self._around(record), cwd=folder)
+        stop = stop_signal(launch.app, image)
+        return Execution(argv=words, env=self._around(record), cwd=folder, stop=stop)
 
     def _around(self, record: Record) -> dict[str, str]:
         """crun's own environment, not the container's. The sandbox marks it for who looks for what is left."""

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from kato.drivers.runtime import Launch
-from kato.drivers.runtime.flags import size, truth, ulimit
+from kato.drivers.runtime.flags import signal_of, size, truth, ulimit
+from kato.drivers.runtime.keeper import KEEPER
+from kato.drivers.runtime.oci.seccomp import profile
 from kato.drivers.runtime.sandbox import SANDBOX
 from kato.model.app import App, Parameter
 from kato.model.conversation import Command
@@ -67,11 +69,13 @@ MASKED = (
     "/sys/firmware",
 )
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+INIT = "/dev/init"
+"""Where the first process of a container is that asks for one."""
 _SHM = 64 << 20
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image says of its containers. digest: of its manifest, in hex."""
+    """What an image says of its containers. digest: of its manifest, in hex; stop: the signal that ends them."""
 
     digest: str
     env: tuple[str, ...] = ()
@@ -79,6 +83,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     cmd: tuple[str, ...] = ()
     user: str = ""
     cwd: str = ""
+    stop: str = ""
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -115,16 +120,18 @@ def config(launch: Launch, image: Image, site: Site) -> Body:
     capabilities = [f"CAP_{name}" for name in sorted(asked.capabilities)]
     given = {"PATH": PATH, "HOME": home} | _pairs(image.env) | dict(launch.env) | _pairs(tuple(asked.env))
     given |= {"MESOS_SANDBOX": SANDBOX, "MESOS_DIRECTORY": SANDBOX}
+    forbidden = None if asked.unconfined else profile(asked.capabilities)
     return {
         "ociVersion": "1.0.2",
         "process": {
             "terminal": False,
             "user": user,
-            "args": list(asked.words(app)),
+            "args": [*([INIT, "init"] if asked.init else []), *asked.words(app)],
             "env": [f"{name}={value}" for name, value in sorted(given.items())],
             "cwd": asked.cwd or "/",
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
             "rlimits": asked.rlimits,
+            **({"noNewPrivileges": True} if asked.no_new_privileges else {}),
         },
         "root": {"path": "rootfs", "readonly": asked.read_only},
         "hostname": asked.hostname,
@@ -133,8 +140,19 @@ def config(launch: Launch, image: Image, site: Site) -> Body:
             "namespaces": [{"type": name} for name in ("pid", "ipc", "uts", "mount")],
             "maskedPaths": list(MASKED),
             "readonlyPaths": list(READ_ONLY),
+            **({"seccomp": forbidden} if forbidden else {}),
         },
     }
+
+
+def stop_signal(app: App, image: Image) -> int:
+    """What asks it to end: as the app says, else as its image does. DriverError."""
+    assert app.container is not None and app.container.docker is not None
+    asked = [each.value for each in app.container.docker.parameters if each.key == "stop-signal"]
+    try:
+        return signal_of((asked[-1] if asked else image.stop) or "SIGTERM")
+    except ValueError as error:
+        raise DriverError(f"Its stop signal is {(asked or [image.stop])[-1]!r}: {error}.") from error
 
 
 def beside(task: Body, command: Command) -> Body:
@@ -177,6 +195,9 @@ class _Asked:
         self.scratch: list[Body] = []
         self.shm = _SHM
         self.read_only = False
+        self.no_new_privileges = False
+        self.init = False
+        self.unconfined = False
 
     def apply(self, parameter: Parameter) -> None:
         """One flag of `docker run`."""
@@ -226,7 +247,8 @@ class _Asked:
             "source": "shm",
             "options": [*_PLAIN, "mode=1777", f"size={self.shm}"],
         }
-        binds = sorted((*self.site.binds, Bind(self.site.sandbox, SANDBOX)), key=_within)
+        first = (Bind(str(KEEPER), INIT, True),) if self.init else ()
+        binds = sorted((*first, *self.site.binds, Bind(self.site.sandbox, SANDBOX)), key=_within)
         return [*_MOUNTS[:3], shm, *_MOUNTS[3:], *self.scratch, *map(_bind, binds)]
 
     def add_capability(self, value: str) -> None:
@@ -252,6 +274,20 @@ class _Asked:
         self.scratch.append(
             {"destination": place, "type": "tmpfs", "source": "tmpfs", "options": [*_PLAIN, *words]}
         )
+
+    def secure(self, value: str) -> None:
+        name, _, rest = value.replace("=", ":", 1).partition(":")
+        if name == "no-new-privileges":
+            self.no_new_privileges = truth(rest)
+        elif (name, rest) == ("seccomp", "unconfined"):
+            if not self.site.privileged:
+                raise DriverError(
+                    "It wants no filter of system calls (seccomp). Leave that out, or start the cell with "
+                    "KATO_PRIVILEGED=1."
+                )
+            self.unconfined = True
+        else:
+            raise ValueError("write no-new-privileges or seccomp=unconfined")
 
     def set_entrypoint(self, value: str) -> None:
         self.entrypoint, self.default = tuple(shlex.split(value)), ()
@@ -301,12 +337,15 @@ _FLAGS: Mapping[str, Callable[[_Asked, str], None]] = {
     "env": lambda asked, value: asked.env.append(value),
     "group-add": lambda asked, value: asked.groups.append(value),
     "hostname": _put("hostname"),
+    "init": _put("init", truth),
     "label": _nothing,
     "network-alias": _nothing,
     "no-healthcheck": _nothing,
     "pull": _nothing,
     "read-only": _put("read_only", truth),
+    "security-opt": _Asked.secure,
     "shm-size": _put("shm", size),
+    "stop-signal": _nothing,
     "tmpfs": _Asked.add_scratch,
     "ulimit": _Asked.limit,
     "user": _put("user"),

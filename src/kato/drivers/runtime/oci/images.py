@@ -251,6 +251,7 @@ def _image(digest: str, said: Mapping[str, Any]) -> Image:
         cmd=tuple(said.get("Cmd") or ()),
         user=said.get("User") or "",
         cwd=said.get("WorkingDir") or "",
+        stop=said.get("StopSignal") or "",
     )
 
 
