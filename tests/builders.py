@@ -13,6 +13,15 @@ from kato.model.world import World
 
 V1 = "2026-01-01T00:00:00.000Z"
 V2 = "2026-01-02T00:00:00.000Z"
+NEEDS_SECRET: dict[str, Any] = {
+    "id": "/shop/db",
+    "cmd": "sleep 1000",
+    "cpus": 0.1,
+    "mem": 32,
+    "env": {"PASSWORD": {"secret": "pw"}},
+    "secrets": {"pw": {"source": "shop/password"}},
+}
+"""As JSON, an app that waits until there is a secret."""
 
 
 def app(id: str = "/web", *, ports: int = 0, version: str = V1, config: str | None = None, **more: Any) -> App:

@@ -111,6 +111,28 @@ class Machine:
         except OSError as error:
             return 0, str(error)
 
+    def up(self, compose: str, *, code: int = 0, timeout: float = 60) -> str:
+        """Deploys a Compose file; what that said."""
+        file = self.root / "compose.yaml"
+        file.write_text(compose)
+        return self.kato("up", "-d", "--timeout", str(timeout), str(file), code=code)
+
+    def deploy(self, app: dict[str, object]) -> set[str]:
+        """Puts an app of one task, and waits until it runs."""
+        id = str(app["id"])
+        assert self.ask("PUT", f"/v2/apps{id}", app)
+        self.until(lambda: len(self.running(id)) == 1 and not self.get("/v2/deployments"))
+        return self.running(id)
+
+    def running(self, app: str) -> set[str]:
+        """The tasks of an app that run."""
+        return {task["id"] for task in self.tasks(app) if task["state"] == "TASK_RUNNING"}
+
+    def stop(self) -> None:
+        """Ends the cell; its tasks go on."""
+        self.ask("POST", "/v1/stop")
+        self.until(lambda: self.get("/ping") is None and not any(map(_serves, self.processes())))
+
     def tasks(self, app: str | None = None) -> list[dict[str, Any]]:
         """Marathon's tasks, of one app or of all."""
         found = self.get("/v2/tasks") or {"tasks": []}
@@ -164,14 +186,18 @@ class Machine:
         return found
 
 
+def _serves(pid: int) -> bool:
+    with suppress(OSError):
+        return b"kato\0serve" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
 @contextmanager
 def running(compose: str) -> Iterator[Machine]:
     """A cell in which a Compose file is deployed."""
     machine = Machine()
     try:
-        file = machine.root / "compose.yaml"
-        file.write_text(compose)
-        machine.kato("up", str(file), "-d")
+        machine.up(compose)
         yield machine
     finally:
         machine.close()

@@ -11,65 +11,42 @@ from machine import Machine
 APP = {"cmd": "sleep 1000", "cpus": 0.1, "mem": 16, "env": {"PASSWORD": "in-the-backup"}}
 
 
-def stop(machine: Machine) -> None:
-    machine.ask("POST", "/v1/stop")
-    machine.until(lambda: machine.get("/ping") is None)
-    machine.until(lambda: not any("serve" in words(pid) for pid in machine.processes()))
-
-
-def words(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
-
-
-def running(machine: Machine, app: str) -> set[str]:
-    return {task["id"] for task in machine.tasks(app) if task["state"] == "TASK_RUNNING"}
-
-
-def deploy(machine: Machine, id: str) -> set[str]:
-    assert machine.ask("PUT", f"/v2/apps{id}", APP | {"id": id})
-    machine.until(lambda: len(running(machine, id)) == 1 and not machine.get("/v2/deployments"))
-    return running(machine, id)
-
-
 def test_a_backup_is_put_back_and_the_tasks_that_it_knows_go_on(machine: Machine) -> None:
     file = machine.root / "cell.backup"
     machine.start()
-    first = deploy(machine, "/first")
+    first = machine.deploy(APP | {"id": "/first"})
     said = machine.kato("backup", str(file))
     assert "at revision" in said and "Secrets of its apps are in it" in said and "volumes is not" in said
     assert oct(file.stat().st_mode & 0o777) == "0o600" and b"in-the-backup" in file.read_bytes()
-    (second,) = deploy(machine, "/second")
+    (second,) = machine.deploy(APP | {"id": "/second"})
     pid = machine.pid(second)
     refused = machine.kato("restore", str(file), code=1)
     assert refused.startswith(f"kato: Another cell lives in {machine.data}. Stop it first")
-    stop(machine)
+    machine.stop()
     said = machine.kato("restore", str(file))
     assert "in incarnation 2. Start it: kato serve" in said
     machine.start()
     assert machine.get("/v1/cell")["incarnation"] == 2
     machine.until(lambda: not Path(f"/proc/{pid}").exists())
-    assert running(machine, "/first") == first and not machine.tasks("/second")
-    deploy(machine, "/third")
+    assert machine.running("/first") == first and not machine.tasks("/second")
+    machine.deploy(APP | {"id": "/third"})
 
 
 def test_a_backup_is_put_back_into_an_empty_folder(machine: Machine) -> None:
     file = machine.root / "cell.backup"
     machine.start()
-    (old,) = deploy(machine, "/web")
+    (old,) = machine.deploy(APP | {"id": "/web"})
     id = machine.get("/v1/cell")["id"]
     machine.kato("backup", str(file))
     pid = machine.pid(old)
-    stop(machine)
+    machine.stop()
     empty = machine.root / "empty"
     machine.kato("--data", str(empty), "restore", str(file))
     machine.env["KATO_DATA"] = str(empty)
     machine.start()
     cell = machine.get("/v1/cell")
     assert (cell["id"], cell["data"], cell["incarnation"]) == (id, str(empty), 2)
-    machine.until(lambda: len(running(machine, "/web") - {old}) == 1)
+    machine.until(lambda: len(machine.running("/web") - {old}) == 1)
     assert machine.get("/v2/apps//web")["app"]["env"] == APP["env"]
     os.kill(pid, 9)  # it is of a folder that no cell lives in
 

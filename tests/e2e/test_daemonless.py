@@ -69,8 +69,7 @@ def machine(room: Room) -> Iterator[Machine]:
 
 
 def up(machine: Machine, *, word: str = "one", image: str = IMAGE, code: int = 0, timeout: float = 60) -> str:
-    (machine.root / "compose.yaml").write_text(PROJECT.format(word=word, image=image))
-    return machine.kato("up", "-d", "--timeout", str(timeout), str(machine.root / "compose.yaml"), code=code)
+    return machine.up(PROJECT.format(word=word, image=image), code=code, timeout=timeout)
 
 
 def pids(machine: Machine) -> dict[str, int]:

@@ -12,16 +12,13 @@ from typing import Any
 
 import pytest
 
+from builders import NEEDS_SECRET
 from machine import Machine
 
 CANARY = "canary-e41c7790"
 APP: dict[str, Any] = {
-    "id": "/shop/db",
+    **NEEDS_SECRET,
     "cmd": 'echo told $(printf %s "$PASSWORD" | wc -c) $(wc -c < run/secrets/pw); exec sleep 1000',
-    "cpus": 0.1,
-    "mem": 32,
-    "env": {"PASSWORD": {"secret": "pw"}},
-    "secrets": {"pw": {"source": "shop/password"}},
     "container": {"type": "MESOS", "volumes": [{"containerPath": "run/secrets/pw", "secret": "pw"}]},
 }
 
@@ -55,7 +52,7 @@ def test_a_value_is_told_to_its_tasks_and_is_in_no_listing_log_event_or_command_
     cell.until(lambda: "kato secrets set shop/password" in json.dumps(cell.get("/v1/why/shop/db")))
     said = [cell.kato("why", "db"), cell.kato("plan", str(file), code=None)]
     said.append(set_secret(cell, CANARY, "-"))
-    assert deploying.wait(30) == 0
+    assert deploying.wait(60) == 0
     (task,) = cell.tasks("/shop/db")
     cell.until(lambda: f"told {len(CANARY)} {len(CANARY)}" in json.dumps(cell.get("/v1/logs/shop/db")))
     lists = (["ls"], ["ps"], ["secrets", "ls"], ["nodes"], ["versions", "db"])

@@ -9,48 +9,33 @@ from machine import Machine
 APP = {"id": "/web", "cmd": "sleep 1000", "cpus": 0.1, "mem": 16, "instances": 1}
 
 
-def stop(machine: Machine) -> None:
-    machine.ask("POST", "/v1/stop")
-    machine.until(lambda: machine.get("/ping") is None)
-
-
-def running(machine: Machine, app: str) -> set[str]:
-    return {task["id"] for task in machine.tasks(app) if task["state"] == "TASK_RUNNING"}
-
-
-def deploy(machine: Machine, id: str) -> set[str]:
-    assert machine.ask("PUT", f"/v2/apps{id}", APP | {"id": id})
-    machine.until(lambda: len(running(machine, id)) == 1 and not machine.get("/v2/deployments"))
-    return running(machine, id)
-
-
 def test_a_store_moved_away_begins_an_empty_cell_that_is_obeyed(machine: Machine) -> None:
     machine.start()
-    (old,) = deploy(machine, "/old")
+    (old,) = machine.deploy(APP | {"id": "/old"})
     pid = machine.pid(old)
-    stop(machine)
+    machine.stop()
     for part in machine.data.glob("cell.sqlite*"):
         part.rename(machine.root / part.name)
     machine.start()
-    deploy(machine, "/new")
+    machine.deploy(APP | {"id": "/new"})
     machine.until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_store_put_back_is_obeyed_in_a_new_incarnation(machine: Machine) -> None:
     machine.start()
-    first = deploy(machine, "/first")
-    stop(machine)
+    first = machine.deploy(APP | {"id": "/first"})
+    machine.stop()
     copies = copy_store(machine)
     machine.start()
-    (second,) = deploy(machine, "/second")
+    (second,) = machine.deploy(APP | {"id": "/second"})
     pid = machine.pid(second)
-    stop(machine)
+    machine.stop()
     put_back(machine, copies)
     machine.start()
     assert machine.get("/v1/cell")["incarnation"] == 2
     machine.until(lambda: not Path(f"/proc/{pid}").exists())
-    assert running(machine, "/first") == first
-    deploy(machine, "/third")
+    assert machine.running("/first") == first
+    machine.deploy(APP | {"id": "/third"})
 
 
 def copy_store(machine: Machine) -> list[Path]:
@@ -74,27 +59,28 @@ def launched(machine: Machine) -> dict[str, str]:
 
 def replace(machine: Machine, id: str) -> str:
     """Ends the task of an app; the one that comes after it."""
-    (before,) = running(machine, id)
+    (before,) = machine.running(id)
     machine.ask("DELETE", f"/v2/apps{id}/tasks")
-    machine.until(lambda: len(running(machine, id)) == 1 and running(machine, id) != {before})
+    machine.until(lambda: len(machine.running(id) - {before}) == 1)
     machine.until(lambda: (machine.data / "tasks" / ".kept" / before).exists())
-    return running(machine, id).pop()
+    (after,) = machine.running(id)
+    return after
 
 
 def test_a_store_put_back_gives_no_task_the_id_of_another(machine: Machine) -> None:
     """The copy says that one task runs and that no other was; since then two more came, and two have ended."""
     machine.start()
-    (first,) = deploy(machine, "/web")
-    stop(machine)
+    (first,) = machine.deploy(APP | {"id": "/web"})
+    machine.stop()
     copies = copy_store(machine)
     machine.start()
     second, third = replace(machine, "/web"), replace(machine, "/web")
     before = launched(machine)
     assert before.keys() == {first, second, third}
-    stop(machine)
+    machine.stop()
     put_back(machine, copies)
     machine.start()
-    machine.until(lambda: bool(running(machine, "/web") - before.keys()))
+    machine.until(lambda: bool(machine.running("/web") - before.keys()))
     replace(machine, "/web")
     after = launched(machine)
     assert len(after) == len(before) + 2
@@ -103,13 +89,13 @@ def test_a_store_put_back_gives_no_task_the_id_of_another(machine: Machine) -> N
 
 def test_a_folder_with_a_new_node_id_forgets_the_former_node(machine: Machine) -> None:
     machine.start()
-    deploy(machine, "/web")
+    machine.deploy(APP | {"id": "/web"})
     before = json.loads((machine.data / "node.json").read_text())["id"]
-    stop(machine)
+    machine.stop()
     (machine.data / "node.json").unlink()
     machine.start()
     machine.until(lambda: [each["id"] for each in machine.get("/v1/nodes")["nodes"]] not in ([], [before]))
     (node,) = machine.get("/v1/nodes")["nodes"]
     assert node["id"] != before
     machine.until(lambda: {task["slaveId"] for task in machine.tasks("/web")} == {node["id"]})
-    machine.until(lambda: len(running(machine, "/web")) == 1)
+    machine.until(lambda: len(machine.running("/web")) == 1)

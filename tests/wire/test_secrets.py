@@ -2,28 +2,20 @@
 
 import base64
 import time
-from typing import Any
 
 from cells import Cell
 
+from builders import NEEDS_SECRET
 from kato.model.secret import Secret
 from kato.store import Put, keys
 
 CANARY = "canary-7f3a91"
-NEEDS: dict[str, Any] = {
-    "id": "/shop/db",
-    "cmd": "sleep 1000",
-    "cpus": 0.1,
-    "mem": 32,
-    "env": {"PASSWORD": {"secret": "pw"}},
-    "secrets": {"pw": {"source": "/shop/password"}},
-}
 LOOKS: tuple[str, ...] = ("/v2/apps", "/v2/groups", "/v2/tasks", "/v2/queue", "/v2/deployments", "/v1/secrets")
 LOOKS += ("/v1/apps", "/v1/nodes", "/v1/cell", "/v1/services", "/v1/why/shop/db", "/v1/versions/shop/db")
 
 
 async def test_a_missing_secret_is_waited_for_and_named_with_the_command_that_mends_it(cell: Cell) -> None:
-    answer = await cell.call("PUT", "/v2/apps", [NEEDS])
+    answer = await cell.call("PUT", "/v2/apps", [NEEDS_SECRET])
     assert answer.status == 200, answer
     why = await cell.get("/v1/why/shop/db")
     assert "needs the secret shop/password" in why["sentences"][0]
@@ -39,10 +31,10 @@ async def test_a_missing_secret_is_waited_for_and_named_with_the_command_that_me
 
 async def test_what_runs_stays_while_its_next_version_waits_for_a_secret(cell: Cell) -> None:
     careless = {"upgradeStrategy": {"minimumHealthCapacity": 0, "maximumOverCapacity": 0}}
-    await cell.deploy({**NEEDS, **careless, "env": {}, "secrets": {}})
+    await cell.deploy({**NEEDS_SECRET, **careless, "env": {}, "secrets": {}})
     (before,) = cell.mirror.world().tasks["/shop/db"]
-    answer = await cell.call("PUT", "/v2/apps", [{**NEEDS, **careless}])
-    await cell.deploy({**NEEDS, "id": "/later", "env": {}, "secrets": {}})  # decided after the other
+    answer = await cell.call("PUT", "/v2/apps", [{**NEEDS_SECRET, **careless}])
+    await cell.deploy({**NEEDS_SECRET, "id": "/later", "env": {}, "secrets": {}})  # decided after the other
     (standing,) = cell.mirror.world().tasks["/shop/db"].values()
     assert (standing.id, standing.goal) == (before, "run")
     await cell.call("PUT", "/v1/secrets/shop/password", {"value": CANARY})
@@ -55,7 +47,7 @@ async def test_names_are_told_and_no_value_ever_is(cell: Cell) -> None:
     first = await cell.call("PUT", "/v1/secrets/shop/password", {"base64": packed})
     again = await cell.call("PUT", "/v1/secrets/shop/password", {"value": CANARY})
     assert (first.json["changed"], again.json["changed"]) == (True, False)
-    await cell.deploy(NEEDS)
+    await cell.deploy(NEEDS_SECRET)
     refused = [
         await cell.call("PUT", "/v1/secrets/shop/password", {"value": CANARY, "more": CANARY}),
         await cell.call("PUT", "/v1/secrets/shop/password", {"base64": f"{CANARY}!"}),
@@ -75,7 +67,7 @@ async def test_names_are_told_and_no_value_ever_is(cell: Cell) -> None:
 async def test_a_secret_that_an_app_names_is_removed_by_force_alone(cell: Cell) -> None:
     assert (await cell.call("DELETE", "/v1/secrets/shop/password")).status == 404
     await cell.call("PUT", "/v1/secrets/shop/password", {"value": CANARY})
-    await cell.deploy(NEEDS)
+    await cell.deploy(NEEDS_SECRET)
     refused = await cell.call("DELETE", "/v1/secrets/shop/password")
     assert refused.status == 409 and "is named by /shop/db" in refused.json["message"]
     assert (await cell.call("DELETE", "/v1/secrets/shop/password?force=true")).status == 200
@@ -95,7 +87,7 @@ async def test_a_value_that_a_file_gave_goes_once_no_version_names_it(cell: Cell
     fresh = Secret(value=b"x", since=time.time())
     puts = [Put(keys.secret(name), keys.encode(each)) for name, each in (old | {"shop/sent@cc": fresh}).items()]
     await cell.store.txn([], puts)
-    await cell.deploy({**NEEDS, "secrets": {"pw": {"source": "shop/named@bb"}}})
+    await cell.deploy({**NEEDS_SECRET, "secrets": {"pw": {"source": "shop/named@bb"}}})
     await cell.until(lambda: "shop/gone@aa" not in cell.mirror.world().secrets)
-    await cell.deploy({**NEEDS, "id": "/shop/other", "env": {}, "secrets": {}})
+    await cell.deploy({**NEEDS_SECRET, "id": "/shop/other", "env": {}, "secrets": {}})
     assert set(cell.mirror.world().secrets) == {"shop/named@bb", "shop/by.hand", "shop/sent@cc"}

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,7 @@ _T = TypeVar("_T")
 log = structlog.get_logger()
 
 
-class Supervised:
+class Supervised(ABC):
     """What drivers have in common whose tasks run under keepers."""
 
     name: str
@@ -79,9 +80,9 @@ class Supervised:
         self._way, self.notes = self.way(options, limits)
 
     @classmethod
+    @abstractmethod
     def way(cls, options: Options, limits: Limits) -> tuple[Way, tuple[str, ...]]:
         """How tasks are executed, and what cannot be done for them on this machine, as sentences."""
-        raise NotImplementedError
 
     @classmethod
     async def open(
