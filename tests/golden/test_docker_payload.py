@@ -64,6 +64,15 @@ APPS = {
 }
 
 
+@pytest.mark.parametrize("label", ["kato.node", "kato.task", "kato.app", "kato.boot"])
+def test_no_label_that_an_app_asks_for_hides_whose_a_container_is(label: str) -> None:
+    """Else the cell would not find it again, and could neither end nor remove it."""
+    asked = Docker(image="web:1", parameters=(Parameter(key="label", value=f"{label}=else"),))
+    plain, other = (contained(docker=each, networks=()) for each in (Docker(image="web:1"), asked))
+    found = [body(Launch(task="web.1", app=each, env={}), SITE)["Labels"] for each in (plain, other)]
+    assert found[0] == found[1] and label in found[0]
+
+
 @pytest.mark.parametrize("name", APPS)
 def test_the_engine_is_asked_for(name: str) -> None:
     launch = Launch(task="web.1", app=APPS[name], env={"ONE": "1", "TWO": "a=b"}, ports=(31000, 31001))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from builders import app
@@ -371,6 +372,7 @@ def test_one_removed_task_that_cannot_be_deleted_keeps_no_other(tmp_path: Path) 
     assert sorted(path.name for path in kept.all()) == ["db.instance-1", f"web.instance-{PER_APP}"]
 
 
+@how(deadline=None)
 @given(
     lines=st.lists(st.text("ab", max_size=9), max_size=30),
     ends=st.booleans(),

@@ -50,7 +50,7 @@ def body(launch: Launch, site: Site) -> Body:
     asked: Body = {
         "Image": docker.image,
         "Env": [f"{name}={value}" for name, value in sorted(environment(launch).items())],
-        "Labels": labels(launch, site),
+        "Labels": dict(app.labels),
         "Tty": bool(app.tty),
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
@@ -71,6 +71,7 @@ def body(launch: Launch, site: Site) -> Body:
         _privileged(asked, "true")
     for parameter in docker.parameters:
         _apply(asked, parameter)
+    asked["Labels"] |= marks(launch, site)
     if asked["HostConfig"].get("Privileged") and not site.privileged:
         raise DriverError(
             "It wants to be privileged, and could do anything to this machine. Leave that out, or start the cell "
@@ -84,9 +85,9 @@ def environment(launch: Launch) -> Mapping[str, str]:
     return dict(launch.env) | {"MESOS_SANDBOX": SANDBOX, "MESOS_DIRECTORY": SANDBOX}
 
 
-def labels(launch: Launch, site: Site) -> Mapping[str, str]:
-    """The app's labels, and those by which the driver knows a container again."""
-    return dict(launch.app.labels) | {
+def marks(launch: Launch, site: Site) -> Mapping[str, str]:
+    """The labels by which the driver knows a container again: whatever the app asks for, they are these."""
+    return {
         "kato.node": site.node,
         "kato.task": launch.task,
         "kato.app": launch.app.id,
