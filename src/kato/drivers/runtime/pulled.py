@@ -6,13 +6,13 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from kato.model.app import Docker
+from kato.model.app import App, Docker
 from kato.model.errors import DriverError
 from kato.model.secret import Secret
 
@@ -62,6 +62,29 @@ class Pulled:
 
     async def _write(self) -> None:
         await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._used))
+
+
+class Pulls:
+    """Those under way: all who want the same image by the same login wait for one."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
+
+    async def one(self, image: str, own: bytes | None, pull: Coroutine[Any, Any, None]) -> None:
+        """Returns once `pull`, or the one begun before it, is done; it goes on though who waits has gone."""
+        key = image, own
+        if key in self._running:
+            pull.close()
+        else:
+            running = self._running[key] = asyncio.create_task(pull)
+            running.add_done_callback(lambda _: self._running.pop(key))
+        await asyncio.shield(self._running[key])
+
+
+def docker_of(app: App) -> Docker:
+    """What an app that runs in a container says of its image."""
+    assert app.container is not None and app.container.docker is not None
+    return app.container.docker
 
 
 def login(docker: Docker, secrets: Mapping[str, Secret]) -> bytes | None:

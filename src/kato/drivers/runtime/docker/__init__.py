@@ -38,7 +38,7 @@ from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint,
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of, used_of
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.fetched import Fetched
-from kato.drivers.runtime.pulled import policy
+from kato.drivers.runtime.pulled import docker_of, policy
 from kato.drivers.runtime.sandbox import delete, hand
 from kato.drivers.runtime.secret_files import clear, folder_of, write
 from kato.drivers.runtime.usage import used
@@ -166,8 +166,7 @@ class Driver:
 
     async def fetch(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has the image of an app here, pulled where it is missing (the power `images`)."""
-        if app.container is not None and app.container.docker is not None:
-            await self._images.have(app.container.docker, secrets)
+        await self._images.have(docker_of(app), secrets)
 
     async def pulls(self) -> Sequence[Pull]:
         """What it pulls just now, by the engine's word."""
@@ -241,9 +240,7 @@ class Driver:
 
     async def _create(self, name: str, launch: Launch, asked: Mapping[str, Any]) -> None:
         """The engine says itself where the image is missing: it is not asked for every start."""
-        app = launch.app
-        assert app.container is not None and app.container.docker is not None
-        docker = app.container.docker
+        docker = docker_of(launch.app)
         if policy(docker) != "always":
             with unless(NOT_FOUND):
                 async with self._gate:

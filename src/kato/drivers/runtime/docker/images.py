@@ -17,7 +17,7 @@ import structlog
 
 from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
 from kato.drivers.runtime.docker.state import check_of
-from kato.drivers.runtime.pulled import Pulled, credentials, login, may_pull, policy, reference, registry
+from kato.drivers.runtime.pulled import Pulled, Pulls, credentials, login, may_pull, policy, reference, registry
 from kato.model.app import Docker, HealthCheck
 from kato.model.errors import DriverError
 from kato.model.secret import Secret
@@ -58,7 +58,7 @@ class Images:
     ) -> None:
         self._engine = engine
         self._logins = logins
-        self._pulls: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
+        self._pulls = Pulls()
         self._pulled = Pulled(file, clock)
         self.coming: dict[str, Progress] = {}
         self._checks: dict[str, HealthCheck | None] = {}
@@ -68,11 +68,7 @@ class Images:
         image, own = docker.image or "", login(docker, secrets or {})
         if policy(docker) == "always" or not await self._has(image):
             may_pull(docker)
-            pull = self._pulls.get((image, own))
-            if pull is None:
-                pull = self._pulls[image, own] = asyncio.create_task(self._pull(image, own))
-                pull.add_done_callback(lambda _: self._pulls.pop((image, own)))
-            await asyncio.shield(pull)
+            await self._pulls.one(image, own, self._pull(image, own))
         else:
             await self.use(docker)
 

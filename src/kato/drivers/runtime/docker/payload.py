@@ -13,6 +13,7 @@ import msgspec
 from kato.drivers.runtime import Launch
 from kato.drivers.runtime.flags import pull, size, truth, ulimit
 from kato.drivers.runtime.limits import MAX_PIDS, MIB, PERIOD, memory_limit
+from kato.drivers.runtime.pulled import docker_of
 from kato.drivers.runtime.sandbox import SANDBOX
 from kato.model.app import App, AppVolume, Parameter
 from kato.model.errors import DriverError
@@ -45,8 +46,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 def body(launch: Launch, site: Site) -> Body:
     """The whole body. DriverError for what the engine cannot be asked for, or the cell does not allow."""
     app = launch.app
-    assert app.container is not None and app.container.docker is not None
-    docker = app.container.docker
+    docker = docker_of(app)
+    assert app.container is not None
     asked: Body = {
         "Image": docker.image,
         "Env": [f"{name}={value}" for name, value in sorted(environment(launch).items())],
@@ -146,8 +147,7 @@ def named_networks(app: App, site: Site) -> list[str]:
 
 def endpoint(app: App) -> Body:
     """By which names it is found on a network."""
-    assert app.container is not None and app.container.docker is not None
-    asked = (each.value for each in app.container.docker.parameters if each.key == "network-alias")
+    asked = (each.value for each in docker_of(app).parameters if each.key == "network-alias")
     return {"Aliases": list(dict.fromkeys((alias(app.id), *asked)))}
 
 

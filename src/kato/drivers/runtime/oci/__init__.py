@@ -29,6 +29,7 @@ from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config, s
 from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.networks import Link, Networks
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
+from kato.drivers.runtime.pulled import docker_of
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete, hand
 from kato.drivers.runtime.secret_files import folder_of, write
@@ -151,8 +152,7 @@ class Containers:
 
     async def ready(self, app: App, secrets: Mapping[str, Secret]) -> None:
         """Has its image here."""
-        if app.container is not None and app.container.docker is not None:
-            await self.images.have(app.container.docker, secrets)
+        await self.images.have(docker_of(app), secrets)
 
     def prepare(self, record: Record, launch: Launch, files: Path | None) -> Execution:
         """Makes the sandbox, the volumes that are missing, and the container's own folder with its config.json."""
@@ -197,8 +197,7 @@ class Containers:
 
     def _site(self, record: Record, launch: Launch, image: Image, links: tuple[Link, ...]) -> Site:
         lower, app, own = self.images.root(image), launch.app, _own(record)
-        assert app.container is not None and app.container.docker is not None
-        parameters = app.container.docker.parameters
+        parameters = docker_of(app).parameters
         host = naming.Host(os.uname().nodename, _text(Path("/etc/hosts")), _text(Path("/etc/resolv.conf")))
         name = naming.hostname(record.task, links, host, parameters)
         texts = (

@@ -20,7 +20,7 @@ import structlog
 
 from kato.drivers.runtime.oci.config import Image
 from kato.drivers.runtime.oci.tools import run
-from kato.drivers.runtime.pulled import Pulled, login, may_pull, policy, reference, registry
+from kato.drivers.runtime.pulled import Pulled, Pulls, login, may_pull, policy, reference, registry
 from kato.drivers.runtime.sandbox import delete
 from kato.model.app import Docker
 from kato.model.errors import DriverError
@@ -48,7 +48,7 @@ class Images:
         self._folder = folder
         self._logins = logins
         self._used = used
-        self._pulls: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}
+        self._pulls = Pulls()
         self._layout = asyncio.Lock()
         self._coming: dict[str, int] = {}
         self._known: dict[str, Image] = {}
@@ -65,11 +65,7 @@ class Images:
             await self._pulled.use(name)
             return
         own = login(docker, secrets or {})
-        pull = self._pulls.get((name, own))
-        if pull is None:
-            pull = self._pulls[name, own] = asyncio.create_task(self._bring(name, docker, own))
-            pull.add_done_callback(lambda _: self._pulls.pop((name, own)))
-        await asyncio.shield(pull)
+        await self._pulls.one(name, own, self._bring(name, docker, own))
 
     def _here(self, name: str) -> bool:
         image = self.known(name)
