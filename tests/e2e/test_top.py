@@ -86,5 +86,16 @@ def test_ctrl_c_leaves_it_too_and_a_small_terminal_has_the_first_columns(cell: M
         assert termios.tcgetattr(terminal.theirs) == terminal.before
 
 
+def test_a_cell_that_goes_and_comes_back_is_shown(cell: Machine) -> None:
+    with screen(cell) as terminal:
+        terminal.hears("3 of 3 tasks")
+        cell.ask("POST", "/v1/stop")
+        terminal.hears("No cell answers")
+        cell.start()
+        shows(terminal, "3 of 3 tasks")
+        terminal.type("q")
+        assert terminal.leaves() == 0
+
+
 def test_without_a_terminal_it_says_what_to_do(cell: Machine) -> None:
     assert "One table: kato top --once; as data: kato top -o json." in cell.kato("top", code=2)

@@ -78,7 +78,7 @@ def parts(here: World) -> dict[str, bytes]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(shapes=NODES, apps=APPS, borders=st.integers(0, 2), data=st.data())
 def test_what_a_drill_says_happens(shapes: Any, apps: Any, borders: int, data: st.DataObject) -> None:
     here = cell(shapes, apps, borders)

@@ -128,7 +128,7 @@ def compare(told: Drill, before: World, after: World, now: float) -> None:
 @pytest.mark.parametrize("group", range(2))
 def test_a_drill_says_what_then_really_happens(group: int, tmp_path: Path) -> None:
     seen: set[str] = set()
-    for seed in range(group, 36, 2):
+    for seed in range(group, 26, 2):
         (folder := tmp_path / str(seed)).mkdir()
         told = run(story(seed, folder), end=3000)
         seen |= {told.loss.kind, *(line.fate for line in told.lines)}

@@ -1,7 +1,7 @@
 """The agent after another agent, on virtual time: what it adopts, what it remembers, what it does not repeat."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -318,3 +318,34 @@ async def test_a_runtime_that_is_not_there_delays_no_other() -> None:
         await passes(0.01)
         (dialled,) = scene.link.dials
         assert (dialled.runtimes, dialled.notes) == (("process",), ("docker: There is no engine here.",))
+
+
+class Carried(FakeRuntime):
+    """Its engine falls silent, and answers again, as a test says."""
+
+    silence: str | None = None
+
+    def hear(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
+    def tell(self, silence: str | None) -> None:
+        self.silence = silence
+        self._changed()
+
+
+@on_virtual_time
+async def test_a_runtime_whose_engine_is_silent_is_none_at_once_and_its_tasks_are_left_alone() -> None:
+    scene, web = Scene(), app()
+    of, engine = task(web), Carried()
+    scene.runtimes = {"process": engine}
+    async with scene.running():
+        scene.send((web, of))
+        await scene.link.until(lambda: scene.link.states(of.id)[-1:] == [RUNNING])
+        engine.tell("It went away.")
+        await passes(0.01)
+        engine.tell(None)
+        await passes(0.01)
+    known = [(node.runtimes, node.powers, node.notes) for node in scene.link.updates]
+    silent = ((), (), ("process: Its engine is silent: It went away.",))
+    assert known == [silent, (("process",), ("exec",), ())]
+    assert scene.link.states(of.id)[-1] == RUNNING and not engine.stops
