@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from network_suite import BRIDGE, SERVE, SHARED, NetworkContract, asked
 
 from engine import Room
+from kato.drivers.dns.local import answer
 from kato.drivers.runtime import Options
 from kato.drivers.runtime.oci import Driver, namespaces
 from kato.model.app import App, Container, Docker, Network, Parameter, PortMapping
@@ -143,6 +145,23 @@ async def test_what_is_outside_is_reached_and_who_is_there_reaches_no_container(
         assert (await asyncio.to_thread(subprocess.run, try_it, capture_output=True)).returncode
     finally:
         beyond.end()
+
+
+async def test_names_of_elsewhere_are_asked_of_the_machine_s_resolvers(
+    options: Options, own_network: Room, tmp_path: Path
+) -> None:
+    """By the cell itself, from the machine's own network: also where containers reach nothing outside."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    tcp, udp = (socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK) for kind in (1, 2))
+    for each in (tcp, udp):
+        each.bind(("127.0.0.1", 53))
+    there = await answer(udp, tcp, lambda name, peer: ["192.0.2.9"] if name == "a.example" else None, None)
+    told = msgspec.structs.replace(options, answer=partial(answer, resolvers=tmp_path / "resolv.conf"))
+    driver = await Driver.open(told)
+    async with ending_all(driver):
+        heard = await contained.say(driver, "nslookup a.example", TASK, networks=SHARED)
+    await there.close()
+    assert "Address: 192.0.2.9" in heard, heard
 
 
 def cable(one: Room, other: Room) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import shlex
+import shutil
 import signal
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -127,7 +128,8 @@ class Containers:
         self.images = Images(folder, options.logins, self._digests, engine=options.engine)
         self._hidden = _hidden(Path("/proc/self/mountinfo").read_text())
         self.overlaid = os.geteuid() != 0 or overlays(folder)
-        self.unreached = outside.note(self._path) if os.geteuid() == 0 else None
+        able = os.geteuid() == 0 and shutil.which("crun", path=self._path) is not None
+        self.unreached = outside.note(self._path) if able else None
         self.networks = Networks(options, options.folder / ".networks", self._path)
         self._adopt()
 
