@@ -13,7 +13,7 @@ from kato.drivers.runtime import Executed, Exit, Found, Launch, Options
 from kato.model.errors import DriverError, NotFound
 from kato.model.link import AgentCalls, Assignments, Kept, Output, Reached
 from kato.model.node import Node
-from kato.model.task import Status, TaskState
+from kato.model.task import Response, Status, TaskState
 from kato.sim.clock import EPOCH, run
 
 __all__ = ["EPOCH", "FakeLink", "FakeProbe", "FakeRuntime", "clock", "run"]
@@ -196,6 +196,10 @@ class FakeProbe:
             await asyncio.get_running_loop().create_future()
         assert answer is not None
         return answer
+
+    async def response(self, host: str, port: int, path: str, *, tls: bool) -> Response:
+        status = await self.http(host, port, path, tls=tls)
+        return Response(check="", status=status, content_type="", body="")
 
     async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         await self.http(host, port, "/", tls=False)

@@ -248,7 +248,7 @@ def test_readiness(more: dict[str, Any], answers: dict[int, int | None], ready: 
     async def scenario() -> bool:
         probe = FakeProbe()
         probe.answers = answers
-        return await is_ready(checked(spec, probe), ReadinessCheck(**more))
+        return await is_ready(checked(spec, probe), ReadinessCheck(**more), {})
 
     assert run(scenario()) is ready
 
@@ -261,7 +261,7 @@ def test_a_check_that_fails_as_nobody_expected_is_a_failed_check() -> None:
             raise UnicodeError("label too long")
 
         task.probe.http = explode  # type: ignore[method-assign]
-        return await examine(task, HealthCheck()), await is_ready(task, ReadinessCheck())
+        return await examine(task, HealthCheck()), await is_ready(task, ReadinessCheck(), {})
 
     (ok, cause), ready = run(scenario())
     assert (ok, ready) == (False, False)

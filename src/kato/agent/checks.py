@@ -16,13 +16,15 @@ import zlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from kato.agent.edge import Edge
 from kato.drivers.runtime import Executed, Runtime
 from kato.model.app import App, Command, HealthCheck, ReadinessCheck
 from kato.model.errors import DriverError
 from kato.model.health import count
 from kato.model.link import Assignment
-from kato.model.task import Health
+from kato.model.task import Health, Response
 
 SHORTEST_PAUSE = 0.1
 """Seconds between two checks of a task that has not been healthy yet, at least."""
@@ -44,6 +46,10 @@ class Probe(Protocol):
 
     async def http(self, host: str, port: int, path: str, *, tls: bool, sock: socket.socket | None = None) -> int:
         """GETs a path; the status code of the answer's first line. Certificates are not verified."""
+        ...
+
+    async def response(self, host: str, port: int, path: str, *, tls: bool) -> Response:
+        """As `http`; the whole answer. Of whose check it is, nothing is said."""
         ...
 
     async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
@@ -111,16 +117,17 @@ async def watch_health(task: CheckedTask, index: int, hear: Callable[[int, Healt
 
 
 async def watch_readiness(
-    task: CheckedTask, latch: Callable[[], Awaitable[bool]], hear: Callable[[], None]
+    task: CheckedTask, latch: Callable[[], Awaitable[bool]], hear: Callable[[tuple[Response, ...]], None]
 ) -> None:
-    """Performs the readiness checks until each has passed once and `latch` says that it holds; `hear` is told of
-    each round.
+    """Performs the readiness checks until each has passed once and `latch` says that it holds; `hear` is told,
+    after each round, what was last answered to those that want it kept.
     """
+    kept: dict[str, Response] = {}
     waiting = checks = task.app.readiness_checks
     while True:
-        waiting = tuple([check for check in waiting if not await is_ready(task, check)])
+        waiting = tuple([check for check in waiting if not await is_ready(task, check, kept)])
         latched = not waiting and await latch()
-        hear()
+        hear(tuple(kept.values()))
         if latched:
             return
         await asyncio.sleep(hurried(min(check.interval_seconds for check in waiting or checks), task.age))
@@ -186,8 +193,8 @@ async def _probe(task: CheckedTask, check: HealthCheck) -> Verdict:
     return Verdict(True) if 200 <= status < 400 else Verdict(False, f"GET {path} answered {status}")
 
 
-async def is_ready(task: CheckedTask, check: ReadinessCheck) -> bool:
-    """One readiness check, within its timeout."""
+async def is_ready(task: CheckedTask, check: ReadinessCheck, kept: dict[str, Response]) -> bool:
+    """One readiness check, within its timeout; its answer is kept where the check says so."""
     names = [port.name for port in task.app.ports]
     index = names.index(check.port_name) if check.port_name in names else 0
     if index >= len(task.wish.task.ports):
@@ -196,7 +203,13 @@ async def is_ready(task: CheckedTask, check: ReadinessCheck) -> bool:
     try:
         with task.edge.guard(OSError):
             async with asyncio.timeout(check.timeout_seconds):
-                status = await task.probe.http(task.address, port, check.path, tls=check.protocol == "HTTPS")
+                tls = check.protocol == "HTTPS"
+                if check.preserve_last_response:
+                    answer = await task.probe.response(task.address, port, check.path, tls=tls)
+                    kept[check.name] = msgspec.structs.replace(answer, check=check.name)
+                    status = answer.status
+                else:
+                    status = await task.probe.http(task.address, port, check.path, tls=tls)
     except (OSError, DriverError):
         return False
     return status in check.http_status_codes_for_ready

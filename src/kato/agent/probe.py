@@ -16,9 +16,15 @@ from functools import cache
 from typing import cast
 from urllib.parse import quote
 
+from yarl import URL
+
+from kato.model.task import Response
+
 CLONE_NEWNET = 0x40000000
 LINGER = 0.2
 """Seconds that a server has to finish an answer that is already judged, before the connection is cut."""
+LONGEST_BODY = 16384
+"""Bytes of an answer's body that are kept, where it is to be kept."""
 LONGEST_HEAD = 4096
 """Bytes in which the first line of an answer must end."""
 
@@ -57,6 +63,28 @@ class Prober:
             return status
         finally:
             transport.abort()
+
+    async def response(self, host: str, port: int, path: str, *, tls: bool) -> Response:
+        """The answer to a GET, with the first 16 KiB of its body. OSError where there is none, or no HTTP."""
+        import aiohttp
+
+        at = f"[{host}]" if ":" in host else host
+        url = URL(f"{'https' if tls else 'http'}://{at}:{port}{_target(path)}", encoded=True)
+        try:
+            async with (
+                aiohttp.ClientSession(headers={"User-Agent": "kato", "Connection": "close"}) as session,
+                session.get(url, allow_redirects=False, ssl=_unverified() if tls else True) as answer,
+            ):
+                body = bytearray()
+                async for piece in answer.content.iter_chunked(LONGEST_BODY):
+                    body += piece
+                    if len(body) >= LONGEST_BODY:
+                        break
+                text = bytes(body[:LONGEST_BODY]).decode("utf-8", "replace")
+                kind = answer.headers.get("Content-Type", "")
+                return Response(check="", status=answer.status, content_type=kind, body=text)
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error
 
     async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         """Returns once connected. OSError where nobody accepts."""
@@ -151,8 +179,12 @@ class _Answer(asyncio.Protocol):
             self.status.set_exception(ConnectionError("the answer is not HTTP"))
 
 
+def _target(path: str) -> str:
+    return "/" + quote(path.removeprefix("/"), safe="/?&=%:;,+@!$'()*~-._")
+
+
 def _request(host: str, port: int, path: str) -> bytes:
-    target = "/" + quote(path.removeprefix("/"), safe="/?&=%:;,+@!$'()*~-._")
+    target = _target(path)
     name = f"[{host}]" if ":" in host else host
     lines = (
         f"GET {target} HTTP/1.1",

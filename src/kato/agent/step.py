@@ -10,7 +10,7 @@ import msgspec
 from kato.drivers.runtime import Exit, Found
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
-from kato.model.task import Health, Status, TaskState
+from kato.model.task import Health, Response, Status, TaskState
 
 
 class Move(StrEnum):
@@ -29,7 +29,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     wish: None once a newer complete list is without it: its end is known to the leader, or it is an orphan.
     found: what the runtime knows, None before the start. error: why it could not be started.
     status: the last one reported. asked: the runtime was asked to end it.
-    health: one entry a check; ready: a readiness check passed, in this life of the agent or an earlier one.
+    health: one entry a check; ready: a readiness check passed, in this life of the agent or an earlier one;
+    responses: what it last answered to those whose answer is kept.
     """
 
     wish: Assignment | None
@@ -39,6 +40,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     asked: bool = False
     health: tuple[Health, ...] = ()
     ready: bool = False
+    responses: tuple[Response, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -160,4 +162,5 @@ def _status(
         message=message,
         health=look.health,
         ready=running and (look.ready or not wish.app.readiness_checks),
+        responses=look.responses if running else (),
     )

@@ -18,7 +18,7 @@ from kato.drivers.runtime import Found, Launch, Runtime
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
 from kato.model.secret import unfit
-from kato.model.task import Health, Status, TaskState
+from kato.model.task import Health, Response, Status, TaskState
 
 SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
@@ -69,6 +69,7 @@ class Worker:
         self._grace = ORPHAN_GRACE
         self._health: tuple[Health, ...] = ()
         self._ready = False
+        self._responses: tuple[Response, ...] = ()
         self._unheard: set[int | str] = set()
         self._changed = asyncio.Event()
         self._group: asyncio.TaskGroup
@@ -124,6 +125,7 @@ class Worker:
             asked=self._asked,
             health=self._health,
             ready=self._ready,
+            responses=self._responses,
         )
 
     def _report(self, status: Status | None) -> None:
@@ -244,7 +246,8 @@ class Worker:
         self._health = (*self._health[:index], health, *self._health[index + 1 :])
         self._heard(index)
 
-    def _hear_readiness(self) -> None:
+    def _hear_readiness(self, responses: tuple[Response, ...]) -> None:
+        self._responses = responses
         self._heard("ready")
 
     def _heard(self, what: int | str) -> None:

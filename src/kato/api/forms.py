@@ -93,12 +93,21 @@ class TaskFailure(TypedDict):
     version: str
 
 
+class LastResponse(TypedDict):
+    """What a task last answered to a readiness check; of the body its first 16 KiB."""
+
+    status: int
+    contentType: str
+    body: str
+
+
 class Readiness(TypedDict):
-    """A result of a readiness check."""
+    """A result of a readiness check. lastResponse: where the check says preserveLastResponse."""
 
     name: str
     taskId: str
     ready: bool
+    lastResponse: NotRequired[LastResponse]
 
 
 class AppInfo(TypedDict, total=False):

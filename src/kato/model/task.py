@@ -82,6 +82,15 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     cause: str | None = None
 
 
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task last answered to a readiness check. body: the beginning of it, as text."""
+
+    check: str
+    status: int
+    content_type: str
+    body: str
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about one task from its node. `seq` rises with each; an older one never replaces a newer.
 
@@ -89,6 +98,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     neither, when ended, means unknown.
     health: one entry a health check, in the app's order; empty where the app has none.
     ready: latched once all readiness checks passed (at once where there are none).
+    responses: the last answers to those of them that are to be kept.
     """
 
     task: str
@@ -104,6 +114,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     health: tuple[Health, ...] = ()
     ready: bool = False
+    responses: tuple[Response, ...] = ()
 
     @property
     def healthy(self) -> bool:

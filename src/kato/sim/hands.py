@@ -10,6 +10,7 @@ from kato.drivers.runtime import Executed, Exit, Found, Launch
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
 from kato.model.link import Kept, Output, Reached
+from kato.model.task import Response
 from kato.sim.machine import Machine, Process
 
 AGAIN = 0.5
@@ -150,6 +151,10 @@ class FakeProbe:
 
     async def http(self, host: str, port: int, path: str, *, tls: bool, sock: socket.socket | None = None) -> int:
         return 200 if await self._answer(port) else 503
+
+    async def response(self, host: str, port: int, path: str, *, tls: bool) -> Response:
+        status = await self.http(host, port, path, tls=tls)
+        return Response(check="", status=status, content_type="", body="")
 
     async def tcp(self, host: str, port: int, *, sock: socket.socket | None = None) -> None:
         if not await self._answer(port):

@@ -8,7 +8,7 @@ from statistics import fmean, median
 
 from kato.api.answers import encode
 from kato.language.wire import app_document
-from kato.model.app import App
+from kato.model.app import App, ReadinessCheck
 from kato.model.deployment import Failure
 from kato.model.ids import instance_id, timestamp
 from kato.model.node import Node
@@ -204,9 +204,18 @@ def readiness(world: World, app: App) -> list[dict[str, object]]:
     facts = world.statuses.get(app.id, {})
     return [
         {"name": check.name, "taskId": task, "ready": task in facts and facts[task].ready}
+        | _last_response(facts.get(task), check)
         for task in (each.id for each in shown(world.tasks.get(app.id, {})))
         for check in app.readiness_checks
     ]
+
+
+def _last_response(status: Status | None, check: ReadinessCheck) -> dict[str, object]:
+    """What a task last answered to a check that wants it kept."""
+    found = (each for each in (status.responses if status else ()) if each.check == check.name)
+    if not check.preserve_last_response or (last := next(found, None)) is None:
+        return {}
+    return {"lastResponse": {"status": last.status, "contentType": last.content_type, "body": last.body}}
 
 
 def task_stats(app: App, tasks: Iterable[Task], facts: Facts, now: float) -> dict[str, object]:
