@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from kato.config import RESOLVERS, Config, held
-from kato.drivers.balancer import Balancer
+from kato.drivers.balancer import Balancer, Measured
 from kato.drivers.dns import Dns
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
@@ -176,6 +176,7 @@ class Node:
     def _api(self, facts: Facts, agents: "Agents") -> Run:
         from kato.api import Api
 
+        balancer = self._drivers.balancer
         return Api(
             traces=self._tracing(facts) if self._traces else None,
             config=self._config,
@@ -189,6 +190,7 @@ class Node:
             listener=self._listener,
             access=self._access,
             shipping=self._shipper,
+            traffic=balancer.traffic if isinstance(balancer, Measured) else None,
         ).run
 
     def _tracing(self, facts: Facts) -> "Traces | None":

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -39,6 +39,7 @@ from kato.api.wish import Wishes
 from kato.config import Config
 from kato.model.deployment import Deployment
 from kato.model.errors import Compacted, KatoError, Unavailable
+from kato.model.frontend import Traffic
 from kato.model.link import AgentCalls
 from kato.store import Store, keys
 from kato.store.changes import Changes
@@ -76,6 +77,7 @@ class Api:
         listener: socket.socket | None = None,
         shipping: Shipping | None = None,
         traces: "Traces | None" = None,
+        traffic: Callable[[], Awaitable[Sequence[Traffic]]] | None = None,
         access: Access | None = None,
     ) -> None:
         self._listener = listener
@@ -96,6 +98,7 @@ class Api:
             started=clock(),
             pid=os.getpid(),
             shipping=shipping,
+            traffic=traffic,
         )
 
     def application(self) -> Starlette:

@@ -4,7 +4,7 @@ docs/observability.md says what each means; the alerts and the dashboard beside 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from kato.model.app import App
+from kato.model.frontend import Traffic
 from kato.model.task import TaskState
 from kato.model.world import World
 
@@ -54,8 +55,10 @@ class Figures(Collector):
         leads: bool,
         version: str,
         shipping: Shipping | None = None,
+        traffic: Sequence[Traffic] = (),
     ) -> None:
         self._shipping = shipping
+        self._traffic = traffic
         self._world = world
         # Copied, since figures are written beside the event loop, which goes on counting.
         self._counts, self._seconds = sorted(requests.counts.items()), requests.seconds
@@ -67,6 +70,7 @@ class Figures(Collector):
         yield from self._nodes()
         yield from self._apps()
         yield from self._served()
+        yield from _passed(self._traffic)
         if self._shipping is not None:
             yield from _shipped(self._shipping)
 
@@ -120,6 +124,37 @@ class Figures(Collector):
             answered.add_metric(labels, count)
         yield answered
         yield CounterMetricFamily("kato_http_seconds", "Seconds spent on requests", value=self._seconds)
+
+
+def _passed(traffic: Sequence[Traffic]) -> Iterator[Metric]:
+    """What passed the balancer. An app's services are one: their ways are what tells them apart."""
+    ways = ["app", "way"]
+    sessions = GaugeMetricFamily("kato_app_sessions", "Sessions with the balancer that are open", labels=ways)
+    queued = GaugeMetricFamily("kato_app_queued", "Sessions that wait for a task", labels=ways)
+    begun = CounterMetricFamily("kato_app_connections", "Sessions of an app since the last reload", labels=ways)
+    received = CounterMetricFamily("kato_app_received_bytes", "Bytes from clients to an app", labels=ways)
+    sent = CounterMetricFamily("kato_app_sent_bytes", "Bytes from an app to clients", labels=ways)
+    help = "Answers of an app to HTTP requests"
+    answered = CounterMetricFamily("kato_app_responses", help, labels=["app", "status"])
+    for (app, way), some in _by_app(traffic).items():
+        for family, name in (
+            (sessions, "sessions"),
+            (queued, "queued"),
+            (begun, "connections"),
+            (received, "received"),
+            (sent, "sent"),
+        ):
+            family.add_metric((app, way), sum(getattr(each, name) for each in some))
+        for digit in "12345" if way == "http" else "":
+            answered.add_metric((app, f"{digit}xx"), sum(each.responses.get(digit, 0) for each in some))
+    yield from (sessions, queued, begun, received, sent, answered)
+
+
+def _by_app(traffic: Sequence[Traffic]) -> dict[tuple[str, str], list[Traffic]]:
+    found: dict[tuple[str, str], list[Traffic]] = {}
+    for each in sorted(traffic, key=lambda each: (each.app, each.way)):
+        found.setdefault((each.app, each.way), []).append(each)
+    return found
 
 
 def _shipped(shipping: Shipping) -> Iterator[Metric]:

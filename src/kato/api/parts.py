@@ -1,7 +1,7 @@
 """What every route needs, handed in once; and what several routes compute alike."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from kato.api.wish import Deployed, Wishes
 from kato.api.wish.wish import Asked
 from kato.config import Config
 from kato.model.action import Plan
+from kato.model.frontend import Traffic
 from kato.model.ids import absolute
 from kato.model.link import AgentCalls
 from kato.model.world import World
@@ -48,6 +49,7 @@ class Parts:
     standings: Standings = field(default_factory=Standings)
     requests: Requests = field(default_factory=Requests)
     shipping: Shipping | None = None
+    traffic: Callable[[], Awaitable[Sequence[Traffic]]] | None = None
 
     @property
     def world(self) -> World:

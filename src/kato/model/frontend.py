@@ -89,3 +89,20 @@ def front_of(path: str) -> str:
 def is_path(text: str) -> bool:
     """Whether it can stand as the path of a URL (RFC 3986, 3.3)."""
     return bool(_PATH.fullmatch(text))
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    """What passed the balancer for one service since its last reload, by one way. way: http or tcp.
+
+    sessions, queued: now; connections, received, sent (bytes, as the app sees it): so far; responses: by the first
+    digit of their status, where the way is http.
+    """
+
+    app: str
+    way: str
+    sessions: int
+    queued: int
+    connections: int
+    received: int
+    sent: int
+    responses: Mapping[str, int] = {}

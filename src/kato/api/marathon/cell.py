@@ -54,13 +54,13 @@ class Cell:
     async def figures(self, request: Request) -> Response:
         """Figures, as JSON for who asks for JSON and else as Prometheus reads them."""
         if "application/json" in request.headers.get("accept", ""):
-            return answer(await to_thread(metrics.as_json, self._figures()))
+            return answer(await to_thread(metrics.as_json, await self._figures()))
         return await self.prometheus(request)
 
     async def prometheus(self, request: Request) -> Response:
         """Figures in Prometheus' text format."""
         # Beside the event loop: thousands of apps have many figures.
-        text = await to_thread(metrics.as_text, self._figures())
+        text = await to_thread(metrics.as_text, await self._figures())
         return Response(text, headers={"Content-Type": _PROMETHEUS})
 
     async def leader(self, request: Request) -> Response:
@@ -120,8 +120,11 @@ class Cell:
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
-    def _figures(self) -> metrics.Figures:
+    async def _figures(self) -> metrics.Figures:
         parts = self._parts
+        passed = await parts.traffic() if parts.traffic else ()
         leads = parts.leader() is not None
         version, shipping = kato_version(), parts.shipping
-        return metrics.Figures(parts.world, parts.requests, leads=leads, version=version, shipping=shipping)
+        return metrics.Figures(
+            parts.world, parts.requests, leads=leads, version=version, shipping=shipping, traffic=passed
+        )

@@ -1,11 +1,12 @@
 """The balancer port: hands that make a view of frontends true on one node, at run time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
-from kato.model.frontend import BorderAck, Frontends
+from kato.model.frontend import BorderAck, Frontends, Traffic
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,15 @@ class Balancer(Protocol):
 
     async def close(self, *, stop: bool) -> None:
         """Lets go; the balancer itself goes on serving its last view unless `stop`."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A power of drivers whose balancer counts what passes."""
+
+    async def traffic(self) -> Sequence[Traffic]:
+        """What passed for each service. Nothing where the balancer does not answer at once."""
         ...
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import resource
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -31,8 +31,9 @@ from kato.drivers.balancer.runtime_socket import (
     servers,
 )
 from kato.drivers.balancer.sessions import Place, count, draining, questions
+from kato.drivers.balancer.traffic import FRESH, MOMENT, QUESTION, traffic
 from kato.model.errors import DriverError
-from kato.model.frontend import BorderAck, Frontends
+from kato.model.frontend import BorderAck, Frontends, Traffic
 
 log = structlog.get_logger()
 
@@ -78,6 +79,8 @@ class Driver:
         self._settled: tuple[Layout, int] | None = None
         self._refused: tuple[str, str] | None = None
         self._reloaded = -math.inf
+        self._asking = asyncio.Lock()
+        self._passed: tuple[float, Sequence[Traffic]] = (-math.inf, ())
 
     @classmethod
     async def open(cls, options: Options) -> Self:
@@ -103,6 +106,21 @@ class Driver:
                 return await self._insist(view)
             except OSError as error:
                 raise DriverError(f"HAProxy in {self._folder} went away ({error}); it is tried again.") from error
+
+    async def traffic(self) -> Sequence[Traffic]:
+        """What passed since the last reload, by the newest worker."""
+        async with self._asking:  # however many want to know, HAProxy is asked once
+            now = asyncio.get_running_loop().time()
+            if now - self._passed[0] < FRESH:
+                return self._passed[1]
+            found: Sequence[Traffic] = ()
+            with contextlib.suppress(OSError, DriverError, TimeoutError):
+                async with asyncio.timeout(MOMENT):
+                    workers = (await self._socket.processes()).workers
+                    answer = await self._socket.ask_worker(workers[0], [QUESTION]) if workers else ""
+                found = tuple(traffic(answer, self._layout.services))
+            self._passed = now, found
+            return found
 
     async def due(self) -> None:
         """Returns when `apply` should be called for the same view: it died, work is left over, or it is time to
