@@ -1,6 +1,7 @@
 """Several Compose files become one project by the specification's rules; every fault names the file and line."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compose_bad_input import keys, projects, services, values, words
 
+from kato.cli.files import convert
+from kato.cli.source import Chosen
 from kato.language import Manifest, read
 from kato.language.profiles import Choice
 from kato.model.app import App
@@ -244,6 +247,18 @@ def test_golden_of_several_files() -> None:
     )
     expected = json.loads((folder / "expected.json").read_text())
     assert {"body": manifest.body(), "warnings": list(manifest.warnings)} == expected
+
+
+def test_convert_prints_the_group_of_several_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAG", "7")
+    shutil.copytree(GOLDEN / "several", "several")
+    files = ("several/compose.yaml", "several/production.yaml")
+    convert(chosen=Chosen(files=files, profile=("web",)))
+    text = capsys.readouterr().out.replace(str(tmp_path), "/srv")
+    assert json.loads(text) == json.loads((GOLDEN / "several" / "expected.json").read_text())["body"]
 
 
 MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
