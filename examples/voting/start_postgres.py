@@ -67,7 +67,8 @@ def create(server: Path, cluster: Path, lock: int) -> None:
 
 
 def main() -> int:
-    server, data = binaries(), Path(os.environ.get("MESOS_SANDBOX", ".")).absolute() / "data"
+    server = binaries()
+    data = Path(os.environ.get("DATA") or Path(os.environ.get("MESOS_SANDBOX", "."), "data")).absolute()
     data.mkdir(exist_ok=True)
     # Every process of the server inherits this lock: once we hold it, nothing of an earlier life is left.
     try:

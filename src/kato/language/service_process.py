@@ -20,6 +20,8 @@ def read_process(
     service.raw("build")  # the file says itself that no container runs it
     if service.raw("image") is not None:
         service.warn("image", "is ignored: x-kato.runtime is process, so the command runs on the host")
+    if service.data.get("network_mode") == "host":
+        service.raw("network_mode")  # it has no other
     for key, why in WARNED.items():
         if service.raw(key) is not None:
             service.warn(key, f"is ignored: {why}")
