@@ -220,6 +220,53 @@ async def test_privileged_only_where_the_cell_allows_it(engine: Dockerd) -> None
                 await driver.start(contained("true", **more))
 
 
+async def test_a_container_has_the_rights_that_it_is_given(engine: Dockerd) -> None:
+    given = tuple(
+        Parameter(key=key, value=value) for key, value in (("cap-drop", "ALL"), ("cap-add", "NET_ADMIN"))
+    )
+    async with runtime(engine) as driver:
+        await driver.start(contained("grep CapEff /proc/self/status | cut -f2", parameters=given))
+        await ended(driver)
+        assert int(await said(driver), 16) == 1 << 12
+
+
+async def test_a_terminal_and_an_init_of_its_own(engine: Dockerd) -> None:
+    init = (Parameter(key="init", value="true"),)
+    async with runtime(engine) as driver:
+        await driver.start(contained("tty; tr '\\0' ' ' < /proc/1/cmdline", parameters=init, tty=True))
+        await ended(driver)
+        terminal, first = (await said(driver)).split("\r\n")
+        assert terminal == "/dev/pts/0" and "init" in first.split()[0]
+
+
+async def test_an_image_is_held_to_its_digest_and_asked_for_anew_where_it_is_to_be(
+    engine: Dockerd, tmp_path: Path
+) -> None:
+    with registry(engine, tmp_path) as address:
+        image = f"{address}/test:1"
+        async with runtime(engine, logins=tmp_path / "config.json") as driver:
+            await driver.start(contained("true", image=image))
+            await ended(driver)
+            (first,) = json.loads(engine.ask("inspect", "--format={{json .RepoDigests}}", image))
+            made = engine.ask("create", IMAGE, "true")
+            engine.ask("commit", "--change", "ENV NEWER=1", made, image)
+            engine.ask("rm", made)
+            engine.ask(f"--config={tmp_path}", "push", image)
+            engine.ask("tag", IMAGE, image)  # the older one is here under that name, the newer one in the registry
+            tell = "echo ${NEWER:-0}"
+            always = (Parameter(key="pull", value="always"),)
+            for task, more in (
+                ("a.1", {"image": image}),
+                ("b.1", {"image": image, "parameters": always}),
+                ("c.1", {"image": first}),
+            ):
+                await driver.start(contained(tell, task=task, **more))
+                await ended(driver, task)
+            assert [await said(driver, task) for task in ("a.1", "b.1", "c.1")] == ["0\n", "1\n", "0\n"]
+        for name in (image, first):
+            engine.ask("rmi", "--force", name)
+
+
 async def test_parameters_are_flags_of_docker_run(engine: Dockerd) -> None:
     given = {
         "hostname": "here",
