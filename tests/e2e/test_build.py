@@ -100,6 +100,12 @@ def test_plan_builds_nothing_and_says_so(machine: Machine, engine: Dockerd) -> N
     assert images(engine) == before
 
 
+def test_convert_says_that_the_image_has_no_name_yet(machine: Machine) -> None:
+    assert "/shop/web: `kato up` of the file itself builds the image" in machine.kato(
+        "convert", str(project(machine))
+    )
+
+
 def test_a_build_that_fails_shows_its_last_lines_and_changes_nothing(machine: Machine) -> None:
     before = tasks(machine)
     write(machine, "Dockerfile", DOCKERFILE.replace("RUN ", "RUN echo it is too late >&2 && exit 7 && "))

@@ -44,6 +44,10 @@ def convert(file: str = ".", /, *, output: Format = "json", chosen: Chosen = ALL
     """
     manifest = load(file, chosen)
     warn(manifest.warnings)
+    if manifest.builds:
+        warn(
+            [f"{', '.join(manifest.builds)}: `kato up` of the file itself builds the image, which has no name yet"]
+        )
     document(manifest.body(), output)
 
 
