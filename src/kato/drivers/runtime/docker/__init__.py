@@ -9,7 +9,6 @@ A container is called `kato-<node>-<task>`. A container without this node's labe
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,14 +32,15 @@ from kato.drivers.runtime.docker.engine import (
     stamped,
     unless,
 )
+from kato.drivers.runtime.docker.furnished import furnish, renew
 from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of, used_of
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.fetched import Fetched
 from kato.drivers.runtime.pulled import docker_of, policy
-from kato.drivers.runtime.sandbox import delete, hand
-from kato.drivers.runtime.secret_files import clear, folder_of, write
+from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.secret_files import clear, folder_of
 from kato.drivers.runtime.usage import used
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
@@ -229,10 +229,10 @@ class Driver:
         asked = body(launch, site)
         try:
             async with self._fetched.files(launch.task, app.fetch) as files:
-                await asyncio.to_thread(_furnish, sandbox, files, app.user)
+                await asyncio.to_thread(furnish, sandbox, files, app.user)
         except OSError as error:
             raise DriverError(f"its sandbox cannot be made: {error}.") from error
-        await asyncio.to_thread(_renew, folder, launch)
+        await asyncio.to_thread(renew, folder, launch)
         await self._create(name, launch, asked)
         for network in named_networks(app, site)[1:]:
             join = {"Container": name, "EndpointConfig": endpoint(app)}
@@ -424,33 +424,3 @@ class Driver:
 async def _later(delay: float, act: Any) -> None:
     await asyncio.sleep(delay)
     await act()
-
-
-def _furnish(sandbox: Path, files: Path | None, user: str | None) -> None:
-    """Whoever the image runs as may write into it. Files are that user's where the app gives a number; else they
-    are open to all in the container, for names are the image's.
-    """
-    if files is not None:
-        if sandbox.exists():
-            delete(sandbox)
-        sandbox.parent.mkdir(parents=True, exist_ok=True)
-        files.rename(sandbox)
-        hand(sandbox, *_numbers(user))
-    sandbox.mkdir(parents=True, exist_ok=True)
-    sandbox.chmod(0o777)
-
-
-def _numbers(user: str | None) -> tuple[int | None, int | None]:
-    uid, _, gid = (user or "").partition(":")
-    if os.geteuid() != 0 or not uid.isdecimal() or not (gid or "0").isdecimal():
-        return None, None
-    return int(uid), int(gid or 0)
-
-
-def _renew(folder: Path, launch: Launch) -> None:
-    """Its secrets as files; an attempt that was cut off may have left some."""
-    clear(folder)
-    try:
-        write(folder, launch)
-    except OSError as error:
-        raise DriverError(f"the files of its secrets cannot be written: {error}.") from error
