@@ -1,4 +1,4 @@
-"""A task's folder before its container is made: fetched files and secrets flow in; the sandbox, which the container
+"""A task's folder before its container is made: fetched files and secrets flow in; the sandbox that the container
 mounts, and the files of the secrets beside it are there. All of it blocks: call it in a thread.
 """
 
