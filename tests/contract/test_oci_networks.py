@@ -172,6 +172,15 @@ def cable(one: Room, other: Room) -> None:
         command(*room.inside("ip", "link", "set", "to", "up"))
 
 
+async def test_groups_do_not_reach_each_other_s_containers(driver: Driver, options: Options) -> None:
+    await start(driver, SERVE.format(word="x", port=80), id="/shop/web", networks=SHARED)
+    await hears(driver, "ready")
+    (link,) = msgspec.json.decode((options.folder / TASK / "oci/network.json").read_bytes())
+    ask = f"wget -qO- http://{link['address']}/ || echo none"
+    for group, heard in (("other", "none\n"), ("shop", "x\n")):
+        assert await contained.say(driver, ask, f"{group}.1", id=f"/{group}/ask", networks=SHARED) == heard
+
+
 async def test_tasks_that_start_at_once_are_on_one_network(driver: Driver, own_network: Room) -> None:
     tasks = [f"shop_web.{n}" for n in range(6)]
     serve = SERVE.format(word="found", port=80)
