@@ -231,6 +231,8 @@ async def test_figures_as_text_and_as_json(cell: Cell) -> None:
     assert text.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert 'kato_tasks{state="TASK_RUNNING"} 2.0' in text.text and "# TYPE kato_apps gauge" in text.text
     assert 'kato_http_requests_total{method="PUT",status="200"} 1.0' in text.text
+    assert 'kato_task_cpu_seconds_total{app="/web",node="n1",task="web.1"} 1.5' in text.text
+    assert 'kato_task_memory_bytes{app="/web",node="n1",task="web.2"} 1.048576e+06' in text.text
     figures = await cell.get("/metrics", Accept="application/json")
     assert figures["gauges"]["kato_apps"] == {"value": 1.0}
     assert figures["counters"]["kato_http_requests_total.PUT.200"] == {"count": 1.0}

@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 
 from kato.model.app import App
 from kato.model.frontend import Traffic
+from kato.model.ids import short_task
+from kato.model.link import Sample
 from kato.model.task import TaskState
 from kato.model.world import World
 
@@ -56,7 +58,9 @@ class Figures(Collector):
         version: str,
         shipping: Shipping | None = None,
         traffic: Sequence[Traffic] = (),
+        used: Sequence[Sample] = (),
     ) -> None:
+        self._used = {task: each for sample in used for task, each in sample.tasks.items()}
         self._shipping = shipping
         self._traffic = traffic
         self._world = world
@@ -69,6 +73,7 @@ class Figures(Collector):
         yield from self._cell()
         yield from self._nodes()
         yield from self._apps()
+        yield from self._tasks()
         yield from self._served()
         yield from _passed(self._traffic)
         if self._shipping is not None:
@@ -117,6 +122,19 @@ class Figures(Collector):
         yield _gauge("kato_app_serving", "Tasks of an app that serve: healthy and ready", serving, "app")
         failures = [((app.id,), _failures(world, app)) for app in apps]
         yield _gauge("kato_app_failures", "Tasks of an app that failed in a row", failures, "app")
+
+    def _tasks(self) -> Iterator[Metric]:
+        """What tasks use; nothing of those that no runtime tells of."""
+        labels = ["app", "task", "node"]
+        cpu = CounterMetricFamily("kato_task_cpu_seconds", "Seconds of processors that a task used", labels=labels)
+        memory = GaugeMetricFamily("kato_task_memory_bytes", "Memory that a task has", labels=labels)
+        for app, tasks in sorted(self._world.tasks.items()):
+            for task in tasks.values():
+                if (used := self._used.get(task.id)) is not None:
+                    words = (app, short_task(task.id), task.node)
+                    cpu.add_metric(words, used.cpu)
+                    memory.add_metric(words, used.memory)
+        yield from (cpu, memory)
 
     def _served(self) -> Iterator[Metric]:
         answered = CounterMetricFamily("kato_http_requests", "Requests answered", labels=["method", "status"])

@@ -122,9 +122,9 @@ class Cell:
 
     async def _figures(self) -> metrics.Figures:
         parts = self._parts
-        passed = await parts.traffic() if parts.traffic else ()
+        passed, used = await parts.traffic() if parts.traffic else (), await parts.calls.stats()
         leads = parts.leader() is not None
         version, shipping = kato_version(), parts.shipping
         return metrics.Figures(
-            parts.world, parts.requests, leads=leads, version=version, shipping=shipping, traffic=passed
+            parts.world, parts.requests, leads=leads, version=version, shipping=shipping, traffic=passed, used=used
         )
