@@ -70,7 +70,7 @@ def test_the_addresses_of_a_name_come_in_turn() -> None:
     assert len(first) == 20
 
 
-@pytest.mark.parametrize("packet", [b"", b"\0" * 11, dns.message.make_query("a.", "A").to_wire()[:-1]])
-def test_what_is_no_question_gets_no_answer_or_that_it_is_none(packet: bytes) -> None:
-    said = Hosts(look).answer(packet)
-    assert said is None or dns.message.from_wire(said).rcode() == dns.rcode.FORMERR
+def test_what_is_no_question_gets_no_answer_or_that_it_is_none() -> None:
+    assert Hosts(look).answer(b"\0" * 11) is None
+    said = Hosts(look).answer(dns.message.make_query("a.", "A").to_wire()[:-1])
+    assert said is not None and dns.message.from_wire(said).rcode() == dns.rcode.FORMERR
