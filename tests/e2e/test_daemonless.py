@@ -120,7 +120,7 @@ def test_a_killed_cell_adopts_every_container_with_its_network(machine: Machine,
     machine.until(lambda: all_healthy(machine), 20 * SLOW)
     before, links, cell = pids(machine), linked(room), machine.get("/v1/cell")["pid"]
     os.kill(cell, signal.SIGKILL)
-    machine.until(lambda: not alive(cell), 5)
+    machine.until(lambda: not alive(cell))
     machine.start()
     machine.until(lambda: all_healthy(machine), 10 * SLOW)
     assert pids(machine) == before

@@ -160,12 +160,12 @@ def test_a_new_token_and_certificate_count_and_no_task_ends(reached: Reached) ->
     tasks = {task["id"]: reached.pid(task["id"]) for task in reached.tasks("/shop/web")}
     former = ("-H", f"Authorization: Bearer {reached.token}")
     reached.kato("certify", "other.example", HERE, "--new-token")
-    reached.until(lambda: reached.curl("/ping", *former) == 401, 20)
+    reached.until(lambda: reached.curl("/ping", *former) == 401)
     fresh = ("-H", f"Authorization: Bearer {reached.token}")
     assert reached.curl("/ping", *fresh) == 200
     resolved = ("--resolve", f"other.example:{reached.port}:{HERE}")
     named = ("--cacert", f"{reached.data}/access/ca.pem", f"https://other.example:{reached.port}/ping")
-    reached.until(lambda: "pong" in reached.afar("curl", "-s", *fresh, *resolved, *named, code=None), 20)
+    reached.until(lambda: "pong" in reached.afar("curl", "-s", *fresh, *resolved, *named, code=None))
     assert {task["id"]: reached.pid(task["id"]) for task in reached.tasks("/shop/web")} == tasks
 
 
@@ -183,7 +183,7 @@ def test_a_cell_that_listens_by_both_protocols_knows_its_own_user_by_both(reache
             def status(asked: tuple[str, ...] = asked) -> str:
                 return subprocess.run(reached.room.inside(*asked), capture_output=True, text=True).stdout
 
-            reached.until(lambda: status() == "200", 30)
+            reached.until(lambda: status() == "200")
         assert reached.afar(*plain, f"https://{HERE}:{port}/v2/apps") == "401"
         assert "Nothing is deployed" in reached.kato("ls", *where[:2])
     finally:

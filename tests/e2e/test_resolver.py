@@ -54,7 +54,7 @@ class Asking(Machine):
         words += " --no-resolv --no-hosts --user=root --pid-file= --address=/elsewhere.example/192.0.2.7"
         self.upstream = subprocess.Popen(self.room.inside(*words.split()))
         self.env["KATO_DNS_OWN"] = "1"
-        self.until(lambda: self.found("elsewhere.example") == ["192.0.2.7"], 20)
+        self.until(lambda: self.found("elsewhere.example") == ["192.0.2.7"])
 
     def fresh(self) -> None:
         """As before any cell: a link, as a machine has it whose servers come by DHCP."""
@@ -76,7 +76,7 @@ class Asking(Machine):
             words = self.room.inside("kato", "serve")
             process = subprocess.Popen(words, env=self.env, stdout=log, stderr=log, start_new_session=True)
         self._started.append(process)
-        self.until(lambda: self.get("/ping") is not None, 30)
+        self.until(lambda: self.get("/ping") is not None)
         return process
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
@@ -92,7 +92,7 @@ class Asking(Machine):
         """Ends the cell as a crash does."""
         pid = int(self.get("/v1/cell")["pid"])
         os.kill(pid, signal.SIGKILL)
-        self.until(lambda: self.get("/ping") is None, 10)
+        self.until(lambda: self.get("/ping") is None)
 
     def end(self, process: "subprocess.Popen[bytes]") -> None:
         """Ends the cell in order."""
@@ -132,7 +132,7 @@ def test_libc_finds_the_names_of_the_cell_and_all_others(asking: Asking) -> None
     process = asking.start()
     asking.kato("up", str(file), "-d")
     names = ("redis.voting.kato", "nobody.voting.kato", "elsewhere.example")
-    asking.until(lambda: asking.found(*names) == ["127.0.0.1", "gaierror -2", "192.0.2.7"], 20)
+    asking.until(lambda: asking.found(*names) == ["127.0.0.1", "gaierror -2", "192.0.2.7"])
     assert asking.get("/v1/cell")["dns"] == "127.0.0.55:53"
     assert "this machine asks the cell for names" in asking.kato("doctor", code=None)
     asking.end(process)
