@@ -22,10 +22,11 @@ from bench.figures import SHORT, say
 from fakes import FakeProbe, FakeRuntime
 from kato.config import Config
 from kato.drivers.balancer import Options
+from kato.machine import Drivers
 from kato.model.frontend import BorderAck, Frontends
 from kato.model.node import Node as Facts
 from kato.model.node import Resources
-from kato.node import Drivers, Node
+from kato.node import Node
 from kato.store.local import LocalStore
 from load import free_ports
 

@@ -9,29 +9,23 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import structlog
 
-from kato.config import RESOLVERS, Config, held
-from kato.drivers.balancer import Balancer, Measured
-from kato.drivers.dns import Dns
-from kato.drivers.load import load
-from kato.drivers.runtime import Runtime
+from kato.config import Config
+from kato.drivers.balancer import Measured
+from kato.founding import forget_looks, forget_other_nodes, found_cell, raise_incarnation
 from kato.log import Ids, log_to
-from kato.model.errors import StoreRefused
-from kato.model.frontend import BorderAck
+from kato.machine import Drivers, open_balancer, open_dns, open_runtimes, open_shipper
 from kato.model.node import Node as Facts
-from kato.store import MAX_TXN_OPERATIONS, Compare, Delete, Put, Store, keys
+from kato.store import Store
 from kato.store.mirror import Mirror, follow
 
 if TYPE_CHECKING:
     from kato.access import Access
-    from kato.agent.checks import Probe
     from kato.agent.ship import Shipper
     from kato.api.traces import Traces
     from kato.master import Decide
@@ -40,24 +34,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 Run = Callable[[], Coroutine[Any, Any, None]]
-
-RUNTIMES = ("process", "docker", "oci")
-BALANCER = "haproxy"
-DNS = "server"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drivers:
-    """What may touch the machine, and what it says of itself. facts: the node as it is now.
-
-    dns: None where nobody asks for names.
-    """
-
-    runtimes: Mapping[str, Runtime]
-    balancer: Balancer
-    probe: "Probe"
-    facts: Callable[[], Facts]
-    dns: Dns | None = None
 
 
 class Node:
@@ -233,79 +209,6 @@ def _together(*halves: Run) -> Run:
     return run
 
 
-async def found_cell(store: Store, new_id: Callable[[], str]) -> keys.Cell:
-    """The cell that lives in `store`, made where there is none, raised to our format. StoreRefused where a newer
-    Káto made it.
-    """
-    fresh = keys.Cell(id=new_id())
-    await store.txn([Compare(keys.CELL, "modified", "=", 0)], [Put(keys.CELL, keys.encode(fresh))])
-    standing = await store.get(keys.CELL)
-    cell = fresh if standing is None else keys.decode(keys.CELL, standing.value)
-    assert isinstance(cell, keys.Cell)
-    if cell.format > keys.FORMAT:
-        raise StoreRefused(
-            f"The cell's store is of format {cell.format}, and this Káto knows {keys.FORMAT}. "
-            "Run the newer Káto that wrote it, or restore a backup."
-        )
-    if cell.format < keys.FORMAT:
-        cell = msgspec.structs.replace(cell, format=keys.FORMAT)
-        await store.txn([], [Put(keys.CELL, keys.encode(cell))])
-    return cell
-
-
-async def raise_incarnation(store: Store, cell: keys.Cell, folder: Path) -> keys.Cell:
-    """The cell, in a new incarnation where its store was put back: the agent of `folder` obeyed a later list, or
-    another cell's since.
-
-    Otherwise the agent would refuse what the store says now as outdated (safety rule 3), and ids of tasks that the
-    store has forgotten would be given again. So an incarnation is higher than any that was obeyed in the folder.
-    """
-    from kato.agent.journal import remembered
-
-    known = remembered(folder)
-    if known is None:
-        return cell
-    id, (incarnation, _, revision) = known
-    standing = await store.range(keys.LEADER)
-    # A list comes from a leader. Where there is none now, a later revision has removed it.
-    newest = standing.revision if standing.items else standing.revision - 1
-    if (incarnation, revision) <= (cell.incarnation, newest if id == cell.id else -1):
-        return cell
-    raised = msgspec.structs.replace(cell, incarnation=max(incarnation, cell.incarnation) + 1)
-    await store.txn([], [Put(keys.CELL, keys.encode(raised))])
-    log.warning(
-        "this store is another one than before, or was put back; its tasks are what it says",
-        cell=cell.id,
-        incarnation=raised.incarnation,
-    )
-    return raised
-
-
-async def forget_other_nodes(store: Store, node: str) -> None:
-    """Removes what is written of nodes but this one: of a store that no other machine can open, they are gone.
-
-    Their tasks are placed anew. It happens where a folder got a new node id.
-    """
-    gone = [
-        Delete(item.key)
-        for prefix in ("nodes/", "borders/", "links/")
-        for item in (await store.range(prefix)).items
-        if item.key != prefix + node
-    ]
-    for first in range(0, len(gone), MAX_TXN_OPERATIONS):
-        await store.txn([], gone[first : first + MAX_TXN_OPERATIONS])
-
-
-async def forget_looks(store: Store, node: str) -> None:
-    """Takes back that the border of `node` has looked: what it saw in an earlier life may be another by now."""
-    standing = await store.get(keys.border(node))
-    if standing is None:
-        return
-    said = keys.decode(keys.border(node), standing.value)
-    assert isinstance(said, BorderAck)
-    await store.txn([], [Put(keys.border(node), keys.encode(msgspec.structs.replace(said, shape="")))])
-
-
 async def serve(config: Config) -> None:
     """Runs a node on this machine with its real drivers until SIGTERM, SIGINT or its api says stop.
 
@@ -329,9 +232,9 @@ async def serve(config: Config) -> None:
         # Before anything is started, so that a cell that cannot be leaves nothing to end.
         access = Access.open(config)
         listener = stack.enter_context(contextlib.closing(listen(config.api)))
-        dns = await _open_dns(config, stack)
+        dns = await open_dns(config, stack)
         ids = Ids(identity.id)
-        shipper = await _open_shipper(config, identity.id, stack)
+        shipper = await open_shipper(config, identity.id, stack)
         log_to(config.data / "cell.log", ids, config.log, ship=shipper.log if shipper else None)
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
@@ -367,87 +270,6 @@ def _tell(supervisor: str | None) -> None:
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as said:
         said.sendto(b"READY=1", "\0" + supervisor[1:] if supervisor.startswith("@") else supervisor)
-
-
-def folder_of(config: Config, runtime: str) -> Path:
-    """Where a runtime keeps its tasks."""
-    return config.data / ("tasks" if runtime == "process" else runtime)
-
-
-async def open_runtimes(
-    config: Config, node: str, stack: contextlib.AsyncExitStack, descriptors: int | None = None
-) -> Mapping[str, Runtime]:
-    """The runtime drivers of this machine; tasks go on when they are let go. descriptors: what a task may open."""
-    from kato.drivers.dns.local import answer
-    from kato.drivers.runtime import Options
-
-    opened: dict[str, Runtime] = {}
-    for name in RUNTIMES:
-        options = Options(
-            node=node,
-            folder=folder_of(config, name),
-            volumes=config.data / "volumes",
-            user=config.user,
-            environ=config.environ,
-            descriptors=descriptors,
-            engine=config.engine,
-            privileged=config.privileged,
-            logins=config.logins,
-            answer=partial(answer, resolvers=RESOLVERS),
-        )
-        opened[name] = await load("runtime", name).open(options)
-        stack.push_async_callback(opened[name].close)
-    return opened
-
-
-async def _open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | None:
-    """The name server, where one is asked for; the machine asks it, too, where that is wished."""
-    from kato.drivers.dns import Options, machine
-
-    if config.owns_names:
-        machine.check(RESOLVERS, config.data, held)
-    else:
-        give_names_back(config)  # a cell of this folder was killed that owned them
-    if config.dns is None:
-        return None
-    opened: Dns = await load("dns", DNS).open(Options(listen=config.dns, resolvers=config.resolvers))
-    stack.push_async_callback(opened.close)
-    if config.owns_names:
-        stack.callback(give_names_back, config)
-        if left := machine.take(RESOLVERS, config.data, config.dns.rpartition(":")[0].strip("[]")):
-            log.warning("this machine may not ask the cell for names", why=left)
-    return opened
-
-
-def give_names_back(config: Config) -> str | None:
-    """Has the machine ask whom it asked before the cell in this folder; a sentence where that cannot be."""
-    from kato.drivers.dns import machine
-
-    if left := machine.give_back(RESOLVERS, config.data):
-        log.warning("what this machine asks for names is left as it is", why=left)
-    return left
-
-
-async def _open_shipper(config: Config, node: str, stack: contextlib.AsyncExitStack) -> "Shipper | None":
-    """What ships output and log, where that is asked for."""
-    if config.ship is None:
-        return None
-    from kato.agent.ship import Shipper
-
-    kind, where = config.ship
-    receiver = await load("receiver", kind).open(where)
-    stack.push_async_callback(receiver.close)
-    return Shipper(receiver, node=node, folder=config.data, clock=time.time)
-
-
-async def open_balancer(config: Config, node: str) -> Balancer:
-    """The balancer of this machine, adopted where it runs."""
-    from kato.drivers.balancer import Options
-
-    address = config.ingress.rpartition(":")[0]
-    options = Options(folder=config.data / "balancer", node=node, address=address, ingress=config.ingress)
-    opened: Balancer = await load("balancer", BALANCER).open(options)
-    return opened
 
 
 def _raise_descriptor_limit() -> int:

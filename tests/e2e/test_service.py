@@ -43,7 +43,7 @@ PAUSE = 0.01
 NEWER = {
     "model/task.py": ("    created: float\n", '    created: float\n    shade: str = "blue"\n'),
     "store/keys.py": ('Kind("cell", Cell),', 'Kind("cell", Cell), Kind("moods", int),'),
-    "node.py": (
+    "founding.py": (
         "    if cell.format <",
         '    await store.txn([], [Put("moods/1", b"1")])\n    if cell.format <',
     ),

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from kato.founding import found_cell
 from kato.model.errors import NotFound, StoreFull, StoreRefused, StoreUnavailable
-from kato.node import found_cell
 from kato.store import Committed, Delete, KeyValue, Put, keys
 from kato.store.backup import read
 from kato.store.cellfile import _translate

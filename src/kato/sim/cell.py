@@ -15,13 +15,14 @@ from typing import Any, NamedTuple, TypeVar
 from kato.api.wish import Wishes, at_once
 from kato.config import Config
 from kato.drivers.runtime import Launch
+from kato.machine import Drivers
 from kato.master import decide_inline
 from kato.model.action import Plan
 from kato.model.errors import StoreUnavailable, Unavailable
 from kato.model.node import Node as Facts
 from kato.model.node import Resources
 from kato.model.world import World
-from kato.node import Drivers, Node
+from kato.node import Node
 from kato.plan import Recall
 from kato.sim.clock import EPOCH, OWNER, VirtualLoop
 from kato.sim.faults import DistantStore, SharedEngine
