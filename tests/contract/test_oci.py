@@ -75,6 +75,27 @@ async def run(driver: Driver, cmd: str | None, **more: Any) -> str:
     return await said(driver, what.task)
 
 
+async def test_a_registry_that_keeps_silent_holds_up_no_other_image(tmp_path: Path) -> None:
+    needs_root()
+    heard = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    bring(tmp_path)
+    images = Images(tmp_path / ".images", None, set, silence=0.5)
+    name = f"127.0.0.1:{server.sockets[0].getsockname()[1]}/shop/web:1"
+    async with server, asyncio.timeout(PATIENCE):
+        pull = asyncio.create_task(images.have(Docker(image=name)))
+        await heard.wait()
+        await images.have(Docker(image=IMAGE))
+        with pytest.raises(DriverError, match=r"its registry has sent nothing for 0\.5 s"):
+            await pull
+
+
 LEASE = """
 import fcntl, os, signal, sys
 signal.signal(signal.SIGIO, signal.SIG_IGN)

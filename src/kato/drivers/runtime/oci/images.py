@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from kato.model.secret import Secret
 
 COPY = ("skopeo", "--insecure-policy", "copy", "--quiet")
 REF = "org.opencontainers.image.ref.name"
+SILENCE = 60.0
+"""Seconds in which something of an image has to come, or its pull is given up: all others wait for it."""
 
 log = structlog.get_logger()
 
@@ -43,8 +45,10 @@ class Images:
         used: Callable[[], set[str]],
         clock: Callable[[], float] = time.time,
         engine: str | None = None,
+        silence: float = SILENCE,
     ) -> None:
         self._engine = engine
+        self._silence = silence
         self._folder = folder
         self._logins = logins
         self._used = used
@@ -106,7 +110,7 @@ class Images:
         try:
             with self._login(own) as logins:
                 words = [*_copy(name, logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"]
-                await run(words, self._folder)
+                await self._as_long_as_it_comes(words)
         except DriverError as error:
             raise DriverError(f"Its image {name} cannot be pulled: {error}.") from error
         finally:
@@ -114,6 +118,20 @@ class Images:
         log.info("an image was pulled", image=name)
         if not known or name in self._pulled:
             await self._pulled.add(name)
+
+    async def _as_long_as_it_comes(self, words: Sequence[str]) -> None:
+        """Runs a pull to its end. DriverError where its registry keeps silent."""
+        pulling, weight = asyncio.create_task(run(words, self._folder)), -1
+        try:
+            while not pulling.done():
+                before, weight = weight, await asyncio.to_thread(self._weight)
+                if weight == before:
+                    raise DriverError(f"its registry has sent nothing for {self._silence:g} s")
+                await asyncio.wait([pulling], timeout=self._silence)
+            await pulling
+        finally:
+            pulling.cancel()
+            await asyncio.gather(pulling, return_exceptions=True)
 
     async def _take(self, docker: Docker) -> None:
         """Has the image from the engine that built it, by a file: skopeo speaks too old an API for some."""
