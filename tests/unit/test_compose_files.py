@@ -1,5 +1,6 @@
 """A Compose project of several files: what is extended, included and chosen; and which files are meant."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,13 @@ def test_a_long_chain_is_refused_and_a_wide_one_is_read_once() -> None:
     assert "more than 50 services extend one another" in faults("services:\n" + chain)[0]
     wide = "".join(f"  s{n}: {{extends: {{service: x, file: o.yaml}}}}\n" for n in range(300))
     assert len(compose("services:\n" + wide, o="services: {x: {command: x}}").apps) == 300
+
+
+def test_what_unfolds_into_too_much_is_refused_before_it_costs_anything() -> None:
+    base = {"command": "x", "environment": [f"A{n}" for n in range(5_000)]}
+    many = {f"s{n}": {"extends": "base", "environment": ["B"]} for n in range(500)}
+    with pytest.raises(InvalidInput, match="the files unfold into more than 1000000 values"):
+        compose(json.dumps({"services": {"base": base, **many}}))
 
 
 INCLUDED = """

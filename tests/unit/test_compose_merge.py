@@ -261,7 +261,7 @@ def test_convert_prints_the_group_of_several_files(
     assert json.loads(text) == json.loads((GOLDEN / "several" / "expected.json").read_text())["body"]
 
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 extended = st.fixed_dictionaries(
     {}, optional={"extends": words | st.fixed_dictionaries({}, optional={"service": words, "file": words})}
 )
@@ -284,6 +284,7 @@ def test_any_files_are_merged_alike_each_time_or_refused_in_sentences(first: Any
 @given(projects, projects)
 def test_an_empty_file_among_others_says_nothing(project: Any, other: Any) -> None:
     assert _outcome(project, {}, other, {}) == _outcome(project, other)
+    assert _outcome(project, {}) == _outcome(project)
 
 
 def _outcome(*found: Any) -> object:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kato.language.anchoring import absolute, anchored_service, folder_of
+from kato.language.document import MAX_VALUES
 from kato.language.merging import Clash, merge
-from kato.language.pieces import Piece
+from kato.language.pieces import Piece, size, too_large
 from kato.language.shape import closest
 
 LONGEST = 50
@@ -39,6 +40,8 @@ class Extending:
     fault: Fault
     clash: Clash
     known: dict[tuple[str, str], Piece] = field(default_factory=dict)
+    count: int = 0
+    """Values of all services that extend others."""
 
     def whole(self, key: str, scope: Scope, chain: Chain = ()) -> Piece:
         """A service with what it extends. chain: the services that extend one another, down to it."""
@@ -52,6 +55,9 @@ class Extending:
         base = self._base(asked, scope, (*chain, (scope.name, key)))
         if base is not None:
             found = merge(base, found, ("services", key), self.clash)
+            self.count += size(found)
+            if self.count > MAX_VALUES:
+                raise too_large(service)
         self.known[scope.name, key] = found
         return found
 

@@ -5,7 +5,7 @@ services that extend others become whole; and then it is merged upon the files b
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kato.language.anchoring import absolute, anchored, folder_of
 from kato.language.document import Document, read_document
@@ -61,6 +61,9 @@ class Gathering:
     def project(self, documents: Sequence[Document], folder: str, lookup: Lookup) -> Findings:
         """The findings of the merged document, so far. folder: the project's. InvalidInput: a part is missing."""
         first = documents[0]
+        if len(documents) == 1 and _is_whole(first):
+            findings = Findings(first, self.faults, self.warnings)
+            return replace(findings, document=replace(first, data=_settled(first, findings, lookup)))
         whole = self._merged([each.name for each in documents], _Within(folder, lookup), None)
         document = assembled(whole) if whole is not None else Document(first.name, {})
         findings = Findings(document, self.faults, self.warnings, tuple(self.read))
@@ -101,11 +104,7 @@ class Gathering:
         if not isinstance(document.data, dict):
             raise InvalidInput(f"{document.where(())}: This is no Compose file, which has `services`.")
         findings = Findings(document, self.faults, self.warnings)
-        data = {
-            key: value if key.startswith("x-") else interpolated(value, (key,), findings, within.lookup)
-            for key, value in document.data.items()
-        }
-        piece = pieces(document, data)
+        piece = pieces(document, _settled(document, findings, within.lookup))
         if within.alone:
             return piece
         piece = self._with_included(piece, within, name)
@@ -220,3 +219,21 @@ class Gathering:
         if (name, lookup) not in self._alone:
             self._alone[name, lookup] = self._file(name, _Within(folder_of(name), lookup, alone=True), asks)
         return self._alone[name, lookup]
+
+
+def _settled(document: Document, findings: Findings, lookup: Lookup) -> dict[str, object]:
+    """What a file says with the values of its variables; but for its own fragments, where nobody looks."""
+    data = document.data if isinstance(document.data, dict) else {}
+    return {
+        key: value if key.startswith("x-") else interpolated(value, (key,), findings, lookup)
+        for key, value in data.items()
+    }
+
+
+def _is_whole(document: Document) -> bool:
+    """Whether nothing in a file takes from something else: most are so, and some of them are large."""
+    data = document.data if isinstance(document.data, dict) else {}
+    services = data.get("services")
+    each = services.values() if isinstance(services, dict) else ()
+    extends = any(isinstance(service, dict) and "extends" in service for service in each)
+    return isinstance(document.data, dict) and not document.tags and "include" not in data and not extends

@@ -70,10 +70,7 @@ def assembled(whole: Piece) -> Document:
     def data(piece: Piece, path: Path) -> object:
         places[path], names[path] = piece.place, piece.name
         if len(places) > MAX_VALUES:
-            raise InvalidInput(
-                f"{whole.where}: the files unfold into more than {MAX_VALUES} values; write them flatter, with "
-                "less `extends` and `include`."
-            )
+            raise too_large(whole)
         if isinstance(piece.value, dict):
             kept = {key: each for key, each in piece.value.items() if each.tag != RESET}
             return {key: data(each, (*path, key)) for key, each in kept.items()}
@@ -83,6 +80,20 @@ def assembled(whole: Piece) -> Document:
         return piece.value
 
     return Document(whole.name, data(whole, ()), places, names=names)
+
+
+def size(piece: Piece) -> int:
+    """How many values it has, itself included."""
+    inside = piece.members.values() if piece.members else piece.items
+    return 1 + sum(size(each) for each in inside)
+
+
+def too_large(piece: Piece) -> InvalidInput:
+    """What is said of a project that unfolds into more than MAX_VALUES."""
+    return InvalidInput(
+        f"{piece.where}: the files unfold into more than {MAX_VALUES} values; write them flatter, with less "
+        "`extends` and `include`."
+    )
 
 
 def plain(piece: Piece) -> object:
