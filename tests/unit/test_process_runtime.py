@@ -67,6 +67,10 @@ def test_a_spec_tells_the_limit_of_descriptors_where_there_is_one() -> None:
     assert b"descriptors\0001024\0" in spec(descriptors=1024).encode()
 
 
+def test_a_spec_tells_the_signal_that_asks_for_an_end_where_it_is_another() -> None:
+    assert b"stop\0003\0" in spec(stop=3).encode()
+
+
 def test_a_spec_refuses_what_no_process_can_be_given() -> None:
     with pytest.raises(ValueError, match="NUL"):
         spec(env={"B": "c\0uid\x000"}).encode()

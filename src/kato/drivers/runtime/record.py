@@ -51,13 +51,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             ("rotate", self.rotate),
             ("files", self.files),
             ("grace", self.grace),
-            ("stop", int(self.stop)),
         ]
         pairs += [("arg", word) for word in self.argv]
         pairs += [("env", f"{name}={value}") for name, value in self.env.items()]
         pairs += [("cgroup", folder) for folder in self.cgroups]
         if self.descriptors is not None:
             pairs.append(("descriptors", self.descriptors))
+        if self.stop != Signals.SIGTERM:
+            pairs.append(("stop", int(self.stop)))
         if self.events is not None:
             pairs.append(("events", self.events))
         if self.user is not None:
