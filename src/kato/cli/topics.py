@@ -39,6 +39,7 @@ KATO_DATA      the folder in which a cell lives (--data); else /var/lib/kato, or
 KATO_LOG       how the lines of the cell's log look (--log): text, or json with the ids that each is about
 KATO_PRIVILEGED=1  lets containers be privileged
 KATO_DEBUG=1   shows where a fault in Káto is
+COMPOSE_FILE, COMPOSE_PROFILES, COMPOSE_PROJECT_NAME  for -f, --profile and -p, as Compose has them
 DOCKER_HOST, DOCKER_CONFIG  the engine's socket, and where docker login writes
 NO_COLOR, TERM, COLUMNS     how a terminal is written to
 BROWSER        the program that kato open starts""",
@@ -47,7 +48,8 @@ BROWSER        the program that kato open starts""",
         "Which files are taken, and how they are looked for.",
         """A Compose file, or a Marathon app, list of apps or group, in JSON or YAML; told by its shape.
 Of a folder the first of compose.yaml, compose.yml, docker-compose.yaml, docker-compose.yml, marathon.json,
-marathon.yaml and marathon.yml.
+marathon.yaml and marathon.yml; a compose.override.yaml beside a Compose file is merged upon it.
+-f FILE, given again, merges Compose files in order; --profile, --service and -p choose what of them is meant.
 ${VAR} is of the environment, then of the .env beside the file.
 kato validate FILE says all that is wrong, kato plan FILE what would change, kato convert FILE what it becomes.""",
     ),
