@@ -11,6 +11,7 @@ from receivers import Listening, records, texts
 
 SMALL = {"cpus": 0.1, "mem": 32}
 COUNTING = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; sleep 0.02; done; echo done; exec sleep 9000"
+WORDS = ["--ship", "tcp:127.0.0.1:9", "--log", "json"]
 WHOLE = [f"line {n}" for n in range(1, 301)] + ["done"]
 
 
@@ -28,6 +29,10 @@ def test_all_that_tasks_write_and_the_cell_logs_is_in_the_file(machine: Machine)
         "/g/says",
         "echo out; echo 'to stderr' >&2; printf 'caf\\303\\251 and no newline'; exec sleep 9000",
     )
+    late = [machine.kato("up", str(machine.root / "app.json"), "-d", *flags) for flags in ([], WORDS)]
+    assert "as it was started" not in late[0]
+    assert f"kato: the cell ships to file:{file}, not to tcp:127.0.0.1:9, as it was started." in late[1]
+    assert "kato: the cell logs as text, not json, as it was started." in late[1]
     (task,) = machine.tasks("/g/says")
     machine.until(lambda: texts(file.read_bytes()) == ["out"])
     moved = file.rename(machine.root / "moved.log")  # as a rotation of logs does

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from engine import IMAGE, Dockerd, registry
+from kato.agent import parcels
 from machine import Machine
 from runtimes import as_root
 
@@ -14,7 +15,7 @@ FILE = """
 name: shop
 services:
   web:
-    command: exec sleep 1000
+    command: echo up; exec sleep 1000
     stop_grace_period: 1s
     x-kato: {runtime: process}
     volumes: ["kept:/kept"]
@@ -38,7 +39,9 @@ def up(machine: Machine, text: str = FILE) -> None:
 
 def test_what_there_is_is_told_and_nothing_goes_unasked(machine: Machine) -> None:
     assert "there is nothing to remove" in machine.kato("uninstall")
+    machine.env["KATO_SHIP"] = f"file:{machine.root / 'shipped.jsonl'}"
     up(machine)
+    machine.until(lambda: (machine.data / parcels.FILE).exists())
     said = machine.kato("uninstall", code=1)
     for line in ("processes: 1", "the volume shop_kept", f"the cell in {machine.data}", "Nothing was removed."):
         assert line in said, said

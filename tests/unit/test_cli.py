@@ -27,6 +27,7 @@ from kato.cli.signals import Interrupted, Signals
 from kato.cli.source import find
 from kato.cli.terminal import speak_to
 from kato.cli.topics import TOPICS
+from kato.cli.usage import ELSEWHERE, FLAGS_ELSEWHERE
 from kato.client import Client
 from kato.config import Config, configure, held
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
@@ -81,6 +82,12 @@ def test_every_variable_that_is_read_is_explained() -> None:
     assert read and read <= set(re.findall(r"KATO_\w+", TOPICS["environment"][1]))
 
 
+def test_no_word_of_elsewhere_hides_one_of_ours() -> None:
+    assert not ELSEWHERE.keys() & set(COMMANDS)
+    named = re.findall(r"kato ([a-z]+)", " ".join([*ELSEWHERE.values(), *FLAGS_ELSEWHERE.values()]))
+    assert named and set(named) <= set(COMMANDS)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_of_its_own(command: str, nowhere: Mapping[str, str]) -> None:
     done = kato(command, "--help", environ=nowhere)
@@ -101,6 +108,13 @@ def test_help_of_a_command_tells_all_of_it(nowhere: Mapping[str, str]) -> None:
         (["ls"], 1, "No cell answers at http://127.0.0.1:"),
         (["lss"], 2, "There is no command 'lss'. Did you mean ls?"),
         (["frobnicate"], 2, "There are: up, down, plan,"),
+        (["stop", "vote"], 2, "There is no command 'stop'. Here that is kato scale APP 0, which ends its tasks,"),
+        (["stats"], 2, "Here that is kato top. See: kato --help"),
+        (["up", "--build"], 2, "kato up has no flag --build. It builds what the file says, every time."),
+        (["down", "-v"], 2, "kato down has no flag -v. Named volumes are kept, until kato uninstall --purge."),
+        (["drill"], 2, "kato drill needs --lose, as in: kato drill --lose vote.1."),
+        (["secrets"], 2, "kato secrets needs ACT, as in: kato secrets ls."),
+        (["logs", "vote", "-n", "-5"], 2, "--tail is '-5'; it takes a number of lines"),
         (["-o", "json", "ls"], 2, "A command comes first, and flags such as -o behind it"),
         (["ls", "--ouptut", "json"], 2, "kato ls has no flag --ouptut. Did you mean --output?"),
         (["ls", "--data", "/x"], 2, "kato ls has no flag --data."),

@@ -307,7 +307,7 @@ def test_nothing_is_placed_on_a_dark_node_and_the_refusals_say_so() -> None:
     assert plan.actions == ()
     assert str(plan.waits["/web"]) == (
         "/web waits for 1 task: needs 4 cpus: the largest of 2 nodes has 1, 1 free; "
-        "needs the process runtime: 1 node; does not answer: 1 node"
+        "needs the process runtime: n3 has none; does not answer: 1 node"
     )
 
 

@@ -89,6 +89,8 @@ class Native:
                 "api": parts.config.listens,
                 "ingress": parts.config.ingress,
                 "dns": parts.config.dns,
+                "log": parts.config.log,
+                "ship": ":".join(parts.config.ship) if parts.config.ship else None,
                 "data": str(parts.config.data),
                 "started": parts.started,
                 "leader": parts.leader(),

@@ -31,7 +31,7 @@ async def logs(
     /,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
-    tail: Annotated[int | None, Parameter(converter=whole("--tail", "lines", MOST))] = None,
+    tail: Annotated[int | None, Parameter(name=["--tail", "-n"], converter=whole("--tail", "lines", MOST))] = None,
     place: Address = THERE,
 ) -> None:
     """Print what an app's tasks, or one task, wrote, in the order of time; an app's lines begin with their task.

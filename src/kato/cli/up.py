@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,6 +17,7 @@ from kato.cli.show import say, say_anyway
 from kato.cli.signals import Interrupted, Parting, Signals
 from kato.cli.source import ALL, Chosen, load, owns, warn
 from kato.cli.stay import stay
+from kato.config import LOGS
 from kato.model.errors import Locked
 
 MOST = 5
@@ -104,6 +105,19 @@ class _Session:
         if self.process is None and self.place.config.dns not in (None, found.get("dns")):
             where = f"answers for names on {found['dns']}" if found.get("dns") else "has no name server"
             print(f"kato: the cell {where}, as it was started.", file=sys.stderr)
+        if self.process is None:
+            self._say_otherwise(found)
+
+    def _say_otherwise(self, found: dict[str, Any]) -> None:
+        """Tells of words about the log that came too late, since the cell was there already."""
+        config, otherwise = self.place.config, []
+        if "ship" in found and config.ship and (wished := ":".join(config.ship)) != found["ship"]:
+            where = f"to {found['ship']}" if found["ship"] else "nothing"
+            otherwise.append(f"ships {where}, not {'to ' if found['ship'] else ''}{wished}")
+        if "log" in found and config.log != LOGS[0] and config.log != found["log"]:
+            otherwise.append(f"logs as {found['log']}, not {config.log}")
+        for each in otherwise:
+            print(f"kato: the cell {each}, as it was started.", file=sys.stderr)
 
     async def deploy(self, force: bool, timeout: float | None) -> None:
         """Hands the wish over and waits until it is true; prints where it answers. timeout: None not to wait."""

@@ -33,8 +33,41 @@ EXAMPLES: Mapping[str, str] = {
     "versions": "kato versions vote",
     "backup": "kato backup cell.backup",
     "restore": "kato restore cell.backup",
+    "drill": "kato drill --lose vote.1",
+    "secrets": "kato secrets ls",
 }
 """Of commands that need words behind them."""
+
+ELSEWHERE: Mapping[str, str] = {
+    "attach": "kato logs -f APP",
+    "build": "kato up, which builds what the file says",
+    "config": "kato validate, or kato convert, which prints what the file becomes",
+    "create": "kato up",
+    "images": "kato inspect APP",
+    "kill": "kato restart APP, which exchanges its tasks, or kato scale APP 0, which ends them",
+    "port": "kato ls, or kato open APP",
+    "pull": "kato up, which pulls what is missing",
+    "run": 'kato exec -it APP -- CMD, beside a task; a service with `restart: "no"` runs once',
+    "start": "kato up",
+    "stats": "kato top",
+    "status": "kato ls, or kato why APP",
+    "stop": "kato scale APP 0, which ends its tasks, or kato down, which removes what a file deployed",
+    "watch": "kato ls -w",
+}
+"""What Docker's users say, and what does that here."""
+
+FLAGS_ELSEWHERE: Mapping[tuple[str, str], str] = {
+    ("up", "--build"): "It builds what the file says, every time.",
+    ("up", "--force-recreate"): "It changes what has changed; kato restart APP exchanges all tasks.",
+    ("up", "--pull"): "The file says it: `pull_policy: always`.",
+    ("up", "--remove-orphans"): "A service that has left the file goes without it.",
+    ("up", "--scale"): "The file says it: `deploy: {replicas: 3}`; or kato scale APP 3.",
+    ("up", "--wait"): "It waits without it; -d returns then.",
+    ("down", "--remove-orphans"): "A service that has left the file goes without it.",
+    ("down", "--volumes"): "Named volumes are kept, until kato uninstall --purge.",
+    ("down", "-v"): "Named volumes are kept, until kato uninstall --purge.",
+}
+"""Flags of Docker's for a command that has none such, and why none is needed."""
 
 
 def wrong_usage(error: CycloptsError, words: Sequence[str], commands: Collection[str]) -> str:
@@ -57,11 +90,15 @@ def _wrong(error: CycloptsError, command: str, words: Sequence[str], commands: C
             return f"A command comes first, and flags such as {words[0]} behind it, as in: kato ls -o json."
         case UnknownCommandError():
             word = unused[0]
+            if word in ELSEWHERE:
+                return f"There is no command {word!r}. Here that is {ELSEWHERE[word]}."
             return f"There is no command {word!r}. {_nearest(word, commands) or _all(commands)}"
         case UnknownOptionError():
             word = error.token.keyword or error.token.value
             if word in ("-d", "--detach") and command in ("scale", "restart", "rm", "rollback"):
                 return f"kato {command} returns when it is done; with --no-wait it returns at once."
+            if (command, word) in FLAGS_ELSEWHERE:
+                return f"kato {command} has no flag {word}. {FLAGS_ELSEWHERE[command, word]}"
             flags = [
                 name
                 for argument in error.argument_collection

@@ -188,12 +188,18 @@ class Candidates:
         for each in self._filters():
             refused = np.flatnonzero(left & ~each.mask)
             if refused.size:
-                nearest = "" if each.row is None else self._nearest(each.row, refused)
+                nearest = self._nearest(each, refused)
                 found.append(Refusal(int(refused.size), each.kind, each.phrase, nearest))
             left &= each.mask
         return tuple(sorted(found, key=lambda refusal: -refusal.nodes))
 
-    def _nearest(self, row: int, nodes: Ints) -> str:
+    def _nearest(self, filter: Filter, nodes: Ints) -> str:
+        """What these nodes have of what the filter asks for; empty where their number says all."""
+        if filter.kind == "runtime" and nodes.size == 1:
+            return f"{self.free.columns.nodes[int(nodes[0])].id} has none"
+        return "" if filter.row is None else self._best_has(filter.row, nodes)
+
+    def _best_has(self, row: int, nodes: Ints) -> str:
         """What the best of the nodes that have too little has: the emptiest of those that are large enough, or,
         where none is, the largest.
         """
