@@ -23,8 +23,10 @@ async def test_the_cell_says_who_it_is(cell: Cell) -> None:
     assert (
         said["id"] == "test-cell" and said["incarnation"] == 1 and said["api"] == cell.base.removeprefix("http://")
     )
+    assert said["log"] == "text" and said["ship"] is None
     assert set(said) == {
-        *("id", "incarnation", "version", "pid", "api", "ingress", "dns", "data", "started", "leader"),
+        *("id", "incarnation", "version", "pid", "api", "ingress", "dns", "log", "ship", "data", "started"),
+        "leader",
     }
 
 

@@ -29,6 +29,8 @@ class CellInfo(TypedDict):
     api: str
     ingress: str
     dns: str | None
+    log: str
+    ship: str | None
     data: str
     started: float
     leader: str | None
