@@ -16,7 +16,7 @@ pip := umask 022; $(venv)/bin/python -m pip
 # Tests that need root are skipped without it, which CI does not permit.
 rootless := $(if $(CI),,$(if $(filter 0,$(shell id -u)),,--rootless))
 
-.PHONY: help demo test check docs bench sim chaos clean
+.PHONY: help demo test check docs bench sim chaos guest clean
 
 help:
 	@echo "make demo   run the voting example (Ctrl-C ends it and leaves nothing)"
@@ -27,6 +27,7 @@ help:
 	@echo "make sim    the simulation, 200 seeds"
 	@echo "make chaos  the simulation on other seeds, until one breaks a promise"
 	@echo "            SHORT=1 makes the last three short: fewer runs of every case"
+	@echo "make guest  limits under cgroup v2, in a machine with a kernel of its own (QEMU, as root)"
 	@echo "make clean  remove the environment and what was built"
 
 demo: .stamp-demo
@@ -63,6 +64,9 @@ ifdef SHORT
 else
 	@for (( first = RANDOM; ; first += 50 )); do python -m kato.sim --first $$first --seeds 50; done
 endif
+
+guest: .stamp-test
+	@PYTHONPATH=src:tests python tests/guest.py
 
 clean:
 	rm -rf $(venv) .stamp-* build dist src/kato/drivers/runtime/keeper
