@@ -65,11 +65,11 @@ def steps(page: str) -> Iterator[Step]:
 
 def typed(machine: Machine, page: str) -> None:
     """Types a page from its first command to its last; what is shown and not said is an AssertionError."""
+    own = words(machine)
     for name, text in files(page):
         path = machine.root / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    own = words(machine)
+        path.write_text(here(text, own))
     for step in steps(page):
         deadline = time.monotonic() + PATIENCE
         missing = unsaid(machine, step, own)
@@ -102,13 +102,14 @@ def unsaid(machine: Machine, step: Step, own: Mapping[str, str]) -> str:
 def words(machine: Machine) -> dict[str, str]:
     """What a page calls the places of a cell, and what they are for this one."""
     api, ingress = (address.rpartition(":")[2] for address in (machine.api, machine.ingress))
-    (dns,) = free_ports(1)
+    dns, service = free_ports(2)
     return {
         "/var/lib/kato": str(machine.data),
         "127.0.0.1:8180": machine.api,
         "localhost:8180": f"localhost:{api}",
         ":8181": f":{ingress}",
         "5353": str(dns),
+        "9000": str(service),
     }
 
 
