@@ -9,7 +9,7 @@ from collections.abc import Collection
 from kato.agent.identity import Identity
 from kato.config import Config
 from kato.drivers.runtime import Brings, Runtime
-from kato.machine import folder_of, open_balancer, open_runtimes
+from kato.machine import RUNTIMES, folder_of, open_balancer, open_runtimes
 from kato.model.errors import DriverMissing
 
 GRACE = 10.0
@@ -32,7 +32,7 @@ async def end_all(config: Config, grace: float = GRACE) -> None:
     """
     async with contextlib.AsyncExitStack() as stack:
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
-        left = {name: remnants(config, name) for name in ("process", "docker", "oci")}
+        left = {name: remnants(config, name) for name in RUNTIMES}
         for name, runtime in (await open_runtimes(config, identity.id, stack)).items():
             if left.get(name):
                 await _end_tasks(runtime, grace)

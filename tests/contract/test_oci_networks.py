@@ -139,7 +139,7 @@ async def test_what_is_outside_is_reached_and_who_is_there_reaches_no_container(
             assert await asking == "hello from outside\n"
         assert who == "192.0.2.1", "it went out as the machine itself"
         await start(driver, SERVE.format(word="x", port=80), "web.2", networks=SHARED, id="/shop/web")
-        (link,) = driver._way.networks._links["web.2"]
+        (link,) = driver._way.networks._endpoints["web.2"]
         command(*beyond.inside(*f"ip route add {link.address}/32 via 192.0.2.1".split()))
         try_it = beyond.inside("curl", "--silent", "--max-time", "1", f"http://{link.address}/")
         assert (await asyncio.to_thread(subprocess.run, try_it, capture_output=True)).returncode

@@ -14,7 +14,7 @@ from textual.binding import Binding
 from textual.widgets import DataTable, Input, Static
 
 from kato.cli.show import COLOURS
-from kato.cli.top import COLUMNS, LAPSE, in_words, ordered, rows, size
+from kato.cli.used import COLUMNS, FIGURES, LAPSE, in_words, ordered, rows, size
 from kato.model.errors import KatoError
 
 Json = dict[str, Any]
@@ -22,7 +22,6 @@ KEYS = "q quit  / filter  sort by: c cpu  m memory  t task  a app  n node  r res
 SORTS = {"c": "cpu", "m": "memory", "t": "task", "a": "app", "n": "node", "r": "restarts"}
 GAP = 2
 """Characters between two columns."""
-FIGURES = ("cpu", "memory", "restarts")
 
 
 class Screen(App[None]):

@@ -37,14 +37,9 @@ def anchored(project: Piece, folder: str) -> Piece:
     return replace(project, value=found) if project.members else project
 
 
-def anchored_service(service: Piece, folder: str) -> Piece:
-    """One service."""
-    return _service(service, folder)
-
-
 def _included(service: Piece, folder: str) -> Piece:
     """A process runs in the folder of its file, unless it says where."""
-    found = _service(service, folder)
+    found = anchored_service(service, folder)
     if _is_process(service) and "working_dir" not in service.members:
         return found.with_(working_dir=service.of(folder))
     return found
@@ -56,7 +51,9 @@ def _is_process(service: Piece) -> bool:
     return not {"image", "build"} & service.members.keys() if runtime is None else runtime.value == "process"
 
 
-def _service(service: Piece, folder: str) -> Piece:
+def anchored_service(service: Piece, folder: str) -> Piece:
+    """One service."""
+
     def path(piece: Piece) -> Piece:
         return _path(piece, folder)
 

@@ -12,7 +12,6 @@ stays in the record, closed to all but the cell, while the task is known: `execu
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ import structlog
 from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper, secret_files
 from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.fetched import Fetched
+from kato.drivers.runtime.folder import claim, translated
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
 from kato.drivers.runtime.leftovers import end_all, keepers
@@ -101,21 +101,7 @@ class Supervised(ABC):
         """
         if not os.access(program, os.X_OK, effective_ids=True):
             raise DriverMissing(f"{program} is missing: it is compiled when Káto is built. Run: pip install -e .")
-        try:
-            for folder in (options.folder, KeptTasks(options.folder).folder, options.volumes):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            options.folder.chmod(cls._mode())
-            KeptTasks(options.folder).folder.chmod(0o700)
-            lock = os.open(options.folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise DriverError(f"The {cls.name} runtime cannot use its folders: {error}.") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise DriverError(
-                f"Another cell runs its tasks in {options.folder}. Stop it, or choose another folder (KATO_DATA)."
-            ) from None
+        lock = claim(cls.name, options, cls._mode())
         limits = limits or Limits.open(options.folder)
         return cls(options, limits, lock, rotate=rotate, program=program, overdue=overdue)
 
@@ -408,14 +394,3 @@ class Supervised(ABC):
         for secret in (record.spec, record.control):
             secret.unlink(missing_ok=True)
         self._kept.take(record.folder)
-
-
-@contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
-    """The kernel's refusals (no descriptors left, a full or failing disk) as DriverError, which an agent bears."""
-    try:
-        yield
-    except TimeoutError:
-        raise
-    except OSError as error:
-        raise DriverError(f"{what}: {error}.") from error

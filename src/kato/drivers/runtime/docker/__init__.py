@@ -24,16 +24,14 @@ from kato.drivers.runtime.docker.engine import (
     CONFLICT,
     MAKING,
     NOT_FOUND,
-    SILENCE,
     Engine,
     about,
-    after,
     filters,
-    stamped,
     unless,
 )
 from kato.drivers.runtime.docker.furnished import furnish, renew
 from kato.drivers.runtime.docker.images import Images
+from kato.drivers.runtime.docker.logs import written
 from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of, used_of
 from kato.drivers.runtime.docker.supplies import Supplies
@@ -313,7 +311,7 @@ class Driver:
                 await self._images.tidy()
 
     async def _whole(self, seen: Mapping[str, Any], stream: str) -> bytes:
-        async with contextlib.aclosing(self._logs(seen, stream)) as pieces:
+        async with contextlib.aclosing(written(self._engine, seen, stream)) as pieces:
             return b"".join([data async for _, data in pieces])
 
     async def clear(self) -> None:
@@ -388,37 +386,10 @@ class Driver:
             if seen is None:
                 return
             offset = since.offset if since else 0
-            async with contextlib.aclosing(self._logs(seen, stream, tail, follow, since)) as pieces:
+            async with contextlib.aclosing(written(self._engine, seen, stream, tail, follow, since)) as pieces:
                 async for when, data in pieces:
                     yield Output(task, stream, offset, data, when)
                     offset += len(data)
-
-    async def _logs(
-        self,
-        seen: Mapping[str, Any],
-        stream: str,
-        tail: int | None = None,
-        follow: bool = False,
-        since: Reached | None = None,
-    ) -> AsyncGenerator[tuple[int | None, bytes], None]:
-        """Pieces, each with the engine's time of it; a terminal's have none, since the engine cuts them anyhow."""
-        path, tty = f"/containers/{seen['Id']}/logs", seen["Config"]["Tty"]
-        query: dict[str, str | int] = {
-            stream: 1,
-            "tail": "all" if tail is None else str(tail),
-            "follow": int(follow),
-        }
-        query |= {} if tty else {"timestamps": 1}
-        query |= {"since": after(since.time)} if since and since.time else {}
-        skip = since.offset if since and tty else 0
-        async with contextlib.aclosing(
-            self._engine.output("GET", path, tty=tty, silence=None if follow else SILENCE, **query)
-        ) as pieces:
-            async for data in pieces:
-                piece = (None, data[skip:]) if tty else stamped(data)
-                skip = max(skip - len(data), 0)
-                if piece[1]:
-                    yield piece
 
 
 async def _later(delay: float, act: Any) -> None:

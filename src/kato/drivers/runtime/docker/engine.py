@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,26 +198,6 @@ class Engine:
                 while True:
                     head = await answer.content.readexactly(8)
                     yield await answer.content.readexactly(int.from_bytes(head[4:], "big"))
-
-
-def stamped(frame: bytes) -> tuple[int | None, bytes]:
-    """A message as the engine wrote it down, with when in nanoseconds since the epoch (RFC 3339 stands before it).
-
-    >>> stamped(b"2026-11-23T05:18:22.000000007Z hello")
-    (1795411102000000007, b'hello')
-    """
-    stamp, _, text = frame.partition(b" ")
-    seconds, _, rest = stamp.decode("ascii", "replace").partition(".")
-    try:
-        whole = int(datetime.fromisoformat(f"{seconds}+00:00").timestamp())
-        return whole * 10**9 + int(rest.rstrip("Z").ljust(9, "0")), text
-    except ValueError:
-        return None, frame
-
-
-def after(moment: int) -> str:
-    """What the engine calls the first time behind one: seconds, a dot and nine digits."""
-    return f"{(moment + 1) // 10**9}.{(moment + 1) % 10**9:09d}"
 
 
 def _patience(silence: float | None) -> aiohttp.ClientTimeout:

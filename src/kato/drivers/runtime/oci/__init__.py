@@ -28,7 +28,7 @@ from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
 from kato.drivers.runtime.oci import joining, naming, outside, tools
 from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config, stop_signal
 from kato.drivers.runtime.oci.images import Images, overlays
-from kato.drivers.runtime.oci.networks import Link, Networks
+from kato.drivers.runtime.oci.networks import Endpoint, Networks
 from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
 from kato.drivers.runtime.pulled import docker_of
 from kato.drivers.runtime.record import Record
@@ -137,9 +137,9 @@ class Containers:
         """Knows the networks again on which earlier lives' tasks are, and takes away what is left of others."""
         for file in self._options.folder.glob("*/oci/network.json"):
             if Record(file.parents[1]).locked():
-                links = msgspec.json.decode(file.read_bytes(), type=tuple[Link, ...])
-                helpers = [file.parent / joining.helper(n) for n in range(len(links))]
-                self.networks.adopt(file.parents[1].name, links, helpers)
+                endpoints = msgspec.json.decode(file.read_bytes(), type=tuple[Endpoint, ...])
+                pid_files = [file.parent / joining.pid_file(n) for n in range(len(endpoints))]
+                self.networks.adopt(file.parents[1].name, endpoints, pid_files)
         self.networks.clear()
 
     def _digests(self) -> set[str]:
@@ -167,8 +167,8 @@ class Containers:
         for name in ("upper", "work", "rootfs"):
             (folder / name).mkdir(mode=0o755)
         (folder / "image").write_text(image.digest)
-        links = self.networks.join(record.task, launch.app)
-        told = config(launch, image, self._site(record, launch, image, links))
+        endpoints = self.networks.join(record.task, launch.app)
+        told = config(launch, image, self._site(record, launch, image, endpoints))
         (folder / "config.json").write_bytes(msgspec.json.encode(told))
         if files is not None:
             files.rename(record.sandbox)
@@ -181,11 +181,11 @@ class Containers:
         lay = [LAY] if self.overlaid else []
         make = ['mkdir -p "rootfs/$2"'] if lacks(lower, place) else []
         end, more = f"exec {CRUN} --log=log run --pid-file=init task", []
-        if links:
-            places = [self.networks.place(link) for link in links]
-            for name, text in joining.lines(links, places):
+        if endpoints:
+            places = [self.networks.place(endpoint) for endpoint in endpoints]
+            for name, text in joining.lines(endpoints, places):
                 (folder / name).write_text(text)
-            rules = joining.rules(launch, links, self._options.address)
+            rules = joining.rules(launch, endpoints, self._options.address)
             more = joining.before(str(keeper.KEEPER), str(folder), places, rules)
             end = f"exec unshare --net sh -c {shlex.quote(' && '.join((*joining.inside(places), end)))}"
         steps = [*self._hidden, *lay, *make, *more, end]
@@ -197,21 +197,21 @@ class Containers:
         """crun's own environment, not the container's. The sandbox marks it for who looks for what is left."""
         return {"PATH": self._path, "MESOS_SANDBOX": str(record.sandbox)}
 
-    def _site(self, record: Record, launch: Launch, image: Image, links: tuple[Link, ...]) -> Site:
+    def _site(self, record: Record, launch: Launch, image: Image, endpoints: tuple[Endpoint, ...]) -> Site:
         lower, app, own = self.images.root(image), launch.app, _own(record)
         parameters = docker_of(app).parameters
         host = naming.Host(os.uname().nodename, _text(Path("/etc/hosts")), _text(Path("/etc/resolv.conf")))
-        name = naming.hostname(record.task, links, host, parameters)
+        name = naming.hostname(record.task, endpoints, host, parameters)
         texts = (
-            naming.hosts(name, links, host, parameters),
+            naming.hosts(name, endpoints, host, parameters),
             f"{name}\n",
-            naming.resolv(links, host, parameters),
+            naming.resolv(endpoints, host, parameters),
         )
         for file, text in zip(WRITTEN, texts, strict=True):
             (own / file).write_text(text)
             (own / file).chmod(0o644)
-        if links:
-            (own / "network.json").write_bytes(msgspec.json.encode(links))
+        if endpoints:
+            (own / "network.json").write_bytes(msgspec.json.encode(endpoints))
         written = (Bind(str(own / file), f"/etc/{file}") for file in WRITTEN)
         return Site(
             hostname=name,

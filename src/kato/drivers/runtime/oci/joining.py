@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from kato.drivers.runtime import Launch
-from kato.drivers.runtime.oci.networks import BRIDGE, Link, number_of
+from kato.drivers.runtime.oci.networks import BRIDGE, Endpoint, number_of
 from kato.drivers.runtime.oci.outside import inner
 
 LINES = "links"
@@ -21,14 +21,14 @@ OPEN = (
 """Any user may listen at any port and ping, as in Docker's containers: the network is its own."""
 
 
-def helper(n: int) -> str:
+def pid_file(n: int) -> str:
     """The file with the pid of who stands at its n-th network."""
     return f"network.{n}"
 
 
 def before(keeper: str, folder: str, places: Sequence[str], rules: Sequence[str]) -> list[str]:
     """What is done while it is still in the machine's network. places: of its networks; rules: of the first."""
-    told = ([place, f"{folder}/{helper(n)}", *(() if n else rules)] for n, place in enumerate(places))
+    told = ([place, f"{folder}/{pid_file(n)}", *(() if n else rules)] for n, place in enumerate(places))
     return [f'{shlex.quote(keeper)} share "$$" {shlex.join(words)}' for words in told]
 
 
@@ -38,32 +38,32 @@ def inside(places: Sequence[str]) -> list[str]:
     return [f"ip -batch {LINES}", *there, OPEN]
 
 
-def lines(links: Sequence[Link], places: Sequence[str]) -> Iterator[tuple[str, str]]:
+def lines(endpoints: Sequence[Endpoint], places: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The files that `ip` reads, by their names."""
     own = ["link set lo up"]
-    for n, (link, place) in enumerate(zip(links, places, strict=True)):
-        hardware = ":".join(("02:42", *(f"{int(part):02x}" for part in link.address.split("."))))
-        there, size = _there(link), inner(link.number).prefixlen
+    for n, (endpoint, place) in enumerate(zip(endpoints, places, strict=True)):
+        hardware = ":".join(("02:42", *(f"{int(part):02x}" for part in endpoint.address.split("."))))
+        there, size = _there(endpoint), inner(endpoint.number).prefixlen
         own += [
             f"link add eth{n} address {hardware} type veth peer name {there} netns {place}",
             f"link set eth{n} addrgenmode none",
-            f"address add {link.address}/{size} dev eth{n}",
+            f"address add {endpoint.address}/{size} dev eth{n}",
             f"link set eth{n} up",
         ]
         yield f"{LINES}.{n}", f"link set {there} addrgenmode none\nlink set {there} master {BRIDGE} up\n"
-    own.append(f"route add default via {links[0].gateway}")
+    own.append(f"route add default via {endpoints[0].gateway}")
     yield LINES, "".join(f"{line}\n" for line in own)
 
 
-def rules(launch: Launch, links: Sequence[Link], address: str) -> list[str]:
+def rules(launch: Launch, endpoints: Sequence[Endpoint], address: str) -> list[str]:
     """What is published: at an address of the node, the ports that the planner gave, on its first network."""
     found = []
     for port, given in zip(launch.app.ports, launch.ports, strict=False):
         for protocol in port.protocol.split(","):
-            found.append(f"{protocol}/{address}/{given}/{links[0].address}/{port.container or given}")
+            found.append(f"{protocol}/{address}/{given}/{endpoints[0].address}/{port.container or given}")
     return found
 
 
-def _there(link: Link) -> str:
+def _there(endpoint: Endpoint) -> str:
     """What its end of the cable is called at the bridge."""
-    return f"t{number_of(link.address, link.gateway)}"
+    return f"t{number_of(endpoint.address, endpoint.gateway)}"

@@ -19,7 +19,7 @@ import structlog
 
 from kato.drivers.runtime import Options, Server
 from kato.drivers.runtime.oci import namespaces
-from kato.drivers.runtime.oci.outside import Ways, inner
+from kato.drivers.runtime.oci.outside import Uplinks, inner
 from kato.model.app import DEFAULT, App
 from kato.model.errors import DriverError
 from kato.model.ids import alias, parent
@@ -32,7 +32,7 @@ DNS = 53
 log = structlog.get_logger()
 
 
-class Link(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True):
     """A task's place on a network. number: the network's on this machine; names: by which it is found there."""
 
     network: str
@@ -71,55 +71,57 @@ class Networks:
     def __init__(self, options: Options, folder: Path, path: str) -> None:
         self._options = options
         self._path = path
-        self._ways = Ways(folder, path)
+        self._uplinks = Uplinks(folder, path)
         self._lock = threading.RLock()
         self._loop = asyncio.get_running_loop()
         self._networks: dict[str, Network] = {}
-        self._links: dict[str, tuple[Link, ...]] = {}
+        self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
         self._known: Mapping[tuple[str, str], tuple[str, ...]] = {}
         self._peers: Mapping[tuple[str, str], tuple[str, ...]] = {}
 
-    def join(self, task: str, app: App) -> tuple[Link, ...]:
+    def join(self, task: str, app: App) -> tuple[Endpoint, ...]:
         """Gives a task its places; none on the host's network. One that is missing is made. DriverError."""
         if on_host(app):
             return ()
         namespaces.check(self._path)
         with self._lock:
-            links: list[Link] = []
+            endpoints: list[Endpoint] = []
             try:
                 for name in dict.fromkeys(named(app)):
                     network = self._networks.get(name) or self._make(name)
                     address = network.free(self._used(network))
                     names = () if name == UNNAMED else names_of(app)
-                    links.append(Link(name, network.number, address, network.gateway, names))
+                    endpoints.append(Endpoint(name, network.number, address, network.gateway, names))
             except (OSError, DriverError) as error:
                 self._tidy()
                 raise DriverError(f"Its network cannot be made: {error}") from error
-            self._links[task] = tuple(links)
+            self._endpoints[task] = tuple(endpoints)
             self._index()
-            return self._links[task]
+            return self._endpoints[task]
 
-    def place(self, link: Link) -> str:
+    def place(self, endpoint: Endpoint) -> str:
         """By which a program finds a link's network."""
-        return namespaces.path_of(self._networks[link.network].namespace)
+        return namespaces.path_of(self._networks[endpoint.network].namespace)
 
     def leave(self, task: str) -> None:
         """A task has ended: it has no names any more, and a network that it was the last on goes. Blocks."""
         with self._lock:
-            if self._links.pop(task, None) is not None:
+            if self._endpoints.pop(task, None) is not None:
                 self._index()
                 self._tidy()
 
-    def adopt(self, task: str, links: Sequence[Link], helpers: Sequence[Path]) -> None:
-        """Knows a task again that an earlier life of the cell started. helpers: files of pids in its networks."""
+    def adopt(self, task: str, endpoints: Sequence[Endpoint], pid_files: Sequence[Path]) -> None:
+        """Knows a task again that an earlier life of the cell started. pid_files: of who is at each endpoint."""
         with self._lock:
-            for link, helper in zip(links, helpers, strict=True):
-                network = self._networks.get(link.network)
+            for endpoint, pid_file in zip(endpoints, pid_files, strict=True):
+                network = self._networks.get(endpoint.network)
                 if network is None:
-                    self._find(link, helper)
-                elif network.number != link.number:
-                    log.warning("a task is on a network that nobody else is on", task=task, network=link.network)
-            self._links[task] = tuple(links)
+                    self._find(endpoint, pid_file)
+                elif network.number != endpoint.number:
+                    log.warning(
+                        "a task is on a network that nobody else is on", task=task, network=endpoint.network
+                    )
+            self._endpoints[task] = tuple(endpoints)
             self._index()
 
     def look(self, network: str, name: str, peer: str) -> Sequence[str] | None:
@@ -142,28 +144,28 @@ class Networks:
         """Takes away what networks left that are no more. Blocks."""
         with self._lock:
             self._tidy()
-            self._ways.tidy()
+            self._uplinks.tidy()
 
     def _used(self, network: Network) -> set[str]:
-        links = (link for some in self._links.values() for link in some)
-        return {link.address for link in links if link.network == network.name}
+        endpoints = (endpoint for some in self._endpoints.values() for endpoint in some)
+        return {endpoint.address for endpoint in endpoints if endpoint.network == network.name}
 
     def _index(self) -> None:
         """What is looked up by name and by who asks; whoever reads meanwhile has the former whole."""
         known: dict[tuple[str, str], tuple[str, ...]] = {}
         peers: dict[tuple[str, str], tuple[str, ...]] = {}
-        for links in self._links.values():
-            for link in links:
-                peers[link.network, link.address] = tuple(each.network for each in links)
-                for name in link.names:
-                    known[link.network, name] = (*known.get((link.network, name), ()), link.address)
+        for endpoints in self._endpoints.values():
+            for endpoint in endpoints:
+                peers[endpoint.network, endpoint.address] = tuple(each.network for each in endpoints)
+                for name in endpoint.names:
+                    known[endpoint.network, name] = (*known.get((endpoint.network, name), ()), endpoint.address)
         self._known, self._peers = known, peers
 
     def _make(self, name: str) -> Network:
         """A new one. What is made of it goes with its namespace where the rest cannot be made."""
         namespace = namespaces.made()
         try:
-            number = self._ways.open(namespace)
+            number = self._uplinks.open(namespace)
             network = Network(name, number, namespace)
             self._networks[name] = network
             lines = (
@@ -179,19 +181,19 @@ class Networks:
         log.info("a network was made", network=name, addresses=str(network.addresses))
         return network
 
-    def _find(self, link: Link, helper: Path) -> None:
+    def _find(self, endpoint: Endpoint, pid_file: Path) -> None:
         try:
-            namespace = _namespace(helper)
+            namespace = _namespace(pid_file)
         except (OSError, ValueError) as error:
             log.warning(
-                "a network cannot be found; its containers are on none", network=link.network, why=str(error)
+                "a network cannot be found; its containers are on none", network=endpoint.network, why=str(error)
             )
             return
-        network = self._networks[link.network] = Network(link.network, link.number, namespace)
+        network = self._networks[endpoint.network] = Network(endpoint.network, endpoint.number, namespace)
         try:
             self._serve(network)
         except OSError as error:
-            log.warning("no names are answered for on a network", network=link.network, why=str(error))
+            log.warning("no names are answered for on a network", network=endpoint.network, why=str(error))
 
     def _serve(self, network: Network) -> None:
         """Its sockets are there from now on; what is asked before the server is up waits in them."""
@@ -203,10 +205,10 @@ class Networks:
 
     def _tidy(self) -> None:
         """Takes away the networks that nobody is on."""
-        used = {link.network for links in self._links.values() for link in links}
+        used = {endpoint.network for endpoints in self._endpoints.values() for endpoint in endpoints}
         for name in self._networks.keys() - used:
             network = self._networks.pop(name)
-            self._ways.close(network.number)
+            self._uplinks.close(network.number)
             os.close(network.namespace)
             if network.server is not None and not self._loop.is_closed():
                 asyncio.run_coroutine_threadsafe(_end(network.server), self._loop)
@@ -241,11 +243,11 @@ def number_of(address: str, gateway: str) -> int:
     return int(IPv4Address(address)) - int(IPv4Address(gateway)) + 1
 
 
-def _namespace(helper: Path) -> int:
+def _namespace(pid_file: Path) -> int:
     """The network of a process whose command line says that it stands there. OSError, ValueError."""
-    pid = int(helper.read_text())
+    pid = int(pid_file.read_text())
     namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    if os.fsencode(helper) not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+    if os.fsencode(pid_file) not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
         os.close(namespace)
         raise ValueError(f"{pid} is another process by now")
     return namespace

@@ -15,7 +15,7 @@ import structlog
 from kato.drivers.runtime.oci import namespaces
 from kato.model.errors import DriverError
 
-LINKS = IPv4Network("10.212.0.0/22")
+UPLINKS = IPv4Network("10.212.0.0/22")
 """Four addresses a network, of which two are used."""
 INNER = IPv4Network("10.208.0.0/14")
 """1,024 addresses a network; a bridge of Linux has 1,023 ports at most."""
@@ -32,9 +32,9 @@ def inner(number: int) -> IPv4Network:
     return IPv4Network((int(INNER.network_address) + (number << 10), 22))
 
 
-def link(number: int) -> IPv4Network:
+def uplink(number: int) -> IPv4Network:
     """The addresses of its link: the first is the machine's."""
-    return IPv4Network((int(LINKS.network_address) + (number << 2), 30))
+    return IPv4Network((int(UPLINKS.network_address) + (number << 2), 30))
 
 
 def note(path: str) -> str | None:
@@ -56,7 +56,7 @@ def _forwards() -> bool:
         return False
 
 
-class Ways:
+class Uplinks:
     """Of one cell. folder: for the files that say of which networks there are rules."""
 
     def __init__(self, folder: Path, path: str) -> None:
@@ -67,7 +67,7 @@ class Ways:
         """Makes the link of a namespace, and its rules where they can be; its number. DriverError."""
         taken = _routes(Path("/proc/thread-self/net/route").read_text())
         for number in range(MOST):
-            ranges = (inner(number), link(number))
+            ranges = (inner(number), uplink(number))
             if _exists(number) or any(each.overlaps(own) for each in taken for own in ranges):
                 continue
             try:
@@ -79,11 +79,11 @@ class Ways:
             self._rules(number)
             return number
         raise DriverError(
-            f"{MOST} networks are in use on this machine, or its routes leave no room in {INNER} and {LINKS}."
+            f"{MOST} networks are in use on this machine, or its routes leave no room in {INNER} and {UPLINKS}."
         )
 
     def _link(self, number: int, namespace: int) -> None:
-        here, there = list(link(number).hosts())
+        here, there = list(uplink(number).hosts())
         name, path = f"kato{number}", self._path
         make = f"link add {name} type veth peer name {INSIDE} netns {namespaces.path_of(namespace)}"
         namespaces.run(["ip", *make.split()], path)
@@ -113,7 +113,7 @@ class Ways:
         self._take_away(number)  # another cell may have left what has the same name
         name, chain = f"kato{number}", f"KATO-{number}"
         rules = {
-            "nat": (f"-A {chain} -s {link(number)} ! -o {name} -j MASQUERADE",),
+            "nat": (f"-A {chain} -s {uplink(number)} ! -o {name} -j MASQUERADE",),
             "filter": (
                 f"-A {chain} -i {name} -j ACCEPT",
                 f"-A {chain} -o {name} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
