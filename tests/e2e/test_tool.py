@@ -116,6 +116,9 @@ def test_what_tasks_write_is_told_in_the_order_of_time(running: Machine) -> None
     try:
         running.until(lambda: int((folder / "turn").read_text()) > 20)
         told = running.kato("logs", "turns").splitlines()
+        for words in (["/turns"], ["/"], []):
+            assert set(told) <= set(running.kato("logs", *words).splitlines())
+        assert not [each for each in running.kato("logs", "pair").splitlines() if each.startswith("turns")]
         _in_turns(told, first=0)
         with subprocess.Popen(
             ["kato", "logs", "turns", "-f", "--tail", "2"], env=running.env, stdout=subprocess.PIPE, text=True

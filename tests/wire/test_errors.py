@@ -141,7 +141,7 @@ async def test_a_locked_app_names_the_deployment(cell: Cell) -> None:
         ("DELETE", "/v2/queue/none/delay", "Application /none not found in tasks queue."),
         ("GET", "/v2/nothing", "Not Found"),
         ("GET", "/v1/why/none", "App '/none' does not exist"),
-        ("GET", "/v1/logs/none", "There is neither an app nor a task 'none'"),
+        ("GET", "/v1/logs/none", "There is no app, group or task 'none'"),
     ],
 )
 async def test_what_does_not_exist(cell: Cell, method: str, path: str, message: str) -> None:

@@ -181,6 +181,18 @@ async def test_output_of_an_app_follows_new_tasks(cell: Cell) -> None:
         assert msgspec.json.decode(await response.content.readline())["task"] != first
 
 
+async def test_output_of_a_group_is_that_of_its_apps_and_of_those_that_come(cell: Cell) -> None:
+    await cell.deploy({**SLEEP, "id": "/shop/web"})
+    await cell.deploy({**SLEEP, "id": "/shopping"})
+    async with cell.session.get(f"{cell.base}/v1/logs/shop?follow=true") as response, asyncio.timeout(DEADLINE):
+        assert msgspec.json.decode(await response.content.readline())["task"].startswith("shop_web.")
+        await cell.deploy({**SLEEP, "id": "/shop/db"})
+        assert msgspec.json.decode(await response.content.readline())["task"].startswith("shop_db.")
+    whole = (await cell.call("GET", "/v1/logs")).text.splitlines()
+    said = {msgspec.json.decode(line)["task"].partition(".")[0] for line in whole}
+    assert said == {"shop_web", "shop_db", "shopping"}
+
+
 async def test_a_reader_that_leaves_early_leaves_nothing_behind(cell: Cell) -> None:
     await cell.deploy({**SLEEP, "id": "/web", "instances": 2})
     cell.machine.chatty.add("/web")

@@ -1,5 +1,5 @@
-"""A task's or an app's name comes in; its output, from whichever agents have it, goes out as lines of JSON in the
-order of time: what is there already strictly so, what comes meanwhile within a moment.
+"""A task's, an app's or a group's name comes in; its output, from whichever agents have it, goes out as lines of
+JSON in the order of time: what is there already strictly so, what comes meanwhile within a moment.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Logs:
         self._known: set[str] = set()
 
     async def find(self, name: str) -> str:
-        """The task of that id, also one that has gone and is kept, or the app of that path. NotFound."""
+        """The task of that id, also one that has gone and is kept, or the app or group of that path. NotFound."""
         world = self._mirror.world()
         failed = (each.last_failure for each in world.launches.values())
         if any(name in tasks for tasks in world.tasks.values()) or any(
@@ -71,11 +71,11 @@ class Logs:
         ):
             return name
         id = absolute("/" + name)
-        if id in world.apps or id in world.tasks:
+        if id in world.apps or id in world.tasks or self._beneath(id):
             return id
         if any(each.task == name for each in await self._calls.kept()):
             return name
-        raise NotFound(f"There is neither an app nor a task {name!r}")
+        raise NotFound(f"There is no app, group or task {name!r}")
 
     async def lines(self, name: str) -> AsyncIterator[bytes]:
         """Every piece as one line, until all was read or, when it follows, until the client or the api goes."""
@@ -110,7 +110,7 @@ class Logs:
 
     async def _read(self, name: str) -> None:
         """Reads from every task what is there, and then, where it follows, what comes, also from those that come
-        later where it is an app."""
+        later where it is an app or a group."""
         async with asyncio.TaskGroup() as group:
             with self._mirror.changes() as changes:
                 sources = self._new(name)
@@ -130,7 +130,17 @@ class Logs:
         self._known.update(tasks)
         return [_Source(task, stream) for task in tasks for stream in self._streams]
 
-    def _tasks(self, app: str) -> Collection[str]:
+    def _tasks(self, name: str) -> Collection[str]:
+        """The tasks of an app, or of all apps of a group."""
+        world = self._mirror.world()
+        apps = [name] if name in world.apps or name in world.tasks else self._beneath(name)
+        return [task for app in apps for task in self._of(app)]
+
+    def _beneath(self, group: str) -> Collection[str]:
+        world = self._mirror.world()
+        return [app for app in {*world.apps, *world.tasks} if app.startswith(f"{group.rstrip('/')}/")]
+
+    def _of(self, app: str) -> Collection[str]:
         """An app's tasks; where it has none at the moment, the one that failed last."""
         world = self._mirror.world()
         launches = world.launches.get(app)

@@ -72,6 +72,7 @@ class Native:
             Operation("POST", "/v1/rollback/{id:path}", self.rollback, ok(own.RolledBack), (FORCE,), back, WISH),
             Operation("GET", "/v1/services", self.services, ok(own.ServiceList)),
             Operation("GET", "/v1/ended", self.ended, ok(own.EndedList)),
+            Operation("GET", "/v1/logs", self.all_logs, lines, logs),
             Operation("GET", "/v1/logs/{id:path}", self.logs, lines, logs, None, (404,)),
             Operation("POST", "/v1/exec/{id:path}", self.exec, talk, (), words, (404, 409, 503)),
         ]
@@ -203,8 +204,16 @@ class Native:
         tasks = [{**msgspec.structs.asdict(each), "short": short_task(each.task)} for each in found]
         return answer({"tasks": tasks})
 
+    async def all_logs(self, request: Request) -> Response:
+        """The output of every task, as lines of JSON."""
+        return _said(self._output(request), "/")
+
     async def logs(self, request: Request) -> Response:
-        """The output of a task, or of every task of an app, as lines of JSON."""
+        """The output of a task, or of every task of an app or a group, as lines of JSON."""
+        logs = self._output(request)
+        return _said(logs, await logs.find(str(request.path_params["id"])))
+
+    def _output(self, request: Request) -> Logs:
         query = request.query_params
         tail = query.get("tail")
         if tail is not None and not tail.isdecimal():
@@ -212,7 +221,7 @@ class Native:
         streams = many(request, "stream") or ["stdout", "stderr"]
         if unknown := [each for each in streams if each not in ("stdout", "stderr")]:
             raise InvalidInput(f"There is no stream {unknown[0]!r}; there are stdout and stderr.")
-        logs = Logs(
+        return Logs(
             self._parts.mirror,
             self._parts.calls,
             streams=streams,
@@ -220,14 +229,16 @@ class Native:
             follow=query.get("follow", "").lower() == "true",
             ended=self._parts.stream.closed,
         )
-        name = await logs.find(str(request.path_params["id"]))
-        return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
 
     async def exec(self, request: Request) -> Response:
         """A command beside a task, or beside a task of an app: what is typed and said passes as lines of JSON."""
         conversation = Conversation(self._parts, request)
         await conversation.begin()
         return conversation
+
+
+def _said(logs: Logs, name: str) -> Response:
+    return StreamingResponse(logs.lines(name), media_type="application/x-ndjson")
 
 
 def _used(world: World) -> Mapping[str, Json]:

@@ -1,7 +1,7 @@
 """What tasks wrote: pieces of output come from the cell; whole lines, with the task's name, go to stdout."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -27,19 +27,20 @@ SHOWN = 5
 
 
 async def logs(
-    name: str,
+    name: str = "/",
     /,
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
     tail: Annotated[int | None, Parameter(name=["--tail", "-n"], converter=whole("--tail", "lines", MOST))] = None,
     place: Address = THERE,
 ) -> None:
-    """Print what an app's tasks, or one task, wrote, in the order of time; an app's lines begin with their task.
+    """Print what tasks wrote: of all apps, of a project, of an app, or one; in the order of time, by task.
 
     Parameters
     ----------
     name
-        An app (`vote`, `/voting/vote`) or a task (`vote.3`, or its whole id), also one that has ended lately.
+        An app (`vote`, `/voting/vote`), all apps of a project (`/voting`), or a task (`vote.3`, or its whole id),
+        also one that has ended lately; left out: all apps.
     follow
         Go on with what comes, until Ctrl-C.
     tail
@@ -49,19 +50,27 @@ async def logs(
         apps = {each["id"]: each for each in await client.apps()}
         tasks = [task["id"] for app in apps.values() for task in app["tasks"]]
         try:
-            found = find_task(name, tasks, apps)
+            group = _group(name, apps)
+            found = group or find_task(name, tasks, apps)
         except NotFound:
             ended = await _ended(client, name)
             if ended is None:
                 raise
             found = ended
-        lines, silent = Lines(print, named=found in apps), True
+        lines, silent = Lines(print, named=bool(group) or found in apps), True
         async for piece in client.logs(found, tail=tail, follow=follow):
             lines.feed(piece)
             silent = False
         lines.end()
         if silent:
             print(f"kato: {await _nothing(client, found, found in apps)}", file=sys.stderr)
+
+
+def _group(name: str, apps: Collection[str]) -> str | None:
+    """The group of that path, where no app is called so; `/` is all."""
+    group = "/" + name.strip("/")
+    beneath = any(app.startswith(f"{group.rstrip('/')}/") for app in apps)
+    return group if beneath and not any(app.endswith(group) for app in apps) else None
 
 
 async def _nothing(client: "Client", name: str, app: bool) -> str:

@@ -20,7 +20,6 @@ from kato.model.errors import InvalidInput
 
 EXAMPLES: Mapping[str, str] = {
     "why": "kato why vote",
-    "logs": "kato logs vote",
     "inspect": "kato inspect vote",
     "open": "kato open vote",
     "service": "kato service install",

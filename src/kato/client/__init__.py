@@ -229,12 +229,14 @@ class Client:
     # Streams
 
     async def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[LogPiece]:
-        """The output of a task, or of all tasks of an app: the last `tail` lines (None: all), then what comes."""
+        """The output of a task, or of all tasks of an app or a group (`/`: all): the last `tail` lines
+        (None: all), then what comes.
+        """
         query = [("follow", "true" if follow else "false")]
         if tail is not None:
             query.append(("tail", str(tail)))
         decode = msgspec.json.Decoder(LogPiece).decode
-        async for line in self._lines("GET", f"/v1/logs/{name.lstrip('/')}", query):
+        async for line in self._lines("GET", f"/v1/logs/{name.lstrip('/')}".rstrip("/"), query):
             yield decode(line)
 
     async def events(self) -> AsyncIterator[Json]:
