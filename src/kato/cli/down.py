@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from kato.cli import cell
 from kato.cli.follow import until_gone
 from kato.cli.place import HERE, TIMEOUT, Place, Seconds
-from kato.cli.show import say_anyway
+from kato.cli.show import count_of, say_anyway
 from kato.cli.signals import Parting
 from kato.cli.source import ALL, Chosen, load, owns
 from kato.cli.systemd import service_of
@@ -77,7 +77,7 @@ async def take_down(
     if manifest is not None and not keep:
         wished |= {app for app in present if owns(manifest, app)}
     gone = (wished & present) - set(keep)
-    parting.asks(f"the removal of {_count(gone)}")
+    parting.asks(f"the removal of {count_of(gone)}")
     if manifest is None:
         await client.delete_group("/", force=True)
     elif manifest.group is None or keep:
@@ -85,10 +85,6 @@ async def take_down(
             await client.delete_app(app, force=True)
     elif gone:
         await client.delete_group(manifest.group, force=True)
-    parting.left = f"The removal of {_count(gone)} goes on, and the cell stays. `kato down --all` ends it too."
+    parting.left = f"The removal of {count_of(gone)} goes on, and the cell stays. `kato down --all` ends it too."
     await until_gone(client, None if manifest is None else wished - set(keep), timeout=timeout)
-    say_anyway(f"{_count(gone)} removed." if gone else "Nothing was deployed.")
-
-
-def _count(names: Collection[str]) -> str:
-    return f"{len(names)} app{'' if len(names) == 1 else 's'}"
+    say_anyway(f"{count_of(gone)} removed." if gone else "Nothing was deployed.")

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -43,6 +43,11 @@ def coloured(stream: Any = None) -> bool:
     """Whether colour and cursor movements are welcome: a terminal, and nobody said NO_COLOR."""
     stream = stream or sys.stdout
     return bool(stream.isatty()) and not plain_output()
+
+
+def count_of(apps: Collection[str]) -> str:
+    """How many apps, in words."""
+    return f"{len(apps)} app{'' if len(apps) == 1 else 's'}"
 
 
 def console() -> "Console":

@@ -13,7 +13,7 @@ from kato.cli.down import take_down
 from kato.cli.follow import ended_badly, until_served, until_settled
 from kato.cli.live import View
 from kato.cli.place import HERE, TIMEOUT, NoWait, Place, Seconds
-from kato.cli.show import say, say_anyway
+from kato.cli.show import count_of, say, say_anyway
 from kato.cli.signals import Interrupted, Parting, Signals
 from kato.cli.source import ALL, Chosen, load, owns, warn
 from kato.cli.stay import stay
@@ -132,24 +132,24 @@ class _Session:
         warn(foreseen.get("warnings") or ())
         changes = foreseen.get("changes") or []
         self.stood = {str(app["id"]) for app in present if app["version"]}
-        self.parting.asks(f"{_count(self.names)}")
+        self.parting.asks(f"{count_of(self.names)}")
         deployment = await self._put(force)
         if timeout is None:
             say(begun(deployment))
             return
         self.under_way = True
-        self.parting.left = f"The deployment goes on. See: kato ls. `{self.down}` removes {_count(self.names)}."
+        self.parting.left = f"The deployment goes on. See: kato ls. `{self.down}` removes {count_of(self.names)}."
         removed = {app for app in before if owns(self.manifest, app)} - self.names
         with View() as view:
             names = self.names | removed
             await until_settled(self.client, names, view, wished=self.names, known=known, timeout=timeout)
         self.under_way = False
-        self.parting.left = f"{_count(self.names)} as wished, and left running. `{self.down}` ends it."
+        self.parting.left = f"{count_of(self.names)} as wished, and left running. `{self.down}` ends it."
         await until_served(self.client, self.names)
         if changes:
-            say(f"{_count(self.names)} as wished after {view.seconds:.1f} s.")
+            say(f"{count_of(self.names)} as wished after {view.seconds:.1f} s.")
         else:
-            say(f"Nothing to change: {_count(self.names)} as wished.")
+            say(f"Nothing to change: {count_of(self.names)} as wished.")
         await self.urls()
 
     async def _put(self, force: bool) -> str | None:
@@ -270,7 +270,3 @@ class _Session:
 def _named(apps: Collection[str]) -> str:
     more = f" and {len(apps) - MOST} more" if len(apps) > MOST else ""
     return f"{', '.join(sorted(apps)[:MOST])}{more}"
-
-
-def _count(names: Collection[str]) -> str:
-    return f"{len(names)} app{'' if len(names) == 1 else 's'}"

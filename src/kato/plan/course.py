@@ -36,8 +36,8 @@ class Course:
     rest: bool = True
 
 
-def course(world: World, now: float, horizon: float = HORIZON) -> Course:
-    """The course of a World from `now` (epoch seconds) on, until it is at rest or `horizon` seconds are over."""
+def course(world: World, now: float) -> Course:
+    """The course of a World from `now` (epoch seconds) on, until it is at rest or HORIZON is over."""
     recall, at = Recall(), now
     placed: dict[str, Task] = {}
     healthy: dict[str, float] = {}
@@ -49,7 +49,7 @@ def course(world: World, now: float, horizon: float = HORIZON) -> Course:
         if plan.actions or world.statuses is not before.statuses:
             continue
         due = min((each for each in _due(world, at, plan) if each > at), default=None)
-        if due is None or due > now + horizon:
+        if due is None or due > now + HORIZON:
             return Course(placed, healthy, world, plan, rest=due is None)
         at = due
     return Course(placed, healthy, world, plan, rest=False)

@@ -16,7 +16,7 @@ from kato.model.errors import InvalidInput, NotFound
 from kato.model.ids import short_task
 from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
-from kato.plan.course import HORIZON, Course, course
+from kato.plan.course import Course, course
 from kato.plan.effects import reported, without
 from kato.plan.why import why
 
@@ -95,10 +95,10 @@ def _unknown(world: World, name: str, tasks: list[str]) -> NotFound | InvalidInp
     return NotFound(f"There is no task, machine or engine {name!r}. See: kato ps, kato nodes")
 
 
-def drill(world: World, loss: Loss, now: float, horizon: float = HORIZON) -> Drill:
+def drill(world: World, loss: Loss, now: float) -> Drill:
     """What would happen if that were lost at `now` (epoch seconds)."""
     gone = [task for task in _tasks(world) if _is_lost(world, task, loss)]
-    return _Telling(world, loss, gone, now, horizon).drill()
+    return _Telling(world, loss, gone, now).drill()
 
 
 def lost(world: World, loss: Loss, now: float) -> World:
@@ -151,10 +151,10 @@ def _is_lost(world: World, task: Task, loss: Loss) -> bool:
 class _Telling:
     """The work on one drill: two courses, and the lines that tell their difference."""
 
-    def __init__(self, world: World, loss: Loss, gone: list[Task], now: float, horizon: float) -> None:
+    def __init__(self, world: World, loss: Loss, gone: list[Task], now: float) -> None:
         self.before, self.loss, self.gone, self.now = world, loss, gone, now
-        self.anyway = course(world, now, horizon)
-        self.then: Course = course(lost(world, loss, now), now, horizon)
+        self.anyway = course(world, now)
+        self.then: Course = course(lost(world, loss, now), now)
         self.last = now
 
     def drill(self) -> Drill:

@@ -7,7 +7,7 @@ import msgspec
 
 from kato.api.wish.clashes import clashes
 from kato.api.wish.ports import assign
-from kato.api.wish.wish import Wish
+from kato.api.wish.wish import Wish, bare
 from kato.model.app import App, VersionInfo
 from kato.model.deployment import Deployment, GroupRecord, Kill
 from kato.model.errors import Fault, InvalidApp, Locked
@@ -102,11 +102,6 @@ def grows(found: Draft, world: World) -> bool:
         old is None or old.config_version != new.config_version or old.instances < new.instances
         for old, new in before
     )
-
-
-def bare(app: App) -> App:
-    """An app without what Káto writes into it, for comparing."""
-    return msgspec.structs.replace(app, version="", version_info=None)
 
 
 def holders(world: World, apps: Iterable[str]) -> tuple[Deployment, ...]:

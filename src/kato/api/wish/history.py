@@ -10,8 +10,7 @@ import msgspec
 
 from kato.api.wish import find
 from kato.api.wish.difference import Difference, difference
-from kato.api.wish.draft import bare
-from kato.api.wish.wish import Wish
+from kato.api.wish.wish import Wish, bare
 from kato.model.app import App
 from kato.model.deployment import Deployment
 from kato.model.errors import NotFound

@@ -44,7 +44,7 @@ def remove(world: World, id: str) -> Wish:
 
 def restart(world: World, id: str) -> Wish:
     """All tasks exchanged for new ones of the same configuration."""
-    return Wish(apps={id: _unversioned(find.app(world, id))}, restart=frozenset({id}))
+    return Wish(apps={id: bare(find.app(world, id))}, restart=frozenset({id}))
 
 
 def scale_away(world: World, tasks: Sequence[Task], *, wipe: bool = False) -> Wish:
@@ -54,7 +54,7 @@ def scale_away(world: World, tasks: Sequence[Task], *, wipe: bool = False) -> Wi
         app = apps.get(task.app) or world.apps.get(task.app)
         if app is None:
             continue  # it is going anyway
-        apps[task.app] = _unversioned(msgspec.structs.replace(app, instances=max(app.instances - 1, 0)))
+        apps[task.app] = bare(msgspec.structs.replace(app, instances=max(app.instances - 1, 0)))
     return Wish(apps=apps, kills=kills(tasks, scale=True, wipe=wipe))
 
 
@@ -84,7 +84,7 @@ def scale_group(world: World, id: str, factor: float) -> Wish:
     apps: dict[str, App | None] = {}
     for each in find.apps_in(world, find.group(world, id)):
         app = world.apps[each]
-        apps[each] = _unversioned(msgspec.structs.replace(app, instances=math.ceil(app.instances * factor)))
+        apps[each] = bare(msgspec.structs.replace(app, instances=math.ceil(app.instances * factor)))
     return Wish(apps=apps)
 
 
@@ -101,5 +101,6 @@ def group_back(world: World, id: str, version: str, history: History) -> Wish:
     return Wish(apps=apps)
 
 
-def _unversioned(app: App) -> App:
+def bare(app: App) -> App:
+    """An app without what Káto writes into it, for comparing."""
     return msgspec.structs.replace(app, version="", version_info=None)

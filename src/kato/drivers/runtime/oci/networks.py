@@ -62,7 +62,10 @@ class Network:
             if (address := str(self.addresses[host])) not in used:
                 self._last = host
                 return address
-        raise DriverError(f"its network {self.name} has {most - 1} containers, and no more find room on a bridge.")
+        raise DriverError(
+            f"its network {self.name} has {most - 1} containers, and no more find room on a bridge. Put some on "
+            "another network."
+        )
 
 
 class Networks:

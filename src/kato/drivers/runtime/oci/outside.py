@@ -79,7 +79,8 @@ class Uplinks:
             self._rules(number)
             return number
         raise DriverError(
-            f"{MOST} networks are in use on this machine, or its routes leave no room in {INNER} and {UPLINKS}."
+            f"{MOST} networks are in use on this machine, or its routes leave no room in {INNER} and {UPLINKS}. "
+            "See: ip route"
         )
 
     def _link(self, number: int, namespace: int) -> None:
