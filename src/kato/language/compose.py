@@ -88,11 +88,7 @@ def read_compose(
     top.close(REFUSED_PROJECT)
     if choice.services:
         apps = chosen(apps, choice.services)
-    builds = {
-        app.id: read_build(Part(section.data[key], ("services", key), findings), name, around, seen.lookup)
-        for key, app in apps.items()
-        if app.image == UNBUILT and (seen := _seen(project, key, gathering.lookups))
-    }
+    builds = _builds(section, name, project, apps, gathering.lookups)
     findings.settle()
     named = {secret.source for app in apps.values() for secret in app.secrets.values()}
     return Composed(
@@ -190,6 +186,18 @@ def _services(section: Part, name: str, project: Project, lookups: Lookups) -> d
     }
     _between(apps, findings)
     return apps
+
+
+def _builds(
+    section: Part, name: str, project: Project, apps: Mapping[str, App], lookups: Lookups
+) -> dict[str, Build]:
+    """How the images of apps are made that have no name yet, by app. apps: by service; name: of the project."""
+    found: dict[str, Build] = {}
+    for service, app in apps.items():
+        if app.image == UNBUILT:
+            part = Part(section.data[service], ("services", service), section.findings)
+            found[app.id] = read_build(part, name, project.around, _seen(project, service, lookups).lookup)
+    return found
 
 
 def _seen(project: Project, service: str, lookups: Lookups) -> Project:

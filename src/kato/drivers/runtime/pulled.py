@@ -64,8 +64,8 @@ class Pulled:
         await asyncio.to_thread(self._file.write_bytes, msgspec.json.encode(self._used))
 
 
-class Pulls:
-    """Those under way: all who want the same image by the same login wait for one."""
+class PullsUnderWay:
+    """Of one driver: all who want the same image by the same login wait for one."""
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, bytes | None], asyncio.Task[None]] = {}

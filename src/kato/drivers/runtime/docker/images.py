@@ -17,7 +17,16 @@ import structlog
 
 from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
 from kato.drivers.runtime.docker.state import check_of
-from kato.drivers.runtime.pulled import Pulled, Pulls, credentials, login, may_pull, policy, reference, registry
+from kato.drivers.runtime.pulled import (
+    Pulled,
+    PullsUnderWay,
+    credentials,
+    login,
+    may_pull,
+    policy,
+    reference,
+    registry,
+)
 from kato.model.app import Docker, HealthCheck
 from kato.model.errors import DriverError
 from kato.model.secret import Secret
@@ -58,7 +67,7 @@ class Images:
     ) -> None:
         self._engine = engine
         self._logins = logins
-        self._pulls = Pulls()
+        self._pulls = PullsUnderWay()
         self._pulled = Pulled(file, clock)
         self.coming: dict[str, Progress] = {}
         self._checks: dict[str, HealthCheck | None] = {}

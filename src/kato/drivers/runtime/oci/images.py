@@ -20,7 +20,7 @@ import structlog
 
 from kato.drivers.runtime.oci.config import Image
 from kato.drivers.runtime.oci.tools import run
-from kato.drivers.runtime.pulled import Pulled, Pulls, login, may_pull, policy, reference, registry
+from kato.drivers.runtime.pulled import Pulled, PullsUnderWay, login, may_pull, policy, reference, registry
 from kato.drivers.runtime.sandbox import delete
 from kato.model.app import Docker
 from kato.model.errors import DriverError
@@ -52,7 +52,7 @@ class Images:
         self._folder = folder
         self._logins = logins
         self._used = used
-        self._pulls = Pulls()
+        self._pulls = PullsUnderWay()
         self._layout = asyncio.Lock()
         self._coming: dict[str, int] = {}
         self._known: dict[str, Image] = {}
