@@ -16,11 +16,10 @@ import aiohttp
 import msgspec
 
 from kato.access import Caller
-from kato.client.refusals import decoded, error_of, remedy, under_way
+from kato.client.refusals import decoded, error_of, foreign, remedy, unanswered, under_way
 from kato.config import SERVER, endpoint, on_loopback
 from kato.model.conversation import Broke, Command, Left, Said, Typing, Wrote
 from kato.model.errors import (
-    Conflict,
     KatoError,
     Locked,
     Refused,
@@ -286,7 +285,7 @@ class Client:
                 self._recognize(answer)
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise unanswered(self.address, error) from error
         if answer.status >= 400:
             refused = error_of(answer.status, content)
             raise await self._explained(refused) if isinstance(refused, Locked) else refused
@@ -325,7 +324,7 @@ class Client:
                         if line.strip():
                             yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._unavailable(error) from error
+            raise unanswered(self.address, error) from error
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -349,34 +348,7 @@ class Client:
     def _recognize(self, answer: aiohttp.ClientResponse) -> None:
         """Conflict where it is not a cell that answers."""
         if answer.headers.get("Server") != SERVER:
-            raise self._foreign()
-
-    def _foreign(self) -> Conflict:
-        where = self.address.partition("://")[2]
-        return Conflict(
-            f"What listens at {where} is not a Káto cell. Name another address, of your cell or of one to start: "
-            "--api or KATO_API."
-        )
-
-    def _unavailable(self, error: Exception) -> KatoError:
-        if isinstance(error, aiohttp.ClientResponseError):  # it speaks something else than HTTP
-            return self._foreign()
-        if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return Refused(
-                f"What listens at {self.address} cannot prove that it is your cell "
-                f"({error.certificate_error}), and is told nothing. Name whose certificates you believe: "
-                "KATO_CA=FILE, a copy of access/ca.pem of the cell's folder."
-            )
-        if isinstance(error, aiohttp.ClientSSLError):
-            return Conflict(f"What listens at {self.address} does not speak HTTPS ({error.strerror or error}).")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return Unavailable(
-                f"No cell answers at {self.address} (--api, KATO_API). Start one: kato up FILE, or kato serve."
-            )
-        cause = str(error) or type(error).__name__
-        if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError) and ":/" in self.address[:5]:
-            cause += f" (where it speaks HTTPS: --api https{self.address.removeprefix('http')})"
-        return Unavailable(f"The cell at {self.address} did not finish its answer: {cause}. Try again.")
+            raise foreign(self.address)
 
 
 def _called(user: int | None) -> str:

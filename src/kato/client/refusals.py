@@ -1,10 +1,11 @@
-"""The API's refusals: the status and the body of an answer flow in, an error of Káto's own tree flows out, and
-what a deployment that holds an app is doing, in words.
+"""The API's refusals: the status and the body of an answer, or what came in place of one, flow in; an error of
+Káto's own tree flows out, and what a deployment that holds an app is doing, in words.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import aiohttp
 import msgspec
 
 from kato.model.errors import (
@@ -106,3 +107,33 @@ def decoded(content: bytes) -> Any:
         return msgspec.json.decode(content) if content else None
     except msgspec.DecodeError:
         return None
+
+
+def foreign(address: str) -> Conflict:
+    """Something listens at a URL, and it is no cell."""
+    return Conflict(
+        f"What listens at {address.partition('://')[2]} is not a Káto cell. Name another address, of your cell or "
+        "of one to start: --api or KATO_API."
+    )
+
+
+def unanswered(address: str, error: Exception) -> KatoError:
+    """Why there was no answer from a URL, or none that was whole."""
+    if isinstance(error, aiohttp.ClientResponseError):  # it speaks something else than HTTP
+        return foreign(address)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Refused(
+            f"What listens at {address} cannot prove that it is your cell ({error.certificate_error}), and is "
+            "told nothing. Name whose certificates you believe: KATO_CA=FILE, a copy of access/ca.pem of the "
+            "cell's folder."
+        )
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Conflict(f"What listens at {address} does not speak HTTPS ({error.strerror or error}).")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Unavailable(
+            f"No cell answers at {address} (--api, KATO_API). Start one: kato up FILE, or kato serve."
+        )
+    cause = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError) and address.startswith("http:"):
+        cause += f" (where it speaks HTTPS: --api https{address.removeprefix('http')})"
+    return Unavailable(f"The cell at {address} did not finish its answer: {cause}. Try again.")
