@@ -24,9 +24,11 @@ class Terminal:
         self.resize(rows, columns)
         self.said = b""
         self.before = termios.tcgetattr(theirs)
+        # What runs the tests may have exported the size of another terminal.
+        own = {name: value for name, value in machine.env.items() if name not in ("LINES", "COLUMNS")}
         self.process = subprocess.Popen(
             ["kato", *words],
-            env={**machine.env, "TERM": kind},
+            env={**own, "TERM": kind},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -60,7 +60,7 @@ async def only_the_other_is_found(options: Options, record: Record) -> None:
 @pytest.mark.parametrize("how", DAMAGES)
 async def test_a_damaged_record_concerns_its_own_task_only(pids: list[int], options: Options, how: str) -> None:
     await only_the_other_is_found(options, damage(options, how))
-    assert not any(map(alive, pids))
+    await until(lambda: not any(map(alive, pids)))
 
 
 async def test_a_damaged_lock_concerns_its_own_task_only(pids: list[int], options: Options) -> None:
@@ -71,7 +71,7 @@ async def test_a_damaged_lock_concerns_its_own_task_only(pids: list[int], option
         async with asyncio.timeout(PATIENCE):
             found = await driver.found()
         assert found[OTHER].exit is None and found[TASK].exit is not None
-        assert not any(map(alive, pids))
+        await until(lambda: not any(map(alive, pids)))
 
 
 @pytest.mark.parametrize("how", ["a folder", "a pipe", "endless"])
@@ -102,7 +102,7 @@ async def test_a_stopped_keeper_with_a_damaged_record_is_ended(pids: list[int], 
     os.kill(pids[-1], signal.SIGSTOP)
     await until(lambda: is_stopped(pids[-1]))
     await only_the_other_is_found(options, damage(options))
-    assert not any(map(alive, pids))
+    await until(lambda: not any(map(alive, pids)))
 
 
 @as_root

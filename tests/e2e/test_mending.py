@@ -77,4 +77,4 @@ def test_where_nothing_is_written_yet_the_tasks_that_did_are_named(machine: Mach
     machine.until(lambda: "notes_front.1" in machine.kato("logs", "front"))
     said = machine.kato("logs", "front")
     assert said == "kato: Nothing is written yet. Ended tasks, whose output is kept: notes_front.1.\n"
-    assert "notes_front.1 | first words\n" in machine.kato("logs", "notes_front.1")
+    assert machine.kato("logs", "notes_front.1").startswith("first words\n")

@@ -128,9 +128,7 @@ async def test_a_check_with_a_nul_byte_is_refused(driver: Driver) -> None:
 
 async def test_a_check_of_a_program_that_is_not_there_says_so(driver: Driver) -> None:
     await driver.start(launch("sleep 1000"))
-    with pytest.raises(
-        DriverError, match=r"no-such-check could not be run in task .*: No such file or directory\."
-    ):
+    with pytest.raises(DriverError, match="There is no program no-such-check in task "):
         await driver.execute(TASK, ("no-such-check", "-q"), 10)
 
 

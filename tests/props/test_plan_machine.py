@@ -340,7 +340,8 @@ class Cell(RuleBasedStateMachine):
         """Naively, as Marathon states each operator."""
         wish = self.specs[(task.app, task.version)]
         assert task.node not in here.dark
-        others = standing(here, task.app)
+        everybody = standing(here, task.app)
+        others = [each for each in everybody if each.node in here.nodes]  # what is done may outlive its node
         for field, operator, *rest in wish.constraints:
             mine = value(here.nodes[task.node], field)
             counts = Counter(value(here.nodes[other.node], field) for other in others)
@@ -358,7 +359,7 @@ class Cell(RuleBasedStateMachine):
                     known = [count for each, count in counts.items() if each is not None]
                     assert mine is not None and (not counts[mine] or counts[mine] == min(known))
                 case "GROUP_BY":
-                    most = max(wish.instances * 2 + 1, len(others) + 1)
+                    most = max(wish.instances * 2 + 1, len(everybody) + 1)
                     assert mine is not None and counts[mine] < math.ceil(most / int(rest[0]))
                 case "LIKE":
                     assert mine in ("r1", "r2")
