@@ -274,3 +274,20 @@ async def test_files_of_a_process_are_its_user_s_and_keep_off_its_volumes(shop: 
                     launch("true", task="b.1", fetch=fetch, container=Container(volumes=(volume,)))
                 )
             assert set(await runtime.found()) == {"web.instance-1"}
+
+
+async def test_the_first_that_begin_at_once_keep_their_folders(tmp_path: Path) -> None:
+    """What an earlier life left is cleared once, not once more below those that have begun."""
+    (tmp_path / "file").write_bytes(b"here")
+    wanted = (Artifact(uri=f"file://{tmp_path}/file"),)
+
+    async def one(fetched: Fetched, task: int) -> bytes:
+        async with fetched.files(f"t{task}", wanted) as folder:
+            assert folder is not None
+            return await asyncio.to_thread((folder / "file").read_bytes)
+
+    for life in range(30):
+        (tmp_path / f"life-{life}").mkdir()
+        fetched = Fetched(tmp_path / f"life-{life}")
+        assert set(await asyncio.gather(*(one(fetched, task) for task in range(8)))) == {b"here"}
+        await fetched.close()

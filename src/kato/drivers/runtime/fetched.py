@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Fetched:
         self._downloads = Downloads(cache, self._bounds)
         self._running: set[asyncio.Task[None]] = set()
         self._clean = False
+        self._cleaning = threading.Lock()
 
     async def close(self) -> None:
         """Ends what is on its way: whoever starts a task with it is cancelled."""
@@ -64,9 +66,10 @@ class Fetched:
 
     def _begin(self, folder: Path) -> None:
         """What an earlier life of the cell was bringing goes first."""
-        if not self._clean:
-            _clear(self._tasks)
-            self._clean = True
+        with self._cleaning:  # two that begin at once: the second would clear what the first has made
+            if not self._clean:
+                _clear(self._tasks)
+                self._clean = True
         for each in (self._tasks.parent, self._tasks, self._cache):
             each.mkdir(mode=0o700, exist_ok=True)
         _clear(folder)
