@@ -107,12 +107,13 @@ def test_containers_networks_and_images_go_too_and_those_of_others_stay(engine: 
 
 def standing(engine: Dockerd) -> tuple[list[str], ...]:
     """The containers, networks, images and volumes of the engine."""
-    return (
-        engine.ask("ps", "--all", "--quiet").split(),
-        engine.ask("network", "ls", "--quiet").split(),
-        engine.ask("images", "--format", "{{.Repository}}:{{.Tag}}").split(),
-        engine.ask("volume", "ls", "--quiet").split(),
+    asked = (
+        ("ps", "--all", "--quiet"),
+        ("network", "ls", "--quiet"),
+        ("images", "--format", "{{.Repository}}:{{.Tag}}"),
+        ("volume", "ls", "--quiet"),
     )
+    return tuple(sorted(engine.ask(*words).split()) for words in asked)  # of one second, in any order
 
 
 @as_root

@@ -82,7 +82,9 @@ def test_who_listens_is_told_and_nobody_where_nobody_does(sockets: Sockets, list
 def test_a_port_that_is_another_s_by_now_is_not_taken_for_its_former_owner_s(listener: socket.socket) -> None:
     """Between a connection and the question whose it is, it may be cut off, and its port become another's."""
     far = listener.getsockname()[:2]
-    first = socket.create_connection(far)
+    first = socket.socket(listener.family)
+    first.bind((far[0], 0))  # else the kernel may give the same port to another program's connection, too
+    first.connect(far)
     near = first.getsockname()[:2]
     accepted, _ = listener.accept()
     second = socket.socket(listener.family)
