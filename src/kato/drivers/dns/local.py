@@ -18,6 +18,9 @@ from kato.model.names import ZONE
 Look = Callable[[str, str], Sequence[str] | None]
 """The addresses of a name in lower case, as the container at an address is told of them; None for no such name."""
 
+MORE = 0x80
+"""The flag of answers by which a server says that it asks others, too (RFC 1035, 4.1.1: RA)."""
+
 
 class Hosts:
     """Names without a zone. A word alone, and what is below `kato`, is nobody's else: no other server is asked."""
@@ -28,17 +31,13 @@ class Hosts:
 
     def answer(self, query: bytes, most: int = 0, peer: str = "") -> bytes | None:
         """As of a zone. peer: the address of who asks."""
-        if len(query) < 12 or query[2] & 0x80:
-            return None
-        if query[2] & 0x78:
-            return self.fail(query, wire.NOTIMP)
+        asked = wire.question(query, more=MORE)
+        if not isinstance(asked, wire.Query):
+            return asked
         try:
-            asked = wire.parse(query)
             name = _text(asked.name)
         except Malformed:
             return self.fail(query, wire.FORMERR)
-        if asked.version:
-            return self.fail(query, wire.BADVERS, asked)
         addresses = self._look(name, peer)
         if addresses is None:
             ours = "." not in name or name == ZONE or name.endswith(f".{ZONE}")
@@ -51,7 +50,7 @@ class Hosts:
 
     def fail(self, query: bytes, code: int, asked: wire.Query | None = None) -> bytes:
         """An answer that is only a code."""
-        return wire.failure(query, code, asked, more=0x80)
+        return wire.failure(query, code, asked, more=MORE)
 
     def refuse(self, query: bytes, code: int = wire.REFUSED) -> bytes:
         """The answer to a question that nobody else is asked, or could answer."""

@@ -134,6 +134,21 @@ def authority(zone: bytes, serial: int) -> bytes:
     return zone + b"\x0ahostmaster" + zone + struct.pack("!5I", serial & 0xFFFFFFFF, 60, 60, 60, TTL)
 
 
+def question(packet: bytes, *, more: int = 0) -> Query | bytes | None:
+    """What a packet asks; where it asks nothing that could be answered, the answer that says so, or None for none.
+    more: flags of that answer.
+    """
+    if len(packet) < 12 or packet[2] & 0x80:
+        return None
+    if packet[2] & 0x78:
+        return failure(packet, NOTIMP, more=more)
+    try:
+        asked = parse(packet)
+    except Malformed:
+        return failure(packet, FORMERR, more=more)
+    return failure(packet, BADVERS, asked, more=more) if asked.version else asked
+
+
 def failure(query: bytes, code: int, parsed: Query | None = None, *, more: int = 0) -> bytes:
     """An answer that is only a code; of what could not be read the question is not repeated. more: flags."""
     head = query[:2] + bytes([0x80 | query[2] & 0x79, more | code & 0xF])
