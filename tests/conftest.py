@@ -30,15 +30,10 @@ def engine() -> "Iterator[Dockerd]":
 @pytest.fixture
 def own_network() -> "Iterator[Room]":
     """A network namespace, in which the test and all that it starts are."""
-    from engine import Room, needs_root
+    from engine import own_room
 
-    needs_root()
-    room = Room()
-    try:
-        with room.network():
-            yield room
-    finally:
-        room.end()
+    with own_room() as room:
+        yield room
 
 
 @pytest.fixture

@@ -151,6 +151,18 @@ def needs_root() -> None:
 
 
 @contextlib.contextmanager
+def own_room() -> Iterator[Room]:
+    """A room, in whose network the test and all that it starts are meanwhile; it needs root."""
+    needs_root()
+    room = Room()
+    try:
+        with room.network():
+            yield room
+    finally:
+        room.end()
+
+
+@contextlib.contextmanager
 def dockerd(*, begun: bool = True, live_restore: bool = True) -> Iterator[Dockerd]:
     """An engine with IMAGE, ended afterwards. begun: whether it is started here, or later by the test."""
     missing = [name for name in ("dockerd", "docker", "/bin/busybox") if shutil.which(name) is None]

@@ -26,6 +26,12 @@ PATIENCE = 60.0
 """Seconds that a test waits for what must come to be, if nothing else is promised: far more than it takes."""
 
 
+def counts(machine: "Machine") -> dict[str, int]:
+    """The votes of the example, as its page of results has them; none where it does not answer."""
+    status, body = machine.site("results.localhost", "/counts")
+    return dict(json.loads(body)) if status == 200 else {}
+
+
 class Machine:
     """One cell in a folder of its own, on free ports, driven through the command line."""
 

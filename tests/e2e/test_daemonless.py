@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import Room, needs_root
+from engine import Room, own_room
 from machine import SLOW, Machine
 from oci import IMAGE, bring, linked, mounts
 from runtimes import alive
@@ -47,13 +47,8 @@ APPS = {"/shop/web": 2, "/shop/front": 1, "/shop/api": 1}
 
 @pytest.fixture(scope="module")
 def room() -> Iterator[Room]:
-    needs_root()
-    room = Room()
-    try:
-        with room.network():
-            yield room
-    finally:
-        room.end()
+    with own_room() as room:
+        yield room
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The voting example on this machine, with the real HAProxy, Valkey and PostgreSQL: it survives what breaks it."""
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from load import pressing
-from machine import ROOT, SLOW, Machine
+from machine import ROOT, SLOW, Machine, counts
 
 APPS = ("/voting/vote", "/voting/redis", "/voting/worker", "/voting/db", "/voting/results")
 BROKEN = "[python, -c, 'import time; time.sleep(1000)']"
@@ -36,11 +35,6 @@ def machine(project: Path) -> Iterator[Machine]:
         yield machine
     finally:
         machine.close()
-
-
-def counts(machine: Machine) -> dict[str, int]:
-    status, body = machine.site("results.localhost", "/counts")
-    return dict(json.loads(body)) if status == 200 else {}
 
 
 def vote(machine: Machine, choice: str) -> None:

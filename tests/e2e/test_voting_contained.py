@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import Dockerd
-from machine import ROOT, SLOW, Machine
+from machine import ROOT, SLOW, Machine, counts
 from oci import mounts, needs_root
 from python_image import IMAGE, import_python
 
@@ -35,11 +35,6 @@ def machine(request: pytest.FixtureRequest, base: Dockerd) -> Iterator[Machine]:
             yield machine
         finally:
             machine.close()
-
-
-def counts(machine: Machine) -> dict[str, int]:
-    status, body = machine.site("results.localhost", "/counts")
-    return dict(json.loads(body)) if status == 200 else {}
 
 
 def containers(machine: Machine, engine: Dockerd) -> int:
