@@ -29,7 +29,7 @@ from kato.drivers.runtime.folder import claim, translated
 from kato.drivers.runtime.insist import OVERDUE, Insistence
 from kato.drivers.runtime.kept import KeptTasks
 from kato.drivers.runtime.leftovers import end_all, keepers
-from kato.drivers.runtime.record import Record, Spec, Started, exit_of
+from kato.drivers.runtime.record import Record, Spec, Started, exit_of, start_time
 from kato.drivers.runtime.sandbox import delete
 from kato.drivers.runtime.streams import Changes, Stream
 from kato.drivers.runtime.unrunnable import not_run
@@ -320,7 +320,7 @@ class Supervised(ABC):
         left: set[int] = set()
         if started.boot == self._boot and not record.clean:
             self._limits.forbid_forks(record.task)
-            left = end_all(str(record.sandbox), lambda: self._limits.members(record.task))
+            left = end_all(str(record.sandbox), lambda: self._members(record.task, started))
         self._way.ended(record)
         end = exit_of(started, record.ended(), self._boot)
         if left:
@@ -328,6 +328,12 @@ class Supervised(ABC):
             return msgspec.structs.replace(end, message=words)
         record.control.unlink(missing_ok=True)
         return end
+
+    def _members(self, task: str, started: Started) -> set[int]:
+        """The pids of its cgroups, and its first process: a keeper that is killed takes that along, and what is
+        dying has lost its environment and its cgroup before its ports."""
+        leader = {started.pid} if start_time(started.pid) == started.start else set()
+        return self._limits.members(task) | leader
 
     def _start(self, record: Record, launch: Launch, files: Path | None) -> Started:
         """Makes record and sandbox and starts the keeper; leaves nothing behind where any of it fails."""
