@@ -203,6 +203,22 @@ async def test_volumes_outlive_their_containers(engine: Dockerd) -> None:
         assert await said(driver, "web.instance-2") == "1\n"
 
 
+async def test_a_volume_without_a_name_is_a_task_s_own_and_goes_with_it(engine: Dockerd, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("hello")
+    before = set(engine.ask("volume", "ls", "-q").split())
+    async with runtime(engine) as driver:
+        source = AppVolume(container_path="/code", host_path=str(tmp_path))
+        own = (Parameter(key="volume", value="/code/own"),)
+        leave = "ls /code/own; cat /code/page; echo 1 > /code/own/left"
+        for task in (TASK, "web.instance-2"):
+            await driver.start(contained(leave, task=task, volumes=(source,), parameters=own))
+            assert (await ended(driver, task)).code == 0
+            assert await said(driver, task) == "hello", "nothing of the task before"
+            await driver.remove(task)
+    assert [each.name for each in (tmp_path / "own").iterdir()] == [], "it hides the folder that it lies in"
+    assert set(engine.ask("volume", "ls", "-q").split()) <= before
+
+
 async def test_a_folder_of_the_host_may_be_read_only(engine: Dockerd, tmp_path: Path) -> None:
     (tmp_path / "page").write_text("hello")
     async with runtime(engine) as driver:

@@ -332,6 +332,41 @@ async def test_volumes_outlive_their_containers_and_begin_with_what_the_image_ha
         assert await run(driver, "cat /data/count", task="web.instance-2", volumes=(volume,)) == "1\n"
 
 
+async def test_a_volume_without_a_name_is_a_task_s_own_and_goes_with_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    async with runtime() as (driver, options):
+        source = AppVolume(container_path="/code", host_path=str(tmp_path))
+        own = [Parameter(key="volume", value=place) for place in ("/code/data", "/data")]
+        leave = "cat /data/seed; stat -c %u /data; ls /code/data; echo 1 > /code/data/left; echo 2 > /data/seed"
+        for task in (TASK, "web.instance-2"):
+            what = {"task": task, "volumes": (source,), "parameters": (*own, Parameter(key="read-only", value=""))}
+            assert await run(driver, leave, **what) == "grown\n77\n", "what the image has, not the task before"
+            await driver.remove(task)
+            assert not list(options.folder.rglob("left")), "it went with its task"
+    assert not [*(tmp_path / "data").iterdir()], "it hides the folder that it lies in"
+
+
+async def test_what_an_image_declares_as_volumes_is_a_task_s_own(tmp_path: Path) -> None:
+    places = ("/data", "/not/there", "/named")
+    layout = build(tmp_path / "image", *(f"--config.volume={place}" for place in places))
+    async with runtime() as (driver, options):
+        bring(options.folder, "declared:1", layout)
+        named = AppVolume(container_path="/named", external=External(name="votes", provider="kato"))
+        line = "cat /data/seed && echo 1 > /data/new && echo 2 > /not/there/new && echo 3 > /named/new"
+        read_only = (Parameter(key="read-only", value="true"),)
+        what = {"image": "declared:1", "volumes": (named,), "parameters": read_only}
+        assert await run(driver, line, **what) == "grown\n"
+        assert (options.volumes / "votes/new").read_text() == "3\n", "a named one stands before it"
+        await driver.remove(TASK)
+        assert not [*options.folder.glob("*/oci")]
+
+
+async def test_a_place_that_is_no_path_of_a_container_is_refused() -> None:
+    async with runtime() as (driver, _):
+        with pytest.raises(DriverError, match="'volume' has the value '/etc:/host': write an absolute path"):
+            await driver.start(contained("true", parameters=(Parameter(key="volume", value="/etc:/host"),)))
+
+
 async def test_a_folder_of_the_host_may_be_read_only(tmp_path: Path) -> None:
     (tmp_path / "page").write_text("hello")
     async with runtime() as (driver, _):

@@ -185,7 +185,7 @@ def test_ports(lines: str, ports: list[tuple[int, str]]) -> None:
         ("healthcheck: {test: [ping]}", "4: healthcheck.test: must be a shell line, "),
         ("healthcheck: {interval: 3s}", "4: healthcheck.test: is missing; "),
         ("healthcheck: {test: x, interval: 3 s}", "4: healthcheck.interval: must be a duration such as 1m30s"),
-        ("volumes: [/data]", "4: volumes[0]: needs a name to keep its data: "),
+        ("volumes: [/data]", "4: volumes[0]: needs a name to keep its data, as data:TARGET, "),
         (
             "volumes: [daat:/data]",
             "4: volumes[0]: no volume 'daat' is named under the top-level `volumes`; add it ",

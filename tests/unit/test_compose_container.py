@@ -130,6 +130,16 @@ def test_pull_policy() -> None:
         ("links: [other:alias]", "links: other is found by that name, not as 'alias'"),
         ("x-kato: {runtime: oci}\n    pids_limit: 5", "pids_limit: is not taken by the oci runtime"),
         ("volumes: [{type: tmpfs, target: x}]", "volumes[0]: needs a target, an absolute path"),
+        (
+            "volumes: [data]",
+            "volumes[0]: 'data' is no place of a volume; write an absolute path, or SOURCE:TARGET",
+        ),
+        ("volumes: [./x:/d, /d]", "volumes[1]: two volumes have the target 'd'; keep one"),
+        ("volumes: [/d/../e]", "volumes[0]: the target '/d/../e' must be a path without '..'"),
+        (
+            "volumes: [{type: volume, target: /d, read_only: true}]",
+            "volumes[0]: is new with each task and nobody may write to it; leave out read_only, or name it",
+        ),
         ("mem_limit: 1g\n    deploy: {resources: {limits: {memory: 2g}}}", "mem_limit: says another number than"),
         ("env_file: [{path: x, format: yaml}]", "env_file[0].format: 'yaml' is not taken; leave it out"),
         ("label_file: gone", "label_file: there is no file gone"),
@@ -161,6 +171,8 @@ def test_it_is_found_by_each_name_that_it_has_in_compose() -> None:
         ("volumes: [{type: tmpfs, target: /x, tmpfs: {size: 1m, mode: 1777}}]",
          ("tmpfs", "/x:size=1048576,mode=1777")),
         ("volumes: [{type: tmpfs, target: /x}]", ("tmpfs", "/x")),
+        ("volumes: [/code/node_modules]", ("volume", "/code/node_modules")),
+        ("volumes: [./src:/code, {type: volume, target: /code/lib}]", ("volume", "/code/lib")),
         ("stdin_open: true", ("interactive", "true")),
         ("pids_limit: 5", ("pids-limit", "5")),
         ("cpuset: 0-1", ("cpuset-cpus", "0-1")),
@@ -172,7 +184,13 @@ def test_more_of_compose_s_keys_are_flags_too(lines: str, flag: tuple[str, str])
 
 
 def test_every_flag_is_one_that_the_driver_takes() -> None:
-    flags = {*_LISTS.values(), *_WORDS.values(), *_FLAGS.values(), *(flag for flag, _ in _PAIRS.values())}
+    flags = {
+        *_LISTS.values(),
+        *_WORDS.values(),
+        *_FLAGS.values(),
+        *(flag for flag, _ in _PAIRS.values()),
+        "volume",
+    }
     assert flags <= set(known_parameters())
 
 

@@ -15,7 +15,7 @@ from kato.language.service_build import UNBUILT
 from kato.language.service_health import is_disabled
 from kato.language.service_networks import aliases, joined
 from kato.language.service_ports import Port
-from kato.language.service_volumes import read_scratch
+from kato.language.service_volumes import read_fresh, read_scratch
 from kato.model.app import (
     AppVolume,
     Container,
@@ -174,6 +174,7 @@ def _parameters(service: Part, image: str | None, named: bool) -> Iterator[Param
         for left, right in split_pairs(service, key, between):
             yield Parameter(key=flag, value=f"{left}{between}{right}")
     yield from (Parameter(key="tmpfs", value=scratch) for scratch in read_scratch(service))
+    yield from (Parameter(key="volume", value=place) for place in read_fresh(service))
     yield from _ulimits(service)
     yield from (Parameter(key="device", value=device) for device in _devices(service))
     if is_disabled(service):

@@ -69,9 +69,31 @@ def read_volumes(service: Part, around: Surroundings, *, nested: bool) -> tuple[
             continue
         if fault := _clash(volume, found, nested=nested):
             service.findings.fault(path, fault)
+        elif not nested and _is_fresh(volume):
+            service.findings.fault(path, _FRESH_ANYWAY)
         else:
             found.append(volume)
-    return tuple(found)
+    return tuple(volume for volume in found if not _is_fresh(volume))
+
+
+def read_fresh(service: Part) -> Iterator[str]:
+    """The places of volumes without a name, each task's own: `read_volumes` has told what is wrong with them."""
+    for _, item, _ in service.items("volumes"):
+        if isinstance(item, dict):
+            if item.get("type") == "volume" and not item.get("source"):
+                yield str(item.get("target"))
+        elif ":" not in (place := text_of(item) or ":"):
+            yield place
+
+
+def _is_fresh(volume: AppVolume) -> bool:
+    return volume.host_path is None and volume.external is None
+
+
+_FRESH_ANYWAY = (
+    "needs a name to keep its data, as data:TARGET, with `data:` under the top-level `volumes`; without one leave "
+    "it out: the sandbox of a process is new with each task anyway"
+)
 
 
 def beside(
@@ -105,8 +127,7 @@ def _short(item: object, path: Path, findings: Findings, around: Surroundings) -
         findings.fault(path, "must be SOURCE:TARGET or SOURCE:TARGET:ro")
         return None
     if len(parts) == 1:
-        findings.fault(path, f"needs a name to keep its data: write data:{parts[0]}, and `data:` under volumes")
-        return None
+        return _fresh(parts[0], False, path, findings)
     options = set(parts[2].split(",")) if len(parts) == 3 else set()
     if unused := options & _UNUSED:
         findings.warn(path, f"{', '.join(sorted(unused))} is ignored: it says nothing on Linux without SELinux")
@@ -134,6 +155,8 @@ def _long(item: object, path: Path, findings: Findings, around: Surroundings) ->
     part.close(dict.fromkeys(("image", "tmpfs"), "goes only with that type; leave it out"))
     if kind not in ("volume", "bind"):
         part.fault("type", f"{kind!r} is not taken; use volume or bind, or tmpfs in a container")
+    elif target and not source and kind == "volume":
+        return _fresh(target, read_only, path, findings)
     elif not source or not target:
         findings.fault(path, "needs a source and a target")
     elif (kind == "bind") != _is_path(source) and kind == "volume":
@@ -174,6 +197,24 @@ def read_scratch(service: Part) -> Iterator[str]:
             yield f"{target}:{','.join(options)}".removesuffix(":")
 
 
+def _fresh(target: str, read_only: bool, path: Path, findings: Findings) -> AppVolume | None:
+    """A volume without a name: a place, and nothing that it comes from."""
+    if not target.startswith("/") or ":" in target:
+        findings.fault(path, f"{target!r} is no place of a volume; write an absolute path, or SOURCE:TARGET")
+    elif read_only:
+        findings.fault(path, "is new with each task and nobody may write to it; leave out read_only, or name it")
+    elif _leads_out(target):
+        findings.fault(path, f"the target {target!r} must be a path without '..'")
+    else:
+        return AppVolume(container_path=target.strip("/"))
+    return None
+
+
+def _leads_out(target: str) -> bool:
+    inside = target.strip("/")
+    return not PurePosixPath(inside).parts or ".." in inside.split("/") or "\0" in target
+
+
 def _is_path(source: str) -> bool:
     return source.startswith(("/", ".", "~"))
 
@@ -182,7 +223,7 @@ def _volume(
     source: str, target: str, read_only: bool, path: Path, findings: Findings, around: Surroundings
 ) -> AppVolume | None:
     inside = target.strip("/")
-    if not PurePosixPath(inside).parts or ".." in inside.split("/") or "\0" in target + source:
+    if _leads_out(target) or "\0" in source:
         findings.fault(path, f"the target {target!r} must be a path without '..'")
         return None
     mode: Literal["RO", "RW"] = "RO" if read_only else "RW"

@@ -263,6 +263,14 @@ def _tmpfs(asked: Body, value: str) -> None:
     asked["HostConfig"].setdefault("Tmpfs", {})[place] = options
 
 
+def _volume(asked: Body, value: str) -> None:
+    """A place alone is a volume of this container's, which goes with it."""
+    if ":" in value:
+        asked["HostConfig"]["Binds"].append(value)
+    else:
+        asked.setdefault("Volumes", {})[value] = {}
+
+
 def _privileged(asked: Body, value: str) -> None:
     asked["HostConfig"]["Privileged"] = truth(value)
 
@@ -309,6 +317,6 @@ _FLAGS: Mapping[str, Callable[[Body, str], None]] = {
     "user": _word("User", host=False),
     "userns": _word("UsernsMode"),
     "uts": _word("UTSMode"),
-    "volume": _list("Binds"),
+    "volume": _volume,
     "workdir": _word("WorkingDir", host=False),
 }

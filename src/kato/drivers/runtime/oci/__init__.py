@@ -29,7 +29,7 @@ from kato.drivers.runtime.oci import joining, naming, outside, tools
 from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config, stop_signal
 from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.networks import Endpoint, Networks
-from kato.drivers.runtime.oci.volumes import binds, copy, lacks, text_in
+from kato.drivers.runtime.oci.volumes import binds, copy, fresh, lacks, text_in
 from kato.drivers.runtime.pulled import docker_of
 from kato.drivers.runtime.record import Record
 from kato.drivers.runtime.sandbox import delete, hand
@@ -213,10 +213,11 @@ class Containers:
         if endpoints:
             (own / "network.json").write_bytes(msgspec.json.encode(endpoints))
         written = (Bind(str(own / file), f"/etc/{file}") for file in WRITTEN)
+        named = binds(app, self._options.volumes, lower, folder_of(record.folder))
         return Site(
             hostname=name,
             sandbox=str(record.sandbox),
-            binds=(*written, *binds(app, self._options.volumes, lower, folder_of(record.folder))),
+            binds=(*written, *named, *fresh(app, image.volumes, named, lower, own / "volumes")),
             passwd=text_in(lower, "etc/passwd"),
             group=text_in(lower, "etc/group"),
             privileged=self._options.privileged,

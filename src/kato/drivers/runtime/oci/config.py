@@ -6,6 +6,7 @@ Limits are not in it: the keeper's cgroups hold the container, and the runtime t
 
 import shlex
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -75,7 +76,8 @@ _SHM = 64 << 20
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image says of its containers. digest: of its manifest, in hex; stop: the signal that ends them."""
+    """What an image says of its containers. digest: of its manifest, in hex; stop: the signal that ends them;
+    volumes: places whose files are a task's own."""
 
     digest: str
     env: tuple[str, ...] = ()
@@ -84,6 +86,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     cwd: str = ""
     stop: str = ""
+    volumes: tuple[str, ...] = ()
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -248,8 +251,9 @@ class _Asked:
             "options": [*_PLAIN, "mode=1777", f"size={self.shm}"],
         }
         first = (Bind(str(KEEPER), INIT, True),) if self.init else ()
-        binds = sorted((*first, *self.site.binds, Bind(self.site.sandbox, SANDBOX)), key=_within)
-        return [*_MOUNTS[:3], shm, *_MOUNTS[3:], *self.scratch, *map(_bind, binds)]
+        binds = (*first, *self.site.binds, Bind(self.site.sandbox, SANDBOX))
+        own = sorted((*self.scratch, *map(_bind, binds)), key=_depth)
+        return [*_MOUNTS[:3], shm, *_MOUNTS[3:], *own]
 
     def add_capability(self, value: str) -> None:
         name = value.upper().removeprefix("CAP_")
@@ -293,9 +297,9 @@ class _Asked:
         self.entrypoint, self.default = tuple(shlex.split(value)), ()
 
 
-def _within(bind: Bind) -> bool:
-    """What lies within the sandbox is bound after it, or it would be hidden."""
-    return bind.place.startswith(f"{SANDBOX}/")
+def _depth(mount: Body) -> int:
+    """What lies within another is mounted after it, or it would be hidden."""
+    return len(PurePosixPath(mount["destination"]).parts)
 
 
 def _bind(bind: Bind) -> Body:
@@ -349,5 +353,6 @@ _FLAGS: Mapping[str, Callable[[_Asked, str], None]] = {
     "tmpfs": _Asked.add_scratch,
     "ulimit": _Asked.limit,
     "user": _put("user"),
+    "volume": _nothing,
     "workdir": _put("cwd"),
 }

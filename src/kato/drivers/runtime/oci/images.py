@@ -266,6 +266,7 @@ def _image(digest: str, said: Mapping[str, Any]) -> Image:
         user=said.get("User") or "",
         cwd=said.get("WorkingDir") or "",
         stop=said.get("StopSignal") or "",
+        volumes=tuple(said.get("Volumes") or ()),
     )
 
 

@@ -8,9 +8,11 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from kato.drivers.runtime.oci.config import Bind
+from kato.drivers.runtime.pulled import docker_of
 from kato.drivers.runtime.sandbox import SANDBOX, links
 from kato.model.app import App
 from kato.model.errors import DriverError
@@ -31,6 +33,38 @@ def binds(app: App, volumes: Path, lower: Path, secrets: Path) -> tuple[Bind, ..
             raise DriverError(f"Its volume's host path {link.target} is not there. Make it, or name another.")
         found.append(Bind(str(link.target), f"/{link.place}", volume.mode == "RO"))
     return tuple(found)
+
+
+def fresh(app: App, image: Iterable[str], named: Iterable[Bind], lower: Path, folder: Path) -> tuple[Bind, ...]:
+    """Volumes without a name, which go with the task: those of the app, and those that its image declares where
+    nothing else is mounted. folder: where they are made."""
+    asked = [each for each in docker_of(app).parameters if each.key in ("volume", "tmpfs")]
+    own = [_place(each.value) for each in asked if each.key == "volume"]
+    taken = {PurePosixPath(each.place) for each in named}
+    taken |= {PurePosixPath(each.value.partition(":")[0]) for each in asked if each.key == "tmpfs"}
+    declared = [place for place in map(PurePosixPath, image) if place not in taken and _is_a_place(place, lower)]
+    found = []
+    for n, place in enumerate(dict.fromkeys((*own, *declared))):
+        folder.mkdir(exist_ok=True)
+        _provide(folder / str(n), lower, str(place))
+        found.append(Bind(str(folder / str(n)), str(place)))
+    return tuple(found)
+
+
+def _place(value: str) -> PurePosixPath:
+    if not value.startswith("/") or ":" in value or ".." in value.split("/") or not value.strip("/"):
+        raise DriverError(
+            f"The docker parameter 'volume' has the value {value!r}: write an absolute path, for a folder that is "
+            "the task's own. Others stand in the app's `volumes`."
+        )
+    return PurePosixPath(value)
+
+
+def _is_a_place(place: PurePosixPath, lower: Path) -> bool:
+    """Whether a folder can be bound there: where a link is on the way the image's own files stay, which go with
+    the task as well."""
+    source = inside(lower, str(place))
+    return lacks(lower, str(place)) if source is None else source.is_dir() and place != PurePosixPath("/")
 
 
 def _provide(volume: Path, lower: Path, place: str) -> None:
