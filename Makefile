@@ -119,7 +119,7 @@ ifneq ($(strip $(file <.stamp-venv)),$(strip $(CURDIR)))
 endif
 
 .stamp-venv: .stamp-packages-demo requirements/run.txt requirements/demo.txt build_keeper.py pyproject.toml \
-             $(wildcard src/kato/drivers/runtime/*.[ch])
+             $(wildcard src/kato/drivers/runtime/keepers/*.[ch])
 	@echo "Setting up $(venv)"
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Káto needs Python 3.11 or later; this is " + sys.version)'
 	@$(pip) --version >/dev/null 2>&1 && grep -qF "$(CURDIR)/$(venv)" $(venv)/bin/activate \

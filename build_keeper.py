@@ -1,4 +1,4 @@
-"""Compiles the keeper when the wheel is built: C source in, one static executable beside it out."""
+"""Compiles the keeper when the wheel is built: C source in, one static executable beside the drivers out."""
 
 import shutil
 import subprocess
@@ -19,8 +19,8 @@ class KeeperHook(BuildHookInterface[Any]):
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"
         folder = Path(self.root) / FOLDER
-        target, sources = folder / "keeper", sorted(folder.glob("*.c"))
-        written = max(each.stat().st_mtime for each in (*sources, *folder.glob("*.h")))
+        target, sources = folder / "keeper", sorted((folder / "keepers").glob("*.c"))
+        written = max(each.stat().st_mtime for each in (*sources, *(folder / "keepers").glob("*.h")))
         if target.exists() and target.stat().st_mtime >= written:
             return
         compiler = shutil.which("cc") or shutil.which("gcc")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bench.figures import about
 from kato.drivers.runtime import Launch, Options
+from kato.drivers.runtime.keepers.record import Record
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.record import Record
 from kato.model.app import App
 
 TICK = os.sysconf("SC_CLK_TCK")

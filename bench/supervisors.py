@@ -13,8 +13,8 @@ from bench.figures import SHORT, absent, say
 from bench.probe import pss, rss
 from bench.rivals import Small
 from kato.drivers.runtime import Launch, Options
+from kato.drivers.runtime.keepers.record import Record
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.record import Record
 from kato.model.app import App
 
 FIGURE = "keeper_pss"

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from kato.drivers.runtime.cgroups import sweep
+from kato.drivers.runtime.resources.cgroups import sweep
 from load import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,9 +13,9 @@ import pytest
 
 from builders import app
 from kato.drivers.runtime import Exit, Launch, Options, Pulls, Runtime
-from kato.drivers.runtime.cgroups import hierarchies, room, sweep, unified_mount
-from kato.drivers.runtime.record import Record, Started
-from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.folders.sandbox import delete
+from kato.drivers.runtime.keepers.record import Record, Started
+from kato.drivers.runtime.resources.cgroups import hierarchies, room, sweep, unified_mount
 from kato.model.link import Pull
 
 PATIENCE = 60.0

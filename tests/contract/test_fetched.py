@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from kato.drivers.runtime.downloads import Downloads
-from kato.drivers.runtime.fetched import Fetched
+from kato.drivers.runtime.brought.downloads import Downloads
+from kato.drivers.runtime.brought.fetched import Fetched
+from kato.drivers.runtime.brought.unpacked import Bounds
 from kato.drivers.runtime.process import Driver as Process
-from kato.drivers.runtime.unpacked import Bounds
 from kato.model.app import AppVolume, Artifact, Container, External
 from kato.model.errors import DriverError
 from runtimes import as_root, ending_all, folders, launch, run, said, until
@@ -215,7 +215,7 @@ async def test_a_checksum_behind_the_address_must_fit(fetched: Fetched, shop: Sh
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-from kato.drivers.runtime.fetched import Fetched
+from kato.drivers.runtime.brought.fetched import Fetched
 from kato.model.app import Artifact
 
 async def main():

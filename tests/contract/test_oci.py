@@ -20,10 +20,10 @@ import pytest
 
 from engine import Relay, Room, logins, shelves
 from kato.drivers.runtime import Launch, Options
-from kato.drivers.runtime.cgroups import Limits
+from kato.drivers.runtime.keepers.record import Record
 from kato.drivers.runtime.oci import Driver, resized
 from kato.drivers.runtime.oci.images import Images
-from kato.drivers.runtime.record import Record
+from kato.drivers.runtime.resources.cgroups import Limits
 from kato.model.app import AppVolume, Container, Docker, External, Parameter, SecretRef, SecretSource
 from kato.model.conversation import Size
 from kato.model.errors import DriverError, DriverMissing

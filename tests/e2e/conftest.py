@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.cgroups import Limits
 from kato.drivers.runtime.process import Driver
+from kato.drivers.runtime.resources.cgroups import Limits
 from machine import Machine
 from runtimes import ending_all, folders
 

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from kato.drivers.runtime import Executed, Options
-from kato.drivers.runtime.keeper import KEEPER
+from kato.drivers.runtime.keepers.keeper import KEEPER
+from kato.drivers.runtime.keepers.record import Record
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.record import Record
 from kato.model.errors import DriverError
 from runtimes import (
     TASK,
@@ -330,7 +330,7 @@ async def test_fifty_tasks_at_once_and_what_a_keeper_costs(driver: Driver, optio
 async def test_the_keeper_has_no_memory_faults(options: Options, tmp_path: Path) -> None:
     checked = tmp_path / "keeper"
     flags = ["-std=c11", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    sources = map(str, KEEPER.parent.glob("*.c"))
+    sources = map(str, (KEEPER.parent / "keepers").glob("*.c"))
     command("cc", *flags, "-Wall", "-Wextra", "-Werror", "-o", str(checked), *sources)
     async with ending_all(await Driver.open(options, rotate=1000, program=checked)) as driver:
         await driver.start(launch("trap 'exit 4' TERM; seq 2000; echo ready; while :; do sleep 0.02; done"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.cgroups import Limits
+from kato.drivers.runtime.keepers.record import Record, is_stopped
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.record import Record, is_stopped
+from kato.drivers.runtime.resources.cgroups import Limits
 from machine import Machine
 from runtimes import PATIENCE, TASK, alive, as_root, ending_all, hears, launch, run, started, until
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.cgroups import Limits
-from kato.drivers.runtime.keeper import spawn, urge
+from kato.drivers.runtime.keepers.keeper import spawn, urge
+from kato.drivers.runtime.keepers.record import Record, Started, is_stopped
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.record import Record, Started, is_stopped
+from kato.drivers.runtime.resources.cgroups import Limits
 from runtimes import PATIENCE, TASK, alive, ended, ending_all, hears, launch, until
 
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.cgroups import Limits
-from kato.drivers.runtime.leftovers import end_all
+from kato.drivers.runtime.keepers.leftovers import end_all
+from kato.drivers.runtime.keepers.record import Record
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.record import Record
+from kato.drivers.runtime.resources.cgroups import Limits
 from runtimes import TASK, ended, ending_all, hears, launch
 
 HOLDS_MUCH = """

@@ -14,9 +14,9 @@ import pytest
 
 from kato.drivers.balancer.runtime_socket import RuntimeSocket
 from kato.drivers.runtime import Executed, Options
-from kato.drivers.runtime.cgroups import Limits, room
+from kato.drivers.runtime.folders.sandbox import identity
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.sandbox import identity
+from kato.drivers.runtime.resources.cgroups import Limits, room
 from kato.model.conversation import Command
 from kato.model.errors import DriverError
 from person import Person

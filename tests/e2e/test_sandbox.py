@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from kato.drivers.runtime import Options
+from kato.drivers.runtime.folders.sandbox import identity
 from kato.drivers.runtime.process import Driver
-from kato.drivers.runtime.sandbox import identity
 from kato.model.app import AppVolume, Container, External, Persistent
 from kato.model.errors import DriverError
 from runtimes import TASK, alive, as_root, cgroup, ending_all, launch, run, said, started

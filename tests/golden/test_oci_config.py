@@ -9,7 +9,7 @@ import pytest
 
 from builders import app
 from kato.drivers.runtime import Launch
-from kato.drivers.runtime.keeper import KEEPER
+from kato.drivers.runtime.keepers.keeper import KEEPER
 from kato.drivers.runtime.oci.config import Bind, Image, Site, config
 from kato.drivers.runtime.oci.seccomp import profile
 from kato.model.app import App, Container, Docker, Parameter

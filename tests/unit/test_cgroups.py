@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from kato.drivers.runtime.cgroups import Hierarchy, _settle
+from kato.drivers.runtime.resources.cgroups import Hierarchy, _settle
 
 TIMES = 4000
 """Of 200 times, in one it goes at the worst moment."""

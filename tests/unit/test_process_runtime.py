@@ -13,11 +13,8 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from builders import app
-from kato.drivers.runtime.cgroups import Hierarchy, hierarchies, unified_mount
-from kato.drivers.runtime.kept import PER_APP, KeptTasks, surplus
-from kato.drivers.runtime.limits import memory_limit, settings
-from kato.drivers.runtime.record import Ended, Spec, Started, exit_of, signal_name
-from kato.drivers.runtime.sandbox import (
+from kato.drivers.runtime.folders.kept import PER_APP, KeptTasks, surplus
+from kato.drivers.runtime.folders.sandbox import (
     Identity,
     Link,
     command,
@@ -28,7 +25,10 @@ from kato.drivers.runtime.sandbox import (
     mounted_in,
     working_folder,
 )
-from kato.drivers.runtime.streams import Changes, Stream
+from kato.drivers.runtime.folders.streams import Changes, Stream
+from kato.drivers.runtime.keepers.record import Ended, Spec, Started, exit_of, signal_name
+from kato.drivers.runtime.resources.cgroups import Hierarchy, hierarchies, unified_mount
+from kato.drivers.runtime.resources.limits import memory_limit, settings
 from kato.model.app import AppVolume, Container, External, Persistent
 from kato.model.errors import DriverError
 from runtimes import as_root

@@ -177,7 +177,7 @@ def version(text: str) -> tuple[int, ...]:
 
 def keeper() -> Finding:
     """Whether tasks can be kept as processes."""
-    from kato.drivers.runtime.keeper import KEEPER
+    from kato.drivers.runtime.keepers.keeper import KEEPER
 
     if not os.access(KEEPER, os.X_OK, effective_ids=True):
         return Finding("processes", "fault", f"{KEEPER} is missing", "Install Káto again: its build compiles it")
@@ -214,7 +214,7 @@ async def engine(host: str | None) -> Finding:
 
 def cgroups() -> Finding:
     """Which limits of tasks can be set: tried in a folder of its own, and taken away again."""
-    from kato.drivers.runtime.cgroups import Limits
+    from kato.drivers.runtime.resources.cgroups import Limits
 
     with tempfile.TemporaryDirectory(prefix="kato-doctor-") as trial, closing(Limits.open(Path(trial))) as limits:
         notes = limits.notes

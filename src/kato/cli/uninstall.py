@@ -79,7 +79,7 @@ def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[
 async def _purge(place: Place, manager: Service | None, names: list[str]) -> None:
     from kato.cli.service import take_away
     from kato.drivers.dns.machine import give_back
-    from kato.drivers.runtime.sandbox import delete
+    from kato.drivers.runtime.folders.sandbox import delete
     from kato.removal import end_all
 
     config = place.config

@@ -8,10 +8,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from kato.drivers.runtime import Launch, Options, conversation, keeper
-from kato.drivers.runtime.cgroups import Limits
-from kato.drivers.runtime.record import Record
-from kato.drivers.runtime.sandbox import (
+from kato.drivers.runtime import Launch, Options
+from kato.drivers.runtime.folders.sandbox import (
     Identity,
     close_volumes,
     closed_folder,
@@ -22,9 +20,12 @@ from kato.drivers.runtime.sandbox import (
     links,
     working_folder,
 )
-from kato.drivers.runtime.secret_files import folder_of, write
-from kato.drivers.runtime.supervised import Supervised
-from kato.drivers.runtime.way import Execution
+from kato.drivers.runtime.folders.secret_files import folder_of, write
+from kato.drivers.runtime.keepers import conversation, keeper
+from kato.drivers.runtime.keepers.record import Record
+from kato.drivers.runtime.keepers.supervised import Supervised
+from kato.drivers.runtime.keepers.way import Execution
+from kato.drivers.runtime.resources.cgroups import Limits
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.secret import Secret

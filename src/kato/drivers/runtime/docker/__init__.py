@@ -16,6 +16,8 @@ from typing import Any
 import structlog
 
 from kato.drivers.runtime import LAST, Executed, Exit, Found, Launch, Options
+from kato.drivers.runtime.brought.fetched import Fetched
+from kato.drivers.runtime.brought.pulled import docker_of, policy
 from kato.drivers.runtime.docker.archive import Archive
 from kato.drivers.runtime.docker.conversation import end_command, hold
 from kato.drivers.runtime.docker.ends import Ends
@@ -35,11 +37,9 @@ from kato.drivers.runtime.docker.logs import written
 from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of, used_of
 from kato.drivers.runtime.docker.supplies import Supplies
-from kato.drivers.runtime.fetched import Fetched
-from kato.drivers.runtime.pulled import docker_of, policy
-from kato.drivers.runtime.sandbox import delete
-from kato.drivers.runtime.secret_files import clear, folder_of
-from kato.drivers.runtime.usage import used
+from kato.drivers.runtime.folders.sandbox import delete
+from kato.drivers.runtime.folders.secret_files import clear, folder_of
+from kato.drivers.runtime.resources.usage import used
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound

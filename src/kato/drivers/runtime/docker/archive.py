@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from kato.drivers.runtime.kept import KeptTasks
-from kato.drivers.runtime.streams import Stream
+from kato.drivers.runtime.folders.kept import KeptTasks
+from kato.drivers.runtime.folders.streams import Stream
 from kato.model.link import Kept, Output, Reached
 
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from kato.drivers.runtime import Launch
-from kato.drivers.runtime.sandbox import delete, hand
-from kato.drivers.runtime.secret_files import clear, write
+from kato.drivers.runtime.folders.sandbox import delete, hand
+from kato.drivers.runtime.folders.secret_files import clear, write
 from kato.model.errors import DriverError
 
 

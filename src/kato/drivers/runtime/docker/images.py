@@ -15,9 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
-from kato.drivers.runtime.docker.state import check_of
-from kato.drivers.runtime.pulled import (
+from kato.drivers.runtime.brought.pulled import (
     Pulled,
     PullsUnderWay,
     credentials,
@@ -27,6 +25,8 @@ from kato.drivers.runtime.pulled import (
     reference,
     registry,
 )
+from kato.drivers.runtime.docker.engine import NOT_FOUND, Engine, Rejected, about, unless
+from kato.drivers.runtime.docker.state import check_of
 from kato.model.app import Docker, HealthCheck
 from kato.model.errors import DriverError
 from kato.model.secret import Secret

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from kato.drivers.runtime import Launch
+from kato.drivers.runtime.brought.pulled import docker_of
 from kato.drivers.runtime.flags import pull, size, truth, ulimit
-from kato.drivers.runtime.limits import MAX_PIDS, MIB, PERIOD, memory_limit
-from kato.drivers.runtime.pulled import docker_of
-from kato.drivers.runtime.sandbox import SANDBOX
+from kato.drivers.runtime.folders.sandbox import SANDBOX
+from kato.drivers.runtime.resources.limits import MAX_PIDS, MIB, PERIOD, memory_limit
 from kato.model.app import App, AppVolume, Parameter
 from kato.model.errors import DriverError
 from kato.model.ids import alias

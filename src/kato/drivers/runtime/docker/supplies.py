@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, Rejected, about, filters, unless
-from kato.drivers.runtime.sandbox import links
+from kato.drivers.runtime.folders.sandbox import links
 from kato.model.app import DEFAULT, App
 from kato.model.ids import parent, safe
 

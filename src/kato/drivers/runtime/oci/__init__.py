@@ -23,20 +23,21 @@ from typing import NamedTuple
 
 import msgspec
 
-from kato.drivers.runtime import Launch, Options, conversation, keeper
-from kato.drivers.runtime.cgroups import Limits, hierarchies, unified_mount
+from kato.drivers.runtime import Launch, Options
+from kato.drivers.runtime.brought.pulled import docker_of
+from kato.drivers.runtime.folders.sandbox import delete, hand
+from kato.drivers.runtime.folders.secret_files import folder_of, write
+from kato.drivers.runtime.keepers import conversation, keeper
+from kato.drivers.runtime.keepers.record import Record
+from kato.drivers.runtime.keepers.supervised import Supervised
+from kato.drivers.runtime.keepers.way import Execution
 from kato.drivers.runtime.oci import joining, naming, outside, tools
 from kato.drivers.runtime.oci.config import Bind, Image, Site, beside, config, stop_signal
 from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.networks import Endpoint, Networks
 from kato.drivers.runtime.oci.volumes import binds, copy, fresh, lacks, text_in
-from kato.drivers.runtime.pulled import docker_of
-from kato.drivers.runtime.record import Record
-from kato.drivers.runtime.sandbox import delete, hand
-from kato.drivers.runtime.secret_files import folder_of, write
-from kato.drivers.runtime.supervised import Supervised
+from kato.drivers.runtime.resources.cgroups import Limits, hierarchies, unified_mount
 from kato.drivers.runtime.unrunnable import not_run
-from kato.drivers.runtime.way import Execution
 from kato.model.app import App
 from kato.model.conversation import Command, Left, Said, Size, Typing
 from kato.model.errors import DriverError, DriverMissing

@@ -13,9 +13,9 @@ import msgspec
 
 from kato.drivers.runtime import Launch
 from kato.drivers.runtime.flags import signal_of, size, truth, ulimit
-from kato.drivers.runtime.keeper import KEEPER
+from kato.drivers.runtime.folders.sandbox import SANDBOX
+from kato.drivers.runtime.keepers.keeper import KEEPER
 from kato.drivers.runtime.oci.seccomp import profile
-from kato.drivers.runtime.sandbox import SANDBOX
 from kato.model.app import App, Parameter
 from kato.model.conversation import Command
 from kato.model.errors import DriverError

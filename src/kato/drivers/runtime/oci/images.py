@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from kato.drivers.runtime.brought.pulled import Pulled, PullsUnderWay, login, may_pull, policy, reference, registry
+from kato.drivers.runtime.folders.sandbox import delete
 from kato.drivers.runtime.oci.config import Image
 from kato.drivers.runtime.oci.tools import run
-from kato.drivers.runtime.pulled import Pulled, PullsUnderWay, login, may_pull, policy, reference, registry
-from kato.drivers.runtime.sandbox import delete
 from kato.model.app import Docker
 from kato.model.errors import DriverError
 from kato.model.secret import Secret

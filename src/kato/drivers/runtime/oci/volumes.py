@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from kato.drivers.runtime.brought.pulled import docker_of
+from kato.drivers.runtime.folders.sandbox import SANDBOX, links
 from kato.drivers.runtime.oci.config import Bind
-from kato.drivers.runtime.pulled import docker_of
-from kato.drivers.runtime.sandbox import SANDBOX, links
 from kato.model.app import App
 from kato.model.errors import DriverError
 

@@ -22,19 +22,21 @@ from typing import Any, Self, TypeVar
 import msgspec
 import structlog
 
-from kato.drivers.runtime import Executed, Exit, Found, Launch, Options, beside, keeper, secret_files
-from kato.drivers.runtime.cgroups import Limits
-from kato.drivers.runtime.fetched import Fetched
-from kato.drivers.runtime.folder import claim, translated
-from kato.drivers.runtime.insist import OVERDUE, Insistence
-from kato.drivers.runtime.kept import KeptTasks
-from kato.drivers.runtime.leftovers import end_all, keepers
-from kato.drivers.runtime.record import Record, Spec, Started, exit_of, start_time
-from kato.drivers.runtime.sandbox import delete
-from kato.drivers.runtime.streams import Changes, Stream
+from kato.drivers.runtime import Executed, Exit, Found, Launch, Options
+from kato.drivers.runtime.brought.fetched import Fetched
+from kato.drivers.runtime.folders import secret_files
+from kato.drivers.runtime.folders.claim import claim, translated
+from kato.drivers.runtime.folders.kept import KeptTasks
+from kato.drivers.runtime.folders.sandbox import delete
+from kato.drivers.runtime.folders.streams import Changes, Stream
+from kato.drivers.runtime.keepers import beside, keeper
+from kato.drivers.runtime.keepers.insist import OVERDUE, Insistence
+from kato.drivers.runtime.keepers.leftovers import end_all, keepers
+from kato.drivers.runtime.keepers.record import Record, Spec, Started, exit_of, start_time
+from kato.drivers.runtime.keepers.way import Way
+from kato.drivers.runtime.resources.cgroups import Limits
+from kato.drivers.runtime.resources.usage import used
 from kato.drivers.runtime.unrunnable import not_run
-from kato.drivers.runtime.usage import used
-from kato.drivers.runtime.way import Way
 from kato.model.errors import DriverError, DriverMissing, NotFound
 from kato.model.link import Kept, Output, Reached, Used
 

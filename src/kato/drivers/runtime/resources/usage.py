@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kato.drivers.runtime.cgroups import Hierarchy, mounted
+from kato.drivers.runtime.resources.cgroups import Hierarchy, mounted
 from kato.model.link import Used
 
 _TICK = os.sysconf("SC_CLK_TCK")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from kato.drivers.runtime.record import Record, Started, is_stopped, start_time
+from kato.drivers.runtime.keepers.record import Record, Started, is_stopped, start_time
 from kato.model.errors import DriverError
 
-KEEPER = Path(__file__).with_name("keeper")
+KEEPER = Path(__file__).parents[1] / "keeper"
+"""The program: where the drivers are that have it executed, in tasks of containers too."""
 NOT_ENTERED = 125
 """Its exit code where it could not enter the task's surroundings."""
 HELD_MS = 500

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from kato.drivers.runtime.downloads import Downloads, shown
-from kato.drivers.runtime.sandbox import delete
-from kato.drivers.runtime.unpacked import ARCHIVES, Bounds, Meter, Tree, unpack
+from kato.drivers.runtime.brought.downloads import Downloads, shown
+from kato.drivers.runtime.brought.unpacked import ARCHIVES, Bounds, Meter, Tree, unpack
+from kato.drivers.runtime.folders.sandbox import delete
 from kato.model.app import Artifact
 from kato.model.errors import DriverError
 

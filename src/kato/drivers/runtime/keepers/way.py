@@ -10,9 +10,10 @@ from typing import Protocol
 
 import msgspec
 
-from kato.drivers.runtime import Launch, keeper
-from kato.drivers.runtime.record import Record
-from kato.drivers.runtime.sandbox import Identity
+from kato.drivers.runtime import Launch
+from kato.drivers.runtime.folders.sandbox import Identity
+from kato.drivers.runtime.keepers import keeper
+from kato.drivers.runtime.keepers.record import Record
 from kato.model.app import App
 from kato.model.secret import Secret
 

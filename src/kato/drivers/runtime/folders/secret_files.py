@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from kato.drivers.runtime import Launch
-from kato.drivers.runtime.sandbox import Identity, delete
+from kato.drivers.runtime.folders.sandbox import Identity, delete
 from kato.model.app import Access
 
 FOLDER = "secrets"

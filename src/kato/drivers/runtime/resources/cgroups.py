@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from kato.drivers.runtime.limits import MAX_PIDS, OPTIONAL, settings
+from kato.drivers.runtime.resources.limits import MAX_PIDS, OPTIONAL, settings
 from kato.model.app import App
 from kato.model.errors import DriverError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from kato.drivers.runtime.sandbox import delete
+from kato.drivers.runtime.folders.sandbox import delete
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import signal
 
-from kato.drivers.runtime.keeper import urge
-from kato.drivers.runtime.record import Record
+from kato.drivers.runtime.keepers.keeper import urge
+from kato.drivers.runtime.keepers.record import Record
 
 OVERDUE = 3.0
 """Seconds past its grace after which it is asked why a task still runs."""

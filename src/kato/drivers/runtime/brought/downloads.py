@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 import structlog
 
-from kato.drivers.runtime.unpacked import PIECE, Bounds, Meter
+from kato.drivers.runtime.brought.unpacked import PIECE, Bounds, Meter
 from kato.model.errors import DriverError
 
 AT_ONCE = 8

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kato.drivers.runtime import keeper
+from kato.drivers.runtime.keepers import keeper
 from kato.model.conversation import Command, Keys, Left, Said, Size, Typing, Wrote
 
 CHUNK = 1 << 16

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.kept import KeptTasks
+from kato.drivers.runtime.folders.kept import KeptTasks
 from kato.model.errors import DriverError
 
 

@@ -6,7 +6,8 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 
-from kato.drivers.runtime import LAST, Executed, keeper
+from kato.drivers.runtime import LAST, Executed
+from kato.drivers.runtime.keepers import keeper
 
 _PIPE = 1 << 16
 """Bytes that a pipe holds (man 7 pipe): what was written before the end."""
