@@ -33,7 +33,7 @@ BENCHES = {
     "simulation": [],
 }
 PROMISED = {
-    "decide": ["decide_50k", "decide_100k_one_change"],
+    "decide": ["decide_50k", "decide_100k_one_change", "drill_10k"],
     "voting": ["up_voting_serving", "idle_memory_cell", "idle_cpu", "heal_voting_results"],
     "healing": ["heal_old"],
     "upgrade": ["upgrade_keepalive_failed", "upgrade_fresh_failed", "upgrade_posts_failed"],

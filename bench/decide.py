@@ -1,4 +1,5 @@
-"""How long a decision takes: 50,000 tasks from nothing, one change among 100,000, a wide deployment. JSON lines.
+"""How long a decision takes: 50,000 tasks from nothing, one change among 100,000, a wide deployment, a drill. JSON
+lines.
 
 python -m bench.decide [--seed N] [--profile]
 """
@@ -26,6 +27,7 @@ from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
 from kato.plan import Recall, decide, frontends
 from kato.plan.deployment import steps
+from kato.plan.drill import Loss, drill
 
 T = TypeVar("T")
 
@@ -159,6 +161,7 @@ def main() -> None:
     from_nothing(nodes, chance, options)
     changes(nodes, chance, options)
     _steps()
+    _drill(chance, options)
 
 
 def from_nothing(nodes: dict[str, Node], chance: random.Random, options: argparse.Namespace) -> None:
@@ -240,6 +243,25 @@ def _steps() -> None:
     world = World(apps=apps, spec=lambda id, version: apps[id])
     seconds, found = timed(lambda: steps(change, world), False)
     say(figure="steps_4k_apps", seconds=round(seconds, 4), limit=0.05, steps=len(found))
+
+
+def _drill(chance: random.Random, options: argparse.Namespace) -> None:
+    """One of two machines is lost in thought, and the other takes all of its 10,000 tasks. The seconds are the
+    processor's, since it is done in a thread beside the cell.
+    """
+    huge = Resources(cpus=40_000.0, mem=40_000_000.0, disk=1e9)
+    nodes = {id: Node(id=id, hostname=id, resources=huge, runtimes=("process",)) for id in ("a", "b")}
+    apps = {
+        id: msgspec.structs.replace(app, constraints=(), port_definitions=())
+        for id, app in make_apps(chance, 20_000).items()
+    }
+    world = World(nodes=nodes, apps=apps)
+    world = placed(world, decide(world, NOW))
+    began = time.process_time()
+    _, told = timed(lambda: drill(world, Loss("node", "a"), NOW), options.profile)
+    seconds = time.process_time() - began
+    moved = sum(line.heir is not None for line in told.lines)
+    say(figure="drill_10k", seed=options.seed, seconds=round(seconds, 3), limit=1, moved=moved)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from kato.model.app import App
 from kato.model.frontend import BorderAck
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
-from kato.plan.effects import carried_out, within
+from kato.plan.effects import carried_out, reported
 from kato.plan.frontends import frontends
 
 
@@ -84,7 +84,7 @@ def report(world: World, task: Task, state: TaskState, now: float, *, alive: boo
         "health": tuple(Health(alive=alive, consecutive_failures=0 if alive else 99) for _ in checks),
         "ready": True,
     }
-    return replace(world, statuses=within(world.statuses, task.app, task.id, Status(**(given | more))))
+    return reported(world, [Status(**(given | more))])
 
 
 def acknowledge(world: World, sessions: Mapping[str, int]) -> World:

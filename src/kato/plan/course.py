@@ -66,10 +66,8 @@ def _due(world: World, at: float, plan: Plan) -> Iterator[float]:
 
 def _obeyed(world: World, at: float) -> World:
     """The World once every node has done what it is told at `at`, and every border has let go of what drains."""
-    for task, status in _living(world):
-        said = _said(world, task, status, at)
-        if said is not None:
-            world = reported(world, said)
+    said = (_said(world, task, status, at) for task, status in _living(world))
+    world = reported(world, [each for each in said if each is not None])
     behind = [id for id, ack in world.borders.items() if ack.seq < world.seq]
     if not behind:
         return world

@@ -5,7 +5,7 @@ the loss's doing, and not told.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -119,10 +119,7 @@ def lost(world: World, loss: Loss, now: float) -> World:
             for id, node in world.nodes.items()
         }
         world = replace(world, nodes=nodes)
-    for task in gone:
-        status = world.statuses.get(task.app, {}).get(task.id)
-        world = reported(world, _end(task, status, loss, now))
-    return world
+    return reported(world, [_end(task, world.statuses.get(task.app, {}).get(task.id), loss, now) for task in gone])
 
 
 def _end(task: Task, status: Status | None, loss: Loss, now: float) -> Status:
@@ -152,9 +149,11 @@ class _Telling:
     """The work on one drill: two courses, and the lines that tell their difference."""
 
     def __init__(self, world: World, loss: Loss, gone: list[Task], now: float) -> None:
-        self.before, self.loss, self.gone, self.now = world, loss, gone, now
+        self.before, self.loss, self.gone, self.now = world, loss, len(gone), now
         self.anyway = course(world, now)
         self.then: Course = course(lost(world, loss, now), now)
+        self.lost = _by_app(gone)
+        self.fresh = _by_app(each for each in self.then.placed.values() if each.id not in self.anyway.placed)
         self.last = now
 
     def drill(self) -> Drill:
@@ -163,7 +162,7 @@ class _Telling:
         seconds = self.last - self.now if over else None
         return Drill(
             loss=self.loss,
-            what=_what(self.before, self.loss, len(self.gone)),
+            what=_what(self.before, self.loss, self.gone),
             lines=tuple(lines),
             seconds=seconds,
             end=self._close(lines, seconds),
@@ -173,11 +172,8 @@ class _Telling:
         return sorted({*self.before.tasks, *self.then.world.tasks, *self.then.plan.waits})
 
     def _lines(self, app: str) -> Iterator[Line]:
-        gone = sorted((task for task in self.gone if task.app == app), key=lambda task: task.attempt)
-        fresh = [
-            each for each in self.then.placed.values() if each.app == app and each.id not in self.anyway.placed
-        ]
-        heirs = sorted(fresh, key=lambda task: (task.created, task.attempt))
+        gone = sorted(self.lost.get(app, ()), key=lambda task: task.attempt)
+        heirs = sorted(self.fresh.get(app, ()), key=lambda task: (task.created, task.attempt))
         for number, task in enumerate(gone):
             yield self._replaced(task, heirs[number]) if number < len(heirs) else self._stays(task)
         for heir in heirs[len(gone) :]:
@@ -264,6 +260,13 @@ class _Telling:
 def _tasks(world: World) -> Iterator[Task]:
     for _, mine in sorted(world.tasks.items()):
         yield from (mine[id] for id in sorted(mine))
+
+
+def _by_app(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.app, []).append(task)
+    return found
 
 
 def _what(world: World, loss: Loss, count: int) -> str:

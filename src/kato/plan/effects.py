@@ -1,11 +1,12 @@
-"""A World and actions, or what a node would say of a task, go in; the World as it would be then comes out. Pure.
+"""A World and actions, or what nodes would say of tasks, go in; the World as it would be then comes out. Pure.
 
-What did not change stays the same object, as in the mirror's Worlds.
+What did not change stays the same object, as in the mirror's Worlds; what did is copied once, however often it is
+changed: an app's tasks are thousands, and a planner may move them all.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -20,64 +21,21 @@ V = TypeVar("V")
 def carried_out(world: World, actions: Iterable[Action], now: float) -> World:
     """The World as a committer would leave it after these actions at `now` (epoch seconds)."""
     actions = list(actions)
-    world = replace(world, seq=world.seq + 1) if actions else world
+    if not actions:
+        return world
+    draft = _Draft(world, world.seq + 1, now)
     for action in actions:
-        world = _carried_out(world, action, now)
-    return world
+        draft.carry_out(action)
+    return draft.world()
 
 
-def _carried_out(world: World, action: Action, now: float) -> World:
-    match action:
-        case Place(task=task):
-            return replace(world, tasks=within(world.tasks, task.app, task.id, task))
-        case Drain(task=task, reason=reason):
-            return _goal(world, task, goal="drain", reason=reason, expected=True, now=now)
-        case Stop(task=task, reason=reason, expected=expected, launches=launches):
-            world = counted(world, launches)
-            return _goal(world, task, goal="stop", reason=reason, expected=expected, now=now)
-        case Forget(task=task, launches=launches):
-            world = counted(world, launches)
-            return replace(
-                world,
-                tasks=within(world.tasks, task.app, task.id, None),
-                statuses=within(world.statuses, task.app, task.id, None),
-                kills=without(world.kills, task.id),
-            )
-        case Keep(task=task, launches=launches):
-            world = counted(world, launches)
-            return replace(world, tasks=within(world.tasks, task.app, task.id, action.kept))
-        case Count(app=app, launches=launches):
-            rest = without(world.launches, app)
-            return replace(world, launches=rest if launches is None else {**rest, app: launches})
-        case Advance(progress=progress):
-            return replace(world, progress={**world.progress, progress.deployment: progress})
-        case Finish(deployment=id):
-            return replace(
-                world,
-                deployments=without(world.deployments, id),
-                progress=without(world.progress, id),
-                locks={app: held for app, held in world.locks.items() if held != id},
-            )
-        case Clear(what=what, id=id, launches=launches):
-            world = counted(world, launches)
-            if what == "kill":
-                return replace(world, kills=without(world.kills, id))
-            return replace(world, nudges=without(world.nudges, id))
-
-
-def reported(world: World, status: Status) -> World:
-    """The World after a node has said this of a task."""
-    return replace(world, statuses=within(world.statuses, status.app, status.task, status))
-
-
-def counted(world: World, launches: Launches | None) -> World:
-    """The World with a launch record that an action carries."""
-    return world if launches is None else replace(world, launches={**world.launches, launches.app: launches})
-
-
-def _goal(world: World, task: Task, *, now: float, **more: Any) -> World:
-    changed = msgspec.structs.replace(task, goal_since=now, goal_seq=world.seq, **more)
-    return replace(world, tasks=within(world.tasks, task.app, task.id, changed))
+def reported(world: World, said: Iterable[Status]) -> World:
+    """The World after nodes have said this of their tasks."""
+    statuses = Storeys(world.statuses)
+    for status in said:
+        statuses.put(status.app, status.task, status)
+    now_is = statuses.mapping
+    return world if now_is is world.statuses else replace(world, statuses=now_is)
 
 
 def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
@@ -85,12 +43,132 @@ def without(mapping: Mapping[str, V], key: str) -> Mapping[str, V]:
     return {k: v for k, v in mapping.items() if k != key} if key in mapping else mapping
 
 
-def within(
-    mapping: Mapping[str, Mapping[str, V]], app: str, id: str, value: V | None
-) -> Mapping[str, Mapping[str, V]]:
-    """The two-storey mapping with one entry changed; an app without entries goes."""
-    inner = {k: v for k, v in mapping.get(app, {}).items() if k != id}
-    if value is not None:
-        inner[id] = value
-    rest = {k: v for k, v in mapping.items() if k != app}
-    return {**rest, app: inner} if inner else rest
+class Storey(Generic[V]):
+    """A mapping that is changed: copied with its first change, and never again."""
+
+    def __init__(self, mapping: Mapping[str, V]) -> None:
+        self.mapping = mapping
+        self._own: dict[str, V] | None = None
+
+    def put(self, key: str, value: V) -> None:
+        """A key has this value from now on."""
+        self._mine()[key] = value
+
+    def drop(self, key: str) -> None:
+        """A key goes, where it is there."""
+        if key in self.mapping:
+            del self._mine()[key]
+
+    def _mine(self) -> dict[str, V]:
+        if self._own is None:
+            self.mapping = self._own = dict(self.mapping)
+        return self._own
+
+
+class Storeys(Generic[V]):
+    """A mapping of two storeys (by app, then by id) that is changed: each is copied with its first change. An app
+    without entries goes.
+    """
+
+    def __init__(self, mapping: Mapping[str, Mapping[str, V]]) -> None:
+        self._apps = Storey(mapping)
+        self._own: dict[str, dict[str, V]] = {}
+
+    @property
+    def mapping(self) -> Mapping[str, Mapping[str, V]]:
+        """As it is now."""
+        return self._apps.mapping
+
+    def put(self, app: str, id: str, value: V) -> None:
+        """An entry is this from now on."""
+        self._mine(app)[id] = value
+
+    def drop(self, app: str, id: str) -> None:
+        """An entry goes, where it is there."""
+        if id not in self.mapping.get(app, {}):
+            return
+        mine = self._mine(app)
+        del mine[id]
+        if not mine:
+            self._apps.drop(app)
+            del self._own[app]
+
+    def _mine(self, app: str) -> dict[str, V]:
+        if app not in self._own:
+            self._own[app] = dict(self.mapping.get(app, {}))
+            self._apps.put(app, self._own[app])
+        return self._own[app]
+
+
+class _Draft:
+    """A World while actions change it."""
+
+    def __init__(self, world: World, seq: int, now: float) -> None:
+        self._before, self._seq, self._now = world, seq, now
+        self._tasks = Storeys(world.tasks)
+        self._statuses = Storeys(world.statuses)
+        self._launches = Storey(world.launches)
+        self._kills = Storey(world.kills)
+        self._nudges = Storey(world.nudges)
+        self._deployments = Storey(world.deployments)
+        self._progress = Storey(world.progress)
+        self._locks = Storey(world.locks)
+
+    def world(self) -> World:
+        """As it is once all is carried out."""
+        return replace(
+            self._before,
+            seq=self._seq,
+            tasks=self._tasks.mapping,
+            statuses=self._statuses.mapping,
+            launches=self._launches.mapping,
+            kills=self._kills.mapping,
+            nudges=self._nudges.mapping,
+            deployments=self._deployments.mapping,
+            progress=self._progress.mapping,
+            locks=self._locks.mapping,
+        )
+
+    def carry_out(self, action: Action) -> None:
+        """One action more."""
+        match action:
+            case Place(task=task):
+                self._tasks.put(task.app, task.id, task)
+            case Drain(task=task, reason=reason):
+                self._goal(task, goal="drain", reason=reason, expected=True)
+            case Stop(task=task, reason=reason, expected=expected, launches=launches):
+                self._counted(launches)
+                self._goal(task, goal="stop", reason=reason, expected=expected)
+            case Forget(task=task, launches=launches):
+                self._counted(launches)
+                self._tasks.drop(task.app, task.id)
+                self._statuses.drop(task.app, task.id)
+                self._kills.drop(task.id)
+            case Keep(task=task, launches=launches):
+                self._counted(launches)
+                self._tasks.put(task.app, task.id, action.kept)
+            case Count(app=app, launches=launches):
+                self._launches.drop(app)
+                self._counted(launches)
+            case Advance(progress=progress):
+                self._progress.put(progress.deployment, progress)
+            case Finish(deployment=id):
+                self._over(id)
+            case Clear(what=what, id=id, launches=launches):
+                self._counted(launches)
+                (self._kills if what == "kill" else self._nudges).drop(id)
+
+    def _counted(self, launches: Launches | None) -> None:
+        """A launch record that an action carries."""
+        if launches is not None:
+            self._launches.put(launches.app, launches)
+
+    def _goal(self, task: Task, **more: Any) -> None:
+        changed = msgspec.structs.replace(task, goal_since=self._now, goal_seq=self._seq, **more)
+        self._tasks.put(task.app, task.id, changed)
+
+    def _over(self, deployment: str) -> None:
+        self._deployments.drop(deployment)
+        self._progress.drop(deployment)
+        for app in [app for app, held in self._locks.mapping.items() if held == deployment]:
+            self._locks.drop(app)
