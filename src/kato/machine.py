@@ -65,12 +65,19 @@ async def open_runtimes(
             descriptors=descriptors,
             engine=config.engine,
             privileged=config.privileged,
+            own=_own(config),
             logins=config.logins,
             answer=partial(answer, resolvers=RESOLVERS),
         )
         opened[name] = await load("runtime", name).open(options)
         stack.push_async_callback(opened[name].close)
     return opened
+
+
+def _own(config: Config) -> tuple[Path, ...]:
+    """The cell's folder, where its token is, and the socket of an engine that is not in the usual place."""
+    engine = (config.engine or "").removeprefix("unix://")
+    return (config.data, *([Path(engine)] if engine.startswith("/") else []))
 
 
 async def open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | None:

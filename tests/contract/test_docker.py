@@ -101,7 +101,7 @@ async def test_flags_reach_the_engine_and_the_check_of_an_image_can_be_left_out(
              "device-cgroup-rule": "c 1:3 r", "no-healthcheck": "true", "oom-score-adj": "5", "pids-limit": "50",
              "userns": "host", "uts": "host"}  # fmt: skip
     parameters = tuple(Parameter(key=key, value=value) for key, value in flags.items())
-    async with runtime(engine) as driver:
+    async with runtime(engine, privileged=True) as driver:
         await driver.start(contained("exec cat", image="kato-flags:1", parameters=parameters))
         await driver.start(contained("exec sleep 100", task="web.other", image="kato-flags:1"))
         found = await driver.found()
@@ -228,22 +228,39 @@ async def test_a_folder_of_the_host_may_be_read_only(engine: Dockerd, tmp_path: 
         assert await said(driver) == "hello"
 
 
-async def test_privileged_only_where_the_cell_allows_it(engine: Dockerd) -> None:
-    flag = (Parameter(key="privileged", value="true"),)
-    for more in ({"privileged": True}, {"parameters": flag}):
-        async with runtime(engine) as driver:
-            with pytest.raises(DriverError, match=r"KATO_PRIVILEGED=1"):
-                await driver.start(contained("true", **more))
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"privileged": True}, "to be privileged"),
+        ({"parameters": (Parameter(key="privileged", value="true"),)}, "to be privileged"),
+        ({"parameters": (Parameter(key="cap-add", value="cap_sys_admin"),)}, "the capability cap_sys_admin"),
+        ({"parameters": (Parameter(key="device", value="/dev/null:/dev/x"),)}, "the device /dev/null"),
+        ({"parameters": (Parameter(key="pid", value="host"),)}, "the processes .pid. of the host"),
+        ({"parameters": (Parameter(key="volume", value="/:/host:ro"),)}, "/ of the host"),
+        ({"volumes": (AppVolume(container_path="/s", host_path="/proc", mode="RO"),)}, "/proc of the host"),
+    ],
+)
+async def test_what_gives_the_machine_away_is_held_back(engine: Dockerd, more: dict[str, Any], named: str) -> None:
+    async with runtime(engine) as driver:
+        with pytest.raises(DriverError, match=rf"{named}.*KATO_PRIVILEGED=1"):
+            await driver.start(contained("true", **more))
+        assert await driver.found() == {}
+
+
+async def test_a_privileged_cell_holds_back_nothing(engine: Dockerd) -> None:
+    asked = {"pid": "host", "volume": "/:/host:ro", "device": "/dev/null:/dev/x"}
+    parameters = tuple(Parameter(key=key, value=value) for key, value in asked.items())
+    async with runtime(engine, privileged=True) as driver:
+        await driver.start(contained("test -c /dev/x && test -d /host/proc", parameters=parameters))
+        assert (await ended(driver)).code == 0
 
 
 async def test_a_container_has_the_rights_that_it_is_given(engine: Dockerd) -> None:
-    given = tuple(
-        Parameter(key=key, value=value) for key, value in (("cap-drop", "ALL"), ("cap-add", "NET_ADMIN"))
-    )
+    given = tuple(Parameter(key=key, value=value) for key, value in (("cap-drop", "ALL"), ("cap-add", "NET_RAW")))
     async with runtime(engine) as driver:
         await driver.start(contained("grep CapEff /proc/self/status | cut -f2", parameters=given))
         await ended(driver)
-        assert int(await said(driver), 16) == 1 << 12
+        assert int(await said(driver), 16) == 1 << 13
 
 
 async def test_a_terminal_and_an_init_of_its_own(engine: Dockerd) -> None:

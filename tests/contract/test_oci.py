@@ -396,6 +396,7 @@ async def test_parameters_are_flags_of_docker_run() -> None:
         ({"parameters": (Parameter(key="publish-all", value=""),)}, "'publish-all' is not taken"),
         ({"parameters": (Parameter(key="cap-add", value="SYS_ADMIN"),)}, "KATO_PRIVILEGED=1"),
         ({"parameters": (Parameter(key="security-opt", value="seccomp=unconfined"),)}, "KATO_PRIVILEGED=1"),
+        ({"volumes": (AppVolume(container_path="/s", host_path="/proc", mode="RO"),)}, "KATO_PRIVILEGED=1"),
         ({"parameters": (Parameter(key="stop-signal", value="SIGNONE"),)}, "'SIGNONE': write a signal"),
         ({"user": "nobody-knows"}, "no user 'nobody-knows'"),
     ],

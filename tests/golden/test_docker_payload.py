@@ -18,7 +18,6 @@ SITE = Site(
     boot="b00t",
     address="127.0.0.1",
     sandbox="/data/docker/web.1",
-    privileged=True,
     networks={"default": "kato-n1-shop", "back": "back"},
     volumes={"/var/lib/data": "kato-n1-shop_data"},
 )

@@ -37,7 +37,7 @@ KATO_DNS_OWN=1  has this machine ask the cell for names, in /etc/resolv.conf (--
 KATO_SHIP      where output and the cell's log are shipped to (--ship): file:PATH, unix:PATH, tcp:HOST:PORT
 KATO_DATA      the folder in which a cell lives (--data); else /var/lib/kato, or ~/.local/share/kato without root
 KATO_LOG       how the lines of the cell's log look (--log): text, or json with the ids that each is about
-KATO_PRIVILEGED=1  lets containers be privileged
+KATO_PRIVILEGED=1  lets containers have all of the machine (docs/security.md)
 KATO_DEBUG=1   shows where a fault in Káto is
 COMPOSE_FILE, COMPOSE_PROFILES, COMPOSE_PROJECT_NAME  for -f, --profile and -p, as Compose has them
 DOCKER_HOST, DOCKER_CONFIG  the engine's socket, and where docker login writes

@@ -88,7 +88,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
 
     node: whose tasks these are, and address: where their ports are published, for those that engines hold.
-    engine: where its API is (DOCKER_HOST); None for the usual place. privileged: whether a container may be.
+    engine: where its API is (DOCKER_HOST); None for the usual place. privileged: whether a container may be what
+    would give it the machine; where not, own: places of the cell's that no container gets.
     logins: the file in which `docker login` keeps what registries ask for.
     user: whom tasks run as where the app names no one; None for whoever runs the cell.
     environ: what a task has for PATH, HOME and LANG where its app does not say. descriptors: a task's soft limit
@@ -102,6 +103,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     address: str = "127.0.0.1"
     engine: str | None = None
     privileged: bool = False
+    own: tuple[Path, ...] = ()
     logins: Path | None = None
     user: str | None = None
     environ: Mapping[str, str] = {}

@@ -32,6 +32,7 @@ from kato.drivers.runtime.docker.engine import (
     unless,
 )
 from kato.drivers.runtime.docker.furnished import furnish, renew
+from kato.drivers.runtime.docker.held import hold_back
 from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.logs import written
 from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
@@ -219,12 +220,13 @@ class Driver:
             boot=self._boot,
             address=self._options.address,
             sandbox=str(sandbox),
-            privileged=self._options.privileged,
             networks=await self._supplies.networks(app),
             volumes=await self._supplies.volumes(app),
             secrets=str(folder_of(folder)),
         )
         asked = body(launch, site)
+        if not self._options.privileged:
+            await asyncio.to_thread(hold_back, app, asked["HostConfig"], self._options.own)
         try:
             async with self._fetched.files(launch.task, app.fetch) as files:
                 await asyncio.to_thread(furnish, sandbox, files, app.user)

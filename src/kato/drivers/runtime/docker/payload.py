@@ -28,7 +28,7 @@ Body = dict[str, Any]
 class Site(msgspec.Struct, frozen=True, kw_only=True):
     """Where a container is made. node: whose it is; boot: the machine's life, which tells a reboot.
 
-    address: where its ports are published. sandbox: its folder on the host. privileged: whether it may be.
+    address: where its ports are published. sandbox: its folder on the host.
     networks: the engine's name for each that the app names; volumes: and for those of the cell, by their place.
     secrets: the folder of the files of secrets, each called by the number of its volume.
     """
@@ -37,14 +37,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     boot: str
     address: str
     sandbox: str
-    privileged: bool = False
     networks: Mapping[str, str] = {}
     volumes: Mapping[str, str] = {}
     secrets: str = ""
 
 
 def body(launch: Launch, site: Site) -> Body:
-    """The whole body. DriverError for what the engine cannot be asked for, or the cell does not allow."""
+    """The whole body. DriverError for what the engine cannot be asked for."""
     app = launch.app
     docker = docker_of(app)
     assert app.container is not None
@@ -73,11 +72,6 @@ def body(launch: Launch, site: Site) -> Body:
     for parameter in docker.parameters:
         _apply(asked, parameter)
     asked["Labels"] |= marks(launch, site)
-    if asked["HostConfig"].get("Privileged") and not site.privileged:
-        raise DriverError(
-            "It wants to be privileged, and could do anything to this machine. Leave that out, or start the cell "
-            "with KATO_PRIVILEGED=1."
-        )
     return asked
 
 

@@ -37,6 +37,7 @@ from kato.drivers.runtime.oci.images import Images, overlays
 from kato.drivers.runtime.oci.networks import Endpoint, Networks
 from kato.drivers.runtime.oci.volumes import binds, copy, fresh, lacks, text_in
 from kato.drivers.runtime.resources.cgroups import Limits, hierarchies, unified_mount
+from kato.drivers.runtime.rights import hold_volumes
 from kato.drivers.runtime.unrunnable import not_run
 from kato.model.app import App
 from kato.model.conversation import Command, Left, Said, Size, Typing
@@ -162,6 +163,8 @@ class Containers:
         image = self.images.known(launch.app.image or "")
         if image is None:
             raise DriverError(f"Its image {launch.app.image} is gone. It is pulled again by the next start.")
+        if not self._options.privileged:
+            hold_volumes(launch.app, self._options.own)
         folder, lower = _own(record), self.images.root(image)
         folder.mkdir(mode=0o700)
         write(record.folder, launch)

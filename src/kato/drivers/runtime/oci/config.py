@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from kato.drivers.runtime import Launch
+from kato.drivers.runtime import Launch, rights
 from kato.drivers.runtime.flags import signal_of, size, truth, ulimit
 from kato.drivers.runtime.folders.sandbox import SANDBOX
 from kato.drivers.runtime.keepers.keeper import KEEPER
@@ -23,21 +23,7 @@ from kato.model.errors import DriverError
 Body = dict[str, Any]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where programs are looked for in an image that does not say (Docker's)."""
-CAPABILITIES = (
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "NET_RAW",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-)
+CAPABILITIES = tuple(name for name in rights.CAPABILITIES if name != "MKNOD")
 _PLAIN = ("nosuid", "noexec", "nodev")
 _MOUNTS: tuple[Body, ...] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": [*_PLAIN]},
