@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from kato.cli.redact import Redactor
+from kato.cli.upkeep.redact import Redactor
 from machine import Machine
 
 CANARIES = [f"canary{n}SECRET" for n in range(16)]

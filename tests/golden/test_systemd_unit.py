@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kato.cli.cell import words
-from kato.cli.unit import folder_of, unit
+from kato.cli.upkeep.cell import words
+from kato.cli.upkeep.unit import folder_of, unit
 from kato.config import RESOLVERS, Config
 
 GOLDEN = Path(__file__).parent / "systemd"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kato.agent.identity import Identity
-from kato.cli.backup import replace
+from kato.cli.upkeep.backup import replace
 from kato.model.errors import Conflict, Refused, StoreRefused
 from kato.restore import restore
 from kato.store import Delete, KeyValue, Put, Range, backup, cellfile, keys

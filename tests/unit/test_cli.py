@@ -20,14 +20,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from kato.agent.identity import Identity
-from kato.cli import cell
 from kato.cli.app import COMMANDS, application, hoist, part, sentences
-from kato.cli.show import document
+from kato.cli.changes.source import find
+from kato.cli.printing.show import document
+from kato.cli.printing.terminal import speak_to
 from kato.cli.signals import Interrupted, Signals
-from kato.cli.source import find
-from kato.cli.terminal import speak_to
-from kato.cli.topics import TOPICS
-from kato.cli.usage import ELSEWHERE, FLAGS_ELSEWHERE
+from kato.cli.upkeep import cell
+from kato.cli.words.topics import TOPICS
+from kato.cli.words.usage import ELSEWHERE, FLAGS_ELSEWHERE
 from kato.client import Client
 from kato.config import Config, configure, held
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kato.cli.follow import until_settled
-from kato.cli.live import Row, View
+from kato.cli.changes.follow import until_settled
+from kato.cli.printing.live import Row, View
 
 
 class Failing:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kato.cli.names import find_app, find_task
+from kato.cli.words.names import find_app, find_task
 from kato.model.errors import InvalidInput, NotFound
 from kato.model.ids import short_task, task_id
 

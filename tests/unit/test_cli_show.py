@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from kato.cli.listing import app_row, remarks, task_row
-from kato.cli.live import changes, failures, rows
-from kato.cli.logs import Lines
-from kato.cli.show import cell, listing
+from kato.cli.printing.live import changes, failures, rows
+from kato.cli.printing.show import cell, listing
+from kato.cli.views.listing import app_row, remarks, task_row
+from kato.cli.views.logs import Lines
 from kato.client import LogPiece
 from kato.config import debugging, plain_output
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_compose import compose, faults
 
-from kato.cli.build import environment, words
+from kato.cli.changes.build import environment, words
 from kato.language import Build, Manifest
 from kato.language.service_build import UNBUILT
 from kato.model.app import Parameter

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from test_compose_merge import compose, faults
 
-from kato.cli.source import Chosen, load
-from kato.cli.source import named as which
+from kato.cli.changes.source import Chosen, load
+from kato.cli.changes.source import named as which
 from kato.language.profiles import Choice
 from kato.model.errors import InvalidInput
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_compose_bad_input import keys, projects, services, values, words
 
-from kato.cli.files import convert
-from kato.cli.source import Chosen
+from kato.cli.changes.files import convert
+from kato.cli.changes.source import Chosen
 from kato.language import Manifest, read
 from kato.language.profiles import Choice
 from kato.model.app import App

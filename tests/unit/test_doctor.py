@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kato.cli import certify
-from kato.cli.doctor import certificate, clock, descriptors, engine, folder, kernel, port, version
-from kato.cli.place import Place
+from kato.cli.upkeep import certify
+from kato.cli.upkeep.doctor import certificate, clock, descriptors, engine, folder, kernel, port, version
+from kato.cli.words.place import Place
 from kato.config import Config
 from load import free_ports
 

@@ -14,8 +14,8 @@ from test_strangers import NOBODY, needs_root
 
 from kato.access import AUTHORITY, TOKEN, Access, Caller, caller
 from kato.api import peer, server
-from kato.cli.certify import certify
-from kato.cli.place import Place
+from kato.cli.upkeep.certify import certify
+from kato.cli.words.place import Place
 from kato.client import Client
 from kato.config import Config
 from kato.model.errors import InvalidInput, Refused, Unproven

@@ -6,54 +6,49 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from kato.cli.printing.terminal import speak_to
 from kato.cli.signals import Interrupted
-from kato.cli.terminal import speak_to
-from kato.cli.topics import TOPICS, listed
-from kato.cli.usage import unknown_topic, wrong_usage
+from kato.cli.words.topics import TOPICS, listed
+from kato.cli.words.usage import unknown_topic, wrong_usage
 from kato.config import debugging
 from kato.model.errors import InvalidApp, InvalidInput, KatoError, Locked, NotRun
 
 COMMANDS = {
-    "up": ("kato.cli.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C ends what it started."),
-    "down": ("kato.cli.down:down", "Remove what a file deployed, or everything and the cell itself."),
-    "plan": (
-        "kato.cli.plan:plan",
-        "Say what a file would change. Exit code: 0 nothing, 1 something, 2 error.",
-    ),
-    "drill": ("kato.cli.drill:drill", "Say what would happen if a task, a machine or an engine were lost."),
-    "ls": ("kato.cli.listing:ls", "List apps."),
-    "ps": ("kato.cli.listing:ps", "List tasks, of one app or of all."),
-    "top": ("kato.cli.top:top", "Watch what tasks use of processors and memory."),
-    "why": ("kato.cli.listing:why", "Say why an app has not what was wished for."),
-    "logs": ("kato.cli.logs:logs", "Print what an app's tasks, or one task, wrote."),
-    "wait": ("kato.cli.wait:wait", "Wait until apps are as wished."),
-    "open": ("kato.cli.wait:open", "Print where an app answers, and open it in a browser."),
-    "inspect": ("kato.cli.inspect:inspect", "Print all that is known of an app, a task or a machine."),
-    "events": ("kato.cli.events:events", "Say what happens from now on."),
-    "validate": (
-        "kato.cli.files:validate",
-        "Say all that is wrong with files; it needs no cell.",
-    ),
-    "convert": ("kato.cli.files:convert", "Print the Marathon group that a file becomes."),
-    "exec": ("kato.cli.exec:exec", "Run a command beside a task, on a terminal too (-it)."),
-    "scale": ("kato.cli.change:scale", "Change how many tasks an app has."),
-    "restart": ("kato.cli.change:restart", "Exchange all tasks of an app, as an upgrade does."),
-    "rm": ("kato.cli.change:rm", "Remove an app."),
-    "rollback": ("kato.cli.change:rollback", "Take an app back to the last version that was whole."),
-    "versions": ("kato.cli.listing:versions", "List an app's versions, and where a rollback goes."),
-    "secrets": ("kato.cli.secrets:secrets", "Keep values that tasks alone are told: set, ls, rm."),
-    "nodes": ("kato.cli.listing:nodes", "List machines."),
-    "backup": ("kato.cli.backup:backup", "Write all that the cell knows to one file, while it runs."),
-    "restore": ("kato.cli.backup:restore", "Put a backup back, where no cell runs."),
-    "doctor": ("kato.cli.doctor:doctor", "Look whether this machine has what a cell needs."),
-    "debug": ("kato.cli.debug:debug", "Write what helps to see what is wrong to one archive, without secrets."),
-    "certify": ("kato.cli.certify:certify", "Let other machines ask the cell: a certificate and a token."),
-    "service": ("kato.cli.service:command", "Have systemd run the cell, also after a boot, or no more."),
-    "uninstall": ("kato.cli.uninstall:uninstall", "Remove the cell with all that it has made on this machine."),
-    "serve": ("kato.cli.serve:serve", "Run a cell in the foreground."),
-    "completion": ("kato.cli.completion:completion", "Print what makes bash, zsh or fish complete words."),
-    "version": ("kato.cli.serve:version", "Print the version."),
+    "up": ("changes.up:up", "Deploy a file, show how it comes up, and stay; Ctrl-C ends what it started."),
+    "down": ("changes.down:down", "Remove what a file deployed, or everything and the cell itself."),
+    "plan": ("changes.plan:plan", "Say what a file would change. Exit code: 0 nothing, 1 something, 2 error."),
+    "drill": ("views.drill:drill", "Say what would happen if a task, a machine or an engine were lost."),
+    "ls": ("views.listing:ls", "List apps."),
+    "ps": ("views.listing:ps", "List tasks, of one app or of all."),
+    "top": ("views.top:top", "Watch what tasks use of processors and memory."),
+    "why": ("views.listing:why", "Say why an app has not what was wished for."),
+    "logs": ("views.logs:logs", "Print what an app's tasks, or one task, wrote."),
+    "wait": ("changes.wait:wait", "Wait until apps are as wished."),
+    "open": ("changes.wait:open", "Print where an app answers, and open it in a browser."),
+    "inspect": ("views.inspect:inspect", "Print all that is known of an app, a task or a machine."),
+    "events": ("views.events:events", "Say what happens from now on."),
+    "validate": ("changes.files:validate", "Say all that is wrong with files; it needs no cell."),
+    "convert": ("changes.files:convert", "Print the Marathon group that a file becomes."),
+    "exec": ("changes.exec:exec", "Run a command beside a task, on a terminal too (-it)."),
+    "scale": ("changes.change:scale", "Change how many tasks an app has."),
+    "restart": ("changes.change:restart", "Exchange all tasks of an app, as an upgrade does."),
+    "rm": ("changes.change:rm", "Remove an app."),
+    "rollback": ("changes.change:rollback", "Take an app back to the last version that was whole."),
+    "versions": ("views.listing:versions", "List an app's versions, and where a rollback goes."),
+    "secrets": ("changes.secrets:secrets", "Keep values that tasks alone are told: set, ls, rm."),
+    "nodes": ("views.listing:nodes", "List machines."),
+    "backup": ("upkeep.backup:backup", "Write all that the cell knows to one file, while it runs."),
+    "restore": ("upkeep.backup:restore", "Put a backup back, where no cell runs."),
+    "doctor": ("upkeep.doctor:doctor", "Look whether this machine has what a cell needs."),
+    "debug": ("upkeep.debug:debug", "Write what helps to see what is wrong to one archive, without secrets."),
+    "certify": ("upkeep.certify:certify", "Let other machines ask the cell: a certificate and a token."),
+    "service": ("upkeep.service:command", "Have systemd run the cell, also after a boot, or no more."),
+    "uninstall": ("upkeep.uninstall:uninstall", "Remove the cell with all that it has made on this machine."),
+    "serve": ("upkeep.serve:serve", "Run a cell in the foreground."),
+    "completion": ("completion:completion", "Print what makes bash, zsh or fish complete words."),
+    "version": ("upkeep.serve:version", "Print the version."),
 }
+"""Where in this folder each is, and its line in a list."""
 PLACES = ("--api", "--ingress", "--dns", "--data", "--log", "--ship")
 
 
@@ -71,7 +66,7 @@ def application(called: str | None = None) -> App:
     )
     for position, (name, (where, help)) in enumerate(COMMANDS.items()):
         line = None if name == called else help
-        app.command(where, name=name, help=line, help_epilogue="", sort_key=position)
+        app.command(f"kato.cli.{where}", name=name, help=line, help_epilogue="", sort_key=position)
     return app
 
 

@@ -59,7 +59,7 @@ def completion(shell: Shell, /) -> None:
 def known() -> list[Known]:
     """Every command with its flags."""
     from kato.cli.app import COMMANDS, application
-    from kato.cli.topics import TOPICS
+    from kato.cli.words.topics import TOPICS
 
     app = application()
     found = []
