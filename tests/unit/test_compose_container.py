@@ -225,3 +225,9 @@ def test_what_was_made_elsewhere_has_its_own_name() -> None:
     assert app.container
     assert [each.external and each.external.name for each in app.container.volumes] == ["a", "old", "new"]
     assert app.networks[0].name == "n"
+
+
+def test_the_volumes_that_are_a_project_s_own_are_known() -> None:
+    top = "name: shop\nvolumes: {a: , b: {name: kept}, c: {external: true}, d: }\n"
+    lines = "services: {web: {image: x, volumes: ['a:/a', 'c:/c']}, db: {image: x, volumes: ['b:/b']}}\n"
+    assert compose(lines + top).volumes == {"shop_a", "kept", "shop_d"}

@@ -14,6 +14,7 @@ from kato.model.conversation import Command, Left, Said, Typing
 from kato.model.errors import NotFound, Unavailable
 from kato.model.link import Assignments, Kept, Output, Pull, Reached, Sample
 from kato.model.task import Status, Task, TaskState
+from kato.model.volume import NamedVolume
 from kato.store import Delete, Op, Put, keys
 from kato.store.memory import MemoryStore
 from kato.store.mirror import Mirror, follow
@@ -33,6 +34,13 @@ class Calls:
 
     async def kept(self) -> Sequence[Kept]:
         return [Kept(self.task, 1.0, 2.0, "It exited with code 3.")]
+
+    async def volumes(self) -> Sequence[NamedVolume]:
+        return [NamedVolume("n1", f"{self.task}_data", 1)]
+
+    async def remove_volume(self, name: str) -> None:
+        if name != f"{self.task}_data":
+            raise NotFound(f"no {name}")
 
     async def stats(self) -> Sequence[Sample]:
         return [Sample(1.0, {})]
@@ -183,6 +191,10 @@ async def test_output_of_a_forgotten_task_is_asked_of_every_agent() -> None:
         assert found == [b"hello"]
         assert [each.task for each in await here.agents.kept()] == ["a", "b"]
         assert [each.image for each in await here.agents.pulls()] == ["a:1", "b:1"]
+        assert [each.name for each in await here.agents.volumes()] == ["a_data", "b_data"]
+        await here.agents.remove_volume("b_data")
+        with pytest.raises(NotFound, match="No node that answers has a volume c_data"):
+            await here.agents.remove_volume("c_data")
         with pytest.raises(NotFound, match="No node that answers has the output of a task 'c'"):
             await anext(here.agents.output("c", "stdout", tail=None, follow=False))
 

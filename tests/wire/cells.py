@@ -20,6 +20,7 @@ from kato.model.errors import DriverError, NotFound
 from kato.model.frontend import BorderAck
 from kato.model.link import Kept, Output, Pull, Reached, Sample, Used
 from kato.model.task import Health, Status, Task, TaskState
+from kato.model.volume import NamedVolume
 from kato.store import Put, Store, keys
 from kato.store.mirror import Mirror
 
@@ -58,6 +59,7 @@ class Machine:
     idle: set[str] = field(default_factory=set)
     chatty: set[str] = field(default_factory=set)
     held: list[str] = field(default_factory=list)
+    volumes_kept: list[str] = field(default_factory=lambda: ["shop_data", "old_data"])
     seqs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     async def run(self) -> None:
@@ -103,6 +105,16 @@ class Machine:
     async def pulls(self) -> Sequence[Pull]:
         """It brings no image."""
         return ()
+
+    async def volumes(self) -> Sequence[NamedVolume]:
+        """Those that were not removed."""
+        return [NamedVolume("n1", name, 1 << 20) for name in self.volumes_kept]
+
+    async def remove_volume(self, name: str) -> None:
+        """As it was told."""
+        if name not in self.volumes_kept:
+            raise NotFound(f"There is no volume {name}.")
+        self.volumes_kept.remove(name)
 
     async def stats(self) -> Sequence[Sample]:
         """Every task of this machine uses the same."""

@@ -18,13 +18,15 @@ from kato.agent.images import Images
 from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.runtimes import Runtimes
+from kato.agent.volumes import remove, sizes
 from kato.agent.worker import Context, Worker
 from kato.drivers.runtime import Carried, Exec, Found, Pulls, Runtime, Stats
 from kato.model.conversation import Command, Said, Typing
-from kato.model.errors import DriverError, NotFound, Unavailable
+from kato.model.errors import Conflict, DriverError, NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Pull, Reached, Sample, Used
 from kato.model.node import Node
 from kato.model.task import Status
+from kato.model.volume import NamedVolume, named_volumes
 
 SURVEY_EVERY = 5.0
 """Seconds between two looks at the facts of the machine."""
@@ -39,7 +41,8 @@ class Agent:
 
     node: the first facts. facts: the facts as they are now; asked every 5 s, and sent when they changed. `taken`
     of both may name ports of our own, which the agent leaves out. runtimes: by name. clock: epoch seconds.
-    folder: where it keeps its journal over restarts; None for nowhere. hear: told of each status, too.
+    folder: where it keeps its journal, and runtimes their volumes, over restarts; None for nowhere.
+    hear: told of each status, too.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Agent:
         self._news = asyncio.Event()
         self._images = Images(self._runtimes, self._news.set)
         self._facts = facts
+        self._volumes = folder / "volumes" if folder else None
         self._journal = Journal(folder, clock())
         self._reporter = Reporter(link)
         self._hear = hear
@@ -122,6 +126,21 @@ class Agent:
                 except DriverError as error:
                     log.warning("what tasks use is not told", runtime=runtime.name, why=str(error))
         return [Sample(at, found)]
+
+    async def volumes(self) -> Sequence[NamedVolume]:
+        """The named volumes of this node (AgentCalls)."""
+        found = await asyncio.to_thread(sizes, self._volumes) if self._volumes else ()
+        return [NamedVolume(self._node.id, name, size) for name, size in found]
+
+    async def remove_volume(self, name: str) -> None:
+        """Removes one with all that is in it (AgentCalls). NotFound, Conflict where a task has it."""
+        if using := [
+            each.task for each in self._workers.values() if each.holds and name in named_volumes(each.holds)
+        ]:
+            raise Conflict(f"The volume {name} is in use by {', '.join(sorted(using))}. See: kato ps")
+        if self._volumes is None:
+            raise NotFound(f"There is no volume {name}.")
+        await asyncio.to_thread(remove, self._volumes, name)
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command beside a task (AgentCalls). NotFound where it is none of this node's."""

@@ -15,6 +15,7 @@ from kato.agent.journal import Journal
 from kato.agent.step import Look, Move, news, step
 from kato.agent.told import told
 from kato.drivers.runtime import Found, Launch, Runtime
+from kato.model.app import App
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.link import Assignment
 from kato.model.secret import unfit
@@ -58,6 +59,7 @@ class Worker:
         self.task = task
         self.runtime = runtime
         self.wish = wish
+        self._app = wish.app if wish else None
         self.status: Status | None = None
         self._context = context
         self._edge = Edge(task)
@@ -80,10 +82,17 @@ class Worker:
         """Its first process, while it runs."""
         return self._found.pid if self._found is not None and self._found.exit is None else None
 
+    @property
+    def holds(self) -> tuple[App, ...]:
+        """The app that it runs, or is about to run; none where that has ended, or nobody knows which it was."""
+        over = self.status is not None and self.status.state.ended
+        return () if self._app is None or over else (self._app,)
+
     def assign(self, wish: Assignment | None) -> None:
         """Hands over what is wished now; None once a newer complete list is without this task."""
         if wish is not self.wish:
             self.wish = wish
+            self._app = wish.app if wish else self._app
             self._changed.set()
 
     async def run(self) -> None:

@@ -35,6 +35,7 @@ from kato.api.secrets import Secrets
 from kato.api.server import listen, serve
 from kato.api.stats import Stats
 from kato.api.stream import Stream
+from kato.api.volumes import Volumes
 from kato.api.wish import Wishes
 from kato.config import Config
 from kato.model.deployment import Deployment
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets, Scrape, Stats)
+ROOMS = (Apps, Groups, Deployments, Tasks, Queue, Cell, Native, Secrets, Volumes, Scrape, Stats)
 RETRY = 1.0
 """Seconds until the store is asked again, at the start."""
 

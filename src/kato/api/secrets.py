@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from kato.api.answers import answer
 from kato.api.body import flag, read_object
+from kato.api.naming import naming
 from kato.api.operation import Body, Operation, Query, ok
 from kato.api.parts import Parts
 from kato.language.shape import Malformed
@@ -69,7 +70,7 @@ class Secrets:
         """The names of all secrets, when each was set, and which apps name it."""
         world = self._parts.world
         found = [
-            {"name": name, "since": each.since, "apps": naming(world, name)}
+            {"name": name, "since": each.since, "apps": _naming(world, name)}
             for name, each in sorted(world.secrets.items())
         ]
         return answer({"secrets": found})
@@ -83,14 +84,14 @@ class Secrets:
         if changed:
             secret = Secret(value=value, since=parts.clock())
             await parts.wishes.write([Put(keys.secret(name), keys.encode(secret))])
-        return answer({"name": name, "changed": changed, "apps": naming(parts.world, name)})
+        return answer({"name": name, "changed": changed, "apps": _naming(parts.world, name)})
 
     async def remove(self, request: Request) -> Response:
         """Removes a secret, unless an app names it."""
         name, world = _name(request), self._parts.world
         if name not in world.secrets:
             raise NotFound(f"There is no secret {name}. See: kato secrets ls")
-        apps = naming(world, name)
+        apps = _naming(world, name)
         if apps and not flag(request, "force"):
             raise Conflict(
                 f"The secret {name} is named by {', '.join(apps)}. Take it out of there first, or remove it "
@@ -100,15 +101,8 @@ class Secrets:
         return answer({"name": name, "changed": True, "apps": apps})
 
 
-def naming(world: World, name: str) -> list[str]:
-    """The apps that name a secret, in the version that is wished for or that a task of theirs runs."""
-    found = {id for id, app in world.apps.items() if app.secrets and name in sources(app)}
-    for id, tasks in world.tasks.items():
-        for version in {task.version for task in tasks.values()}:
-            app = world.spec(id, version)
-            if app is not None and app.secrets and name in sources(app):
-                found.add(id)
-    return sorted(found)
+def _naming(world: World, name: str) -> list[str]:
+    return naming(world, lambda app: bool(app.secrets) and name in sources(app))
 
 
 def _name(request: Request) -> str:

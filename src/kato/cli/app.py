@@ -36,6 +36,7 @@ COMMANDS = {
     "rollback": ("changes.change:rollback", "Take an app back to the last version that was whole."),
     "versions": ("views.listing:versions", "List an app's versions, and where a rollback goes."),
     "secrets": ("changes.secrets:secrets", "Keep values that tasks alone are told: set, ls, rm."),
+    "volumes": ("changes.volumes:volumes", "List what apps keep in named volumes, or remove some: ls, rm."),
     "nodes": ("views.listing:nodes", "List machines."),
     "backup": ("upkeep.backup:backup", "Write all that the cell knows to one file, while it runs."),
     "restore": ("upkeep.backup:restore", "Put a backup back, where no cell runs."),

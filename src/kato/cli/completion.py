@@ -30,6 +30,8 @@ NAMES = {
     "exec": "tasks",
     "inspect": "all",
     "drill": "all",
+    "secrets": "set ls rm",
+    "volumes": "ls rm",
     "service": "install uninstall",
     "completion": "bash zsh fish",
 }

@@ -184,6 +184,16 @@ class Client:
         """Removes a secret. Conflict where an app names it, without `force`."""
         await self._call("DELETE", f"/v1/secrets/{quote(name)}", _force(force))
 
+    # Volumes
+
+    async def volumes(self) -> list[Json]:
+        """The named volumes, what each takes on the disk, and which apps name it."""
+        return _items(await self._get("/v1/volumes"), "volumes")
+
+    async def remove_volume(self, name: str) -> None:
+        """Removes one with all that is in it. Conflict where an app names it, NotFound."""
+        await self._call("DELETE", f"/v1/volumes/{quote(name, safe='')}")
+
     # Wishes
 
     async def plan(self, body: Mapping[str, object]) -> Json:

@@ -22,6 +22,7 @@ from kato.model.app import App
 from kato.model.deployment import GroupRecord
 from kato.model.errors import InvalidApp, InvalidInput
 from kato.model.secret import Secret
+from kato.model.volume import named_volumes
 
 _GROUP = ("apps", "groups")
 _SHAPES = (
@@ -35,7 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     group: the group that the file is the whole of (a Compose project, a Marathon group); None for apps alone.
     groups: the groups in it, itself included. warnings: sentences with file, line and column.
     secrets: what the cell is to keep before its apps name it. builds: how the images are made that have no name
-    yet, by app.
+    yet, by app. volumes: the named ones that are the file's own, as the cell calls them.
     """
 
     group: str | None
@@ -44,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     secrets: Mapping[str, Secret] = {}
     builds: Mapping[str, Build] = {}
+    volumes: frozenset[str] = frozenset()
 
     def named(self, images: Mapping[str, str]) -> "Manifest":
         """The same with the images of apps that had none yet, by app."""
@@ -106,6 +108,7 @@ def read(
             warnings=found.warnings,
             secrets=found.secrets,
             builds=found.builds,
+            volumes=found.volumes,
         )
     return _marathon(document, choice or Choice())
 
@@ -130,12 +133,12 @@ def _marathon(document: Document, choice: Choice) -> Manifest:
         raise InvalidInput(f"{document.where(())}: Profiles, services and names are chosen of Compose files.")
     try:
         if isinstance(data, list):
-            return Manifest(group=None, apps=read_apps(data, strict=True))
+            return _of(None, read_apps(data, strict=True))
         if isinstance(data, dict) and any(key in data for key in _GROUP):
             tree = read_group(data, strict=True)
-            return Manifest(group=tree.id, apps=tree.apps, groups=tree.groups)
+            return _of(tree.id, tree.apps, tree.groups)
         if isinstance(data, dict) and "id" in data:
-            return Manifest(group=None, apps=(read_app(data, strict=True),))
+            return _of(None, (read_app(data, strict=True),))
     except InvalidApp as error:
         findings = Findings(document)
         for fault in error.faults:
@@ -144,6 +147,10 @@ def _marathon(document: Document, choice: Choice) -> Manifest:
     raise InvalidInput(
         f"{document.where(())}: This is no Compose or Marathon file. It needs {_SHAPES}.{_near(data)}"
     )
+
+
+def _of(group: str | None, apps: tuple[App, ...], groups: tuple[GroupRecord, ...] = ()) -> Manifest:
+    return Manifest(group=group, apps=apps, groups=groups, volumes=named_volumes(apps))
 
 
 def _near(data: object) -> str:

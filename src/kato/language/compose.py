@@ -27,6 +27,7 @@ from kato.model.errors import InvalidInput
 from kato.model.ingress import routes
 from kato.model.secret import Secret
 from kato.model.validate import validate
+from kato.model.volume import named_volumes
 
 MAX_SERVICES = 10_000
 
@@ -39,7 +40,7 @@ _NOT_NAME = re.compile(r"[^a-z0-9-]+")
 class Composed:
     """What a project says. group: the one that the apps, in the order of the file, are the whole of; None where
     the user chose some of them. secrets: what the cell is to keep for their tasks. builds: how images are
-    made, by app.
+    made, by app. volumes: the project's own, as the cell calls them.
     """
 
     group: str | None
@@ -47,6 +48,7 @@ class Composed:
     warnings: tuple[str, ...]
     secrets: Mapping[str, Secret]
     builds: Mapping[str, Build]
+    volumes: frozenset[str]
 
 
 def read_compose(
@@ -78,7 +80,8 @@ def read_compose(
     if top.raw("version") is not None:
         top.warn("version", "is ignored; Compose files have had no version since 2020")
     name = _project_name(top, folder, given)
-    around = Surroundings(folder, environ.get("HOME"), read_named_volumes(top, name))
+    volumes, own = read_named_volumes(top, name)
+    around = Surroundings(folder, environ.get("HOME"), volumes)
     section = top.part("services") or Part(None, ("services",), findings)
     idle = inactive(section, choice, lookup)
     kept = read_kept(top, name, around, lookup, contents, gathering.lookups, _unused(section, idle))
@@ -97,6 +100,7 @@ def read_compose(
         warnings=tuple(dict.fromkeys(findings.warnings)),
         secrets={key: each for key, each in kept.values.items() if key in named or not choice.services},
         builds=builds,
+        volumes=own & named_volumes(apps.values()) if choice.services else own,
     )
 
 

@@ -39,10 +39,11 @@ class Surroundings:
         return "/" + "/".join(parts)
 
 
-def read_named_volumes(project: Part, name: str) -> dict[str, str]:
-    """The top-level `volumes`: the name in the file → the name in the cell."""
+def read_named_volumes(project: Part, name: str) -> tuple[dict[str, str], frozenset[str]]:
+    """The top-level `volumes`: the name in the file → the name in the cell, and those that are its own."""
     section = project.part("volumes")
     found: dict[str, str] = {}
+    others: set[str] = set()
     for key in section.data if section else ():
         volume = section.part(key) if section else None
         found[key] = f"{name}_{key}"
@@ -50,12 +51,13 @@ def read_named_volumes(project: Part, name: str) -> dict[str, str]:
             continue
         is_external, given = external(volume)
         found[key] = given or (key if is_external else found[key])
+        others |= {found[key]} if is_external else set()
         if (driver := volume.text("driver")) not in (None, "local", PROVIDER):
             volume.fault("driver", f"there is no volume driver {driver!r}; leave it out, for a folder on the node")
         if volume.raw("labels"):
             volume.warn("labels", "is ignored: a volume is a folder on the node")
         volume.close({"driver_opts": "has no use: a volume is a folder on the node; leave it out"})
-    return found
+    return found, frozenset(found.values()) - others
 
 
 def read_volumes(service: Part, around: Surroundings, *, nested: bool) -> tuple[AppVolume, ...]:

@@ -19,6 +19,7 @@ from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, P
 from kato.model.node import Node
 from kato.model.secret import given
 from kato.model.task import Status, Task
+from kato.model.volume import NamedVolume
 from kato.plan import environment, upgrades
 from kato.store import MAX_TXN_OPERATIONS, Compare, Put, Store, keys
 from kato.store.changes import Changes
@@ -211,6 +212,24 @@ class Agents:
             with contextlib.suppress(Unavailable, DriverError):
                 found += await each.calls.stats()
         return found
+
+    async def volumes(self) -> Sequence[NamedVolume]:
+        """The named volumes of every agent that answers (AgentCalls, for the api)."""
+        found: list[NamedVolume] = []
+        for each in list(self._streams.values()):
+            with contextlib.suppress(Unavailable, DriverError):
+                found += await each.calls.volumes()
+        return found
+
+    async def remove_volume(self, name: str) -> None:
+        """Removes a named volume, wherever one is (AgentCalls, for the api). NotFound where none is."""
+        removed = False
+        for each in list(self._streams.values()):
+            with contextlib.suppress(NotFound):
+                await each.calls.remove_volume(name)
+                removed = True
+        if not removed:
+            raise NotFound(f"No node that answers has a volume {name}. See: kato volumes")
 
     # -- facts up -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from kato.model.names import Names
 from kato.model.node import Node
 from kato.model.secret import Secret
 from kato.model.task import Status, Task
+from kato.model.volume import NamedVolume
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -130,6 +131,14 @@ class AgentCalls(Protocol):
 
     async def kept(self) -> Sequence[Kept]:
         """The tasks that have gone and whose output can still be asked for."""
+        ...
+
+    async def volumes(self) -> Sequence[NamedVolume]:
+        """The named volumes that there are, and how large they are now."""
+        ...
+
+    async def remove_volume(self, name: str) -> None:
+        """Removes one with all that is in it. NotFound, Conflict where a task has it, DriverError."""
         ...
 
     async def stats(self) -> Sequence[Sample]:

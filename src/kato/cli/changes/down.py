@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from kato.cli.changes.follow import until_gone
 from kato.cli.changes.source import ALL, Chosen, load, owns
+from kato.cli.changes.volumes import take_away
 from kato.cli.printing.show import count_of, say_anyway
 from kato.cli.signals import Parting
 from kato.cli.upkeep import cell
@@ -23,6 +24,7 @@ async def down(
     /,
     *,
     all: Annotated[bool, Parameter(negative=())] = False,
+    volumes: Annotated[bool, Parameter(name=["--volumes", "-v"], negative=())] = False,
     timeout: Seconds = TIMEOUT,
     chosen: Chosen = ALL,
     place: Place = HERE,
@@ -35,6 +37,8 @@ async def down(
         A Compose or Marathon file, or a folder with one in it.
     all
         Every app, and the cell.
+    volumes
+        Remove its named volumes too, with all in them, but those that are external or that another app names.
     timeout
         Seconds to wait at most.
     """
@@ -49,6 +53,9 @@ async def down(
                 # Tasks outlive a cell that was killed; only a cell can end them in order.
                 process = await cell.ensure(client, place.config)
             await take_down(client, manifest, timeout=timeout, parting=parting)
+            if volumes:
+                kept = [each["name"] for each in await client.volumes()] if manifest is None else manifest.volumes
+                await take_away(client, kept)
             if all and await _is_service(client, place):
                 print("The cell stays, for it is a service of this machine: kato service uninstall.")
             elif all:

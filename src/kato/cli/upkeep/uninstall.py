@@ -57,6 +57,7 @@ async def uninstall(*, purge: Flag = False, yes: Flag = False, place: Place = HE
 
 def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[str]:
     """What there is, a line each."""
+    from kato.agent.volumes import size, sizes
     from kato.drivers.dns.machine import mark
     from kato.removal import remnants
 
@@ -67,13 +68,12 @@ def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[
             yield f"{what}: {len(tasks)}"
     if ".images" in remnants(config, "docker"):
         yield "images that the cell pulled and nobody uses"
-    volumes = config.data / "volumes"
-    for volume in sorted(volumes.iterdir()) if volumes.is_dir() else ():
-        yield f"the volume {volume.name}: {_size(volume) / MIB:.1f} MiB"
+    for name, bytes in sizes(config.data / "volumes"):
+        yield f"the volume {name}: {bytes / MIB:.1f} MiB"
     if (found := mark(RESOLVERS)) is not None and found.folder == config.data:
         yield f"{RESOLVERS}, by which this machine asks the cell for names; {kept(RESOLVERS)} is put back"
     if names:
-        yield f"the cell in {config.data}: {sum(_size(config.data / each) for each in names) / MIB:.1f} MiB"
+        yield f"the cell in {config.data}: {sum(size(config.data / each) for each in names) / MIB:.1f} MiB"
 
 
 async def _purge(place: Place, manager: Service | None, names: list[str]) -> None:
@@ -114,15 +114,3 @@ def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise InvalidInput("Nobody is here to say yes. To remove all of it without being asked: --purge --yes")
     return input("Remove all of it? [y/N] ").strip().lower() in ("y", "yes")
-
-
-def _size(path: Path) -> int:
-    """Bytes on the disk of a file, or of all in a folder; what cannot be looked into counts nothing."""
-    total = 0
-    for folder, _, files in os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]:
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
-            except OSError:
-                continue
-    return total

@@ -51,6 +51,7 @@ ELSEWHERE: Mapping[str, str] = {
     "stats": "kato top",
     "status": "kato ls, or kato why APP",
     "stop": "kato scale APP 0, which ends its tasks, or kato down, which removes what a file deployed",
+    "volume": "kato volumes, or kato volumes rm NAME",
     "watch": "kato ls -w",
 }
 """What Docker's users say, and what does that here."""
@@ -63,8 +64,6 @@ FLAGS_ELSEWHERE: Mapping[tuple[str, str], str] = {
     ("up", "--scale"): "The file says it: `deploy: {replicas: 3}`; or kato scale APP 3.",
     ("up", "--wait"): "It waits without it; -d returns then.",
     ("down", "--remove-orphans"): "A service that has left the file goes without it.",
-    ("down", "--volumes"): "Named volumes are kept, until kato uninstall --purge.",
-    ("down", "-v"): "Named volumes are kept, until kato uninstall --purge.",
 }
 """Flags of Docker's for a command that has none such, and why none is needed."""
 

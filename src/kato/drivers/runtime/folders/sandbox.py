@@ -5,7 +5,6 @@ environment, its command line and the links to its volumes come out.
 import contextlib
 import errno
 import grp
-import hashlib
 import os
 import pwd
 import re
@@ -18,7 +17,7 @@ import msgspec
 
 from kato.model.app import App, AppVolume
 from kato.model.errors import DriverError
-from kato.model.ids import safe
+from kato.model.volume import kept_as
 
 INHERITED = ("PATH", "HOME", "LANG")
 """What a task has from the cell where its app does not say."""
@@ -144,11 +143,8 @@ def _link(app: App, volume: AppVolume, volumes: Path, secret: Path) -> Link:
             f"{where} is not a path inside the sandbox. Name a folder, without '..' and NUL bytes, each part of "
             f"it of {LONGEST_NAME} bytes at most."
         )
-    if volume.external is not None:
-        return Link(place, volumes / _volume_name(volume.external.name, where), True)
-    if volume.persistent is not None:
-        mark = hashlib.sha256(f"{app.id} {place}".encode()).hexdigest()[:8]
-        return Link(place, volumes / f"{safe(app.id)}-{place.name}-{mark}", True)
+    if volume.external is not None or volume.persistent is not None:
+        return Link(place, volumes / _volume_name(kept_as(app, volume), where), True)
     if volume.host_path is None:
         return Link(place, secret, False)
     if "\0" in volume.host_path:

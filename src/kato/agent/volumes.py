@@ -1,0 +1,45 @@
+"""Named volumes of a node: their folder goes in; what there is, and how large it is, comes out, and goes where
+nobody names it.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from kato.drivers.runtime.folders.sandbox import delete
+from kato.model.errors import DriverError, NotFound
+
+_GOING = ".going."
+"""How the name of a volume begins that is being deleted: no app can name it so."""
+
+
+def sizes(folder: Path) -> Sequence[tuple[str, int]]:
+    """Name and bytes of each volume, in order. Blocks."""
+    if not folder.is_dir():
+        return ()
+    names = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    return [(name, size(folder / name)) for name in names]
+
+
+def remove(folder: Path, name: str) -> None:
+    """Removes a volume, and what a removal has left that was cut short. Blocks. NotFound, DriverError."""
+    if "/" in name or name.startswith(".") or not (folder / name).is_dir():
+        raise NotFound(f"There is no volume {name}. See: kato volumes")
+    try:
+        (folder / name).rename(folder / f"{_GOING}{name}")  # from here on it is gone, whatever becomes of the rest
+        for each in sorted(folder.glob(f"{_GOING}*")):
+            delete(each)
+    except OSError as error:
+        raise DriverError(f"The volume {name} cannot be removed: {error}.") from error
+
+
+def size(path: Path) -> int:
+    """Bytes on the disk of a file, or of all in a folder; what cannot be looked into counts nothing. Blocks."""
+    total = 0
+    for folder, _, files in os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]:
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+            except OSError:
+                continue
+    return total
