@@ -65,7 +65,7 @@ else
 	@for (( first = RANDOM; ; first += 50 )); do python -m kato.sim --first $$first --seeds 50; done
 endif
 
-guest: .stamp-test
+guest: .stamp-test .stamp-packages-guest
 	@PYTHONPATH=src:tests python tests/guest.py
 
 clean:
@@ -80,14 +80,19 @@ clean:
 	@if build/rivals/bin/python -m pip install -q --no-deps --require-hashes -r bench/rivals.txt; \
 	  then touch $@; else echo "supervisor is left out: it cannot be installed." >&2; fi
 
-# System packages: those of packages.txt under `# demo`, or all of them, and only where one is missing.
+# System packages: those of packages.txt under `# demo`, under that and `# test`, or under `# guest`, and only where
+# one is missing.
 
 .stamp-packages-demo: packages.txt
 	@packages="$$(sed -n '/^# demo/,/^# test/ {/^[^#]/p}' packages.txt)"; $(install)
 	@touch $@
 
 .stamp-packages-test: packages.txt
-	@packages="$$(sed -n '/^[^#]/p' packages.txt)"; $(install)
+	@packages="$$(sed -n '/^# guest/q; /^[^#]/p' packages.txt)"; $(install)
+	@touch $@
+
+.stamp-packages-guest: packages.txt
+	@packages="$$(sed -n '/^# guest/,$$ {/^[^#]/p}' packages.txt)"; $(install)
 	@touch $@
 
 define install

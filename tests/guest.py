@@ -2,11 +2,13 @@
 alone, with all controllers, as users have it. `make guest` makes its disk, boots it, and has it run the tests
 below; what they say goes to its serial line, and so comes out here.
 
-It needs root, QEMU, mmdebstrap and e2fsprogs. Without KVM it takes some minutes.
+It needs root, Debian on x86_64, and the packages of packages.txt under `# guest`. Without KVM it takes minutes.
 """
 
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,8 @@ LONGEST = 1800
 """Seconds that a guest may take."""
 INSIDE = "/srv/kato"
 """Where the checkout is in the guest."""
+LEFT_OUT = ("__pycache__", ".git", ".*_cache", ".hypothesis", "test", "idlelib", ".venv", "build")
+"""What no test there reads."""
 CGROUP = Path("/sys/fs/cgroup")
 UNIT = """
 [Unit]
@@ -42,46 +46,71 @@ ExecStopPost=/bin/sh -c '(cat /root/said; echo guest: $EXIT_STATUS) >/dev/ttyS0;
 
 
 def main(tests: list[str]) -> int:
-    """Boots a guest that runs `tests`; its exit code is theirs."""
-    if missing := [name for name in NEEDED if shutil.which(name) is None]:
-        print(f"{', '.join(missing)} cannot be found: apt-get install qemu-system-x86 mmdebstrap e2fsprogs")
+    """Boots a guest that runs `tests`: 0 where all of them passed, 1 where not, 2 where none can be booted."""
+    if why := _hindered():
+        print(why, file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="kato-guest-") as name:
+    began = time.monotonic()
+    # Not /tmp, which may be memory: the disk has some GB.
+    with tempfile.TemporaryDirectory(prefix="kato-guest-", dir=os.environ.get("TMPDIR", "/var/tmp")) as name:
         folder = Path(name)
-        disk = made(folder, tests)
-        began = time.monotonic()
-        kernel, initrd = (next((folder / "root" / "boot").glob(f"{kind}-*")) for kind in ("vmlinuz", "initrd.img"))
-        words = ["qemu-system-x86_64", "-nographic", "-no-reboot", "-m", "2048", "-smp", "2", "-nic", "none"]
-        words += ["-kernel", str(kernel), "-initrd", str(initrd), "-drive", f"file={disk},if=virtio,format=raw"]
-        words += ["-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0"]
-        # A KVM that is there need not work (one inside another machine), so it is asked for: KVM=1 make guest.
-        how = "kvm" if os.environ.get("KVM") else "tcg,thread=multi"
-        words += ["-accel", how, "-cpu", "host" if how == "kvm" else "max"]
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=LONGEST, check=False
-        )
-        said = done.stdout.decode(errors="replace")
-        print(said[-20_000:])
-        print(f"The guest took {time.monotonic() - began:.0f} s.")
-        return 0 if "guest: 0" in said else 1
+        print("Making the guest's disk", flush=True)
+        try:
+            made(folder, tests)
+        except subprocess.CalledProcessError as error:
+            print(
+                f"The disk cannot be made: {error.cmd[0]} failed. Do the package servers answer?", file=sys.stderr
+            )
+            return 2
+        print("Booting it, which runs the tests", flush=True)
+        said, passed = _booted(folder)
+    print(said[-20_000:])
+    print(f"make guest: {'passed' if passed else 'FAILED'}, in {time.monotonic() - began:.0f} s")
+    return 0 if passed else 1
 
 
-def made(folder: Path, tests: list[str]) -> Path:
-    """The guest's disk: Debian, this Python with what it has installed, and this checkout."""
-    root, disk = folder / "root", folder / "disk"
-    base = os.environ.get("GUEST_ROOT")
-    if base:
-        root.mkdir()
-        subprocess.run(["tar", "-C", root, "-xf", base], check=True)
-    else:
-        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", "bookworm"]
-        subprocess.run([*words, root], check=True)
+def _hindered() -> str:
+    """Why this machine boots no guest."""
+    if os.geteuid() != 0:
+        return "Only root can make the guest's disk: sudo make guest."
+    if platform.machine() != "x86_64" or platform.freedesktop_os_release()["ID"] != "debian":
+        return "The guest has this machine's system, which has to be Debian on x86_64: run make guest on one."
+    missing = [name for name in NEEDED if shutil.which(name) is None]
+    return f"{', '.join(missing)} cannot be found: make guest installs what has them." if missing else ""
+
+
+def _booted(folder: Path) -> tuple[str, bool]:
+    """What the guest says on its serial line until it is off, and whether its tests passed."""
+    kernel, initrd = (next((folder / "root" / "boot").glob(f"{kind}-*")) for kind in ("vmlinuz", "initrd.img"))
+    words = ["qemu-system-x86_64", "-nographic", "-no-reboot", "-m", "2048", "-smp", "2", "-nic", "none"]
+    words += ["-kernel", str(kernel), "-initrd", str(initrd)]
+    words += ["-drive", f"file={folder}/disk,if=virtio,format=raw,cache=unsafe"]
+    words += ["-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0"]
+    # A KVM that is there need not work (one inside another machine), so it is asked for: KVM=1 make guest.
+    how = "kvm" if os.environ.get("KVM") else "tcg,thread=multi"
+    words += ["-accel", how, "-cpu", "host" if how == "kvm" else "max"]
+    late = ""
+    with (folder / "said").open("wb") as line:
+        try:
+            subprocess.run(words, stdin=subprocess.DEVNULL, stdout=line, stderr=line, timeout=LONGEST, check=False)
+        except subprocess.TimeoutExpired:
+            late = f"\nThe guest was not off after {LONGEST} s.\n"
+    said = (folder / "said").read_text(errors="replace")
+    return said + late, re.search(r"^guest: 0\s*$", said, re.MULTILINE) is not None
+
+
+def made(folder: Path, tests: list[str]) -> None:
+    """The guest's disk: this system, this Python with what it has installed, and this checkout."""
+    root = folder / "root"
+    release = platform.freedesktop_os_release()["VERSION_CODENAME"]  # the Python of /usr is that of the guest
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", release]
+    subprocess.run([*words, root], check=True)
     places = {sys.prefix: sys.prefix, sys.base_prefix: sys.base_prefix, str(ROOT): INSIDE}
     for each, place in places.items():
         if each == "/usr":
             continue
         (root / place[1:]).parent.mkdir(parents=True, exist_ok=True)
-        left_out = shutil.ignore_patterns("__pycache__", ".git", ".mypy_cache", "test", "idlelib", ".venv")
+        left_out = shutil.ignore_patterns(*LEFT_OUT)
         shutil.copytree(each, root / place[1:], symlinks=True, ignore=left_out, dirs_exist_ok=True)
     units = root / "etc/systemd/system"
     text = UNIT.format(bin=f"{sys.prefix}/bin", root=INSIDE, tests=" ".join(tests))
@@ -92,10 +121,12 @@ def made(folder: Path, tests: list[str]) -> Path:
     site = Path(sys.prefix, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
     (root / str(site)[1:] / "guest.pth").write_text(f"{INSIDE}/src\n")  # for what systemd starts
     (units / "serial-getty@ttyS0.service").symlink_to("/dev/null")  # it would hang up on who writes there
+    (units / "tmp.mount").symlink_to("/dev/null")  # this would hide a checkout in /tmp,
+    (root / "etc/tmpfiles.d").mkdir(exist_ok=True)
+    (root / "etc/tmpfiles.d/tmp.conf").symlink_to("/dev/null")  # and this clear it away
     (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
     size = int(subprocess.run(["du", "-sm", root], capture_output=True, check=True).stdout.split()[0]) + 1000
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, disk, f"{size}M"], check=True)
-    return disk
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, folder / "disk", f"{size}M"], check=True)
 
 
 # -- inside -------------------------------------------------------------------------------------------------------
