@@ -36,6 +36,7 @@ class Answering:
         self.delay = delay
         self.port = 0
         self.heads: list[bytes] = []
+        self.answered = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -62,6 +63,7 @@ class Answering:
                 self.heads.append(await reader.readuntil(b"\r\n\r\n"))
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                self.answered += 1
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -20,7 +20,7 @@ from kato.drivers.runtime.resources.cgroups import sweep
 from load import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
-SLOW = 1.0 if os.environ.get("EXACT") else 5.0
+SLOW = 1.0 if os.environ.get("EXACT") else 10.0
 """What a promised figure is multiplied by: they share a machine, which may be slow. `make bench` is exact."""
 PATIENCE = 60.0
 """Seconds that a test waits for what must come to be, if nothing else is promised: far more than it takes."""
@@ -51,7 +51,7 @@ class Machine:
             "NO_COLOR": "1",
         }
 
-    def kato(self, *args: str, code: int | None = 0, timeout: float = 120) -> str:
+    def kato(self, *args: str, code: int | None = 0, timeout: float = 240) -> str:
         """One command to its end; its output. code: the exit code it must have, None for any."""
         done = subprocess.run(
             ["kato", *args],
@@ -117,7 +117,7 @@ class Machine:
         except OSError as error:
             return 0, str(error)
 
-    def up(self, compose: str, *, code: int = 0, timeout: float = 60) -> str:
+    def up(self, compose: str, *, code: int = 0, timeout: float = 200) -> str:
         """Deploys a Compose file; what that said."""
         file = self.root / "compose.yaml"
         file.write_text(compose)

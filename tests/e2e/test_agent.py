@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -22,17 +21,12 @@ from kato.drivers.runtime.process import Driver
 from kato.model.app import App, Command, HealthCheck
 from kato.model.link import Assignment, Assignments
 from kato.model.task import Status, Task, TaskState
+from load import free_port
 from machine import SLOW
 from runtimes import ending_all, until
 
 SERVE = "exec python3 -u -m http.server --bind 127.0.0.1 $PORT0"
 QUICK = HealthCheck(delay_seconds=0, interval_seconds=0.2, timeout_seconds=5)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def served(**more: Any) -> tuple[App, Task]:

@@ -58,7 +58,7 @@ def project(machine: Machine, runtime: str = "docker") -> Path:
 
 
 def up(machine: Machine, *, runtime: str = "docker", code: int = 0) -> str:
-    return machine.kato("up", "-d", "--timeout", "60", str(project(machine, runtime)), code=code)
+    return machine.kato("up", "-d", "--timeout", "200", str(project(machine, runtime)), code=code)
 
 
 def image(machine: Machine) -> str:

@@ -54,8 +54,8 @@ def test_a_lost_task_is_replaced_as_the_drill_said(cell: Machine) -> None:
     (killed,) = [task for task in cell.tasks() if task["id"] == line["task"]]
     lost = time.time()
     os.kill(cell.pid(line["task"]), signal.SIGKILL)
-    cell.until(lambda: ids(cell) == before - {line["task"]} | {line["heir"]}, 30)
-    cell.until(lambda: all(task.get("startedAt") for task in cell.tasks()), 30)
+    cell.until(lambda: ids(cell) == before - {line["task"]} | {line["heir"]})
+    cell.until(lambda: all(task.get("startedAt") for task in cell.tasks()))
     (heir,) = [task for task in cell.tasks() if task["id"] == line["heir"]]
     assert heir["host"] == killed["host"]
     (app,) = [each for each in cell.get("/v1/apps")["apps"] if each["id"] == "/drill/web"]

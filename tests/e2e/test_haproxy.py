@@ -18,6 +18,7 @@ from kato.drivers.balancer.silence import Patience
 from kato.model.errors import DriverError
 from kato.model.frontend import Frontends, Server, Service
 from load import Answering, ask, free_port, once, pressing, until, until_answers
+from runtimes import alive
 
 HOST = "vote.localhost"
 
@@ -189,7 +190,7 @@ async def test_a_slow_request_holds_its_session_and_is_answered(scene: Scene) ->
         assert await scene.serve([other], [slow]) == 1
         assert (await once(scene.ingress, HOST)).body == "b"
         await scene.drained([other], [slow])
-        assert asking.done() and (await asking).body == "slow"
+        assert slow.answered == 1 and (await asking).body == "slow"
 
 
 async def test_a_drain_that_was_not_taken_is_not_acknowledged_and_soon_tried_again(scene: Scene) -> None:
@@ -231,7 +232,7 @@ async def test_what_does_not_come_up_is_ended(tmp_path: Path, cancelled: bool) -
     haproxy = tmp_path / "haproxy"
     haproxy.write_text(SLOW)
     haproxy.chmod(0o700)
-    starting = asyncio.create_task(process.start(haproxy, tmp_path, 20.0 if cancelled else 1.0))
+    starting = asyncio.create_task(process.start(haproxy, tmp_path, 20.0 if cancelled else 4.0))
     await until(lambda: (tmp_path / "pids").exists())
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     if cancelled:
@@ -319,14 +320,6 @@ def inhabitants(folder: Path) -> list[int]:
             if entry.name.isdecimal() and (entry / "cwd").readlink() == folder:
                 found.append(int(entry.name))
     return found
-
-
-def alive(pid: int) -> bool:
-    """Whether it runs: where process 1 reaps nobody, what has ended stays in the table."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def test_requests_say_for_whom_they_come(scene: Scene) -> None:

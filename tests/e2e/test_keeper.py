@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from kato.drivers.runtime import Executed, Options
-from kato.drivers.runtime.keepers.keeper import KEEPER
-from kato.drivers.runtime.keepers.record import Record
+from kato.drivers.runtime.keepers.keeper import KEEPER, until_gone
+from kato.drivers.runtime.keepers.record import Record, Started, is_ending, start_time
 from kato.drivers.runtime.process import Driver
 from kato.model.errors import DriverError
 from runtimes import (
@@ -300,6 +300,28 @@ async def test_keepers_that_a_cell_inherits_are_reaped(driver: Driver, options: 
         assert not any(Path(f"/proc/{keeper}").exists() for keeper in keepers)
     finally:
         libc.prctl(subreaper, 0)
+
+
+def killed_with_much() -> Started:
+    """As of a keeper that is ending, which takes a while: its memory goes first, and that is much."""
+    much = "import sys; much = bytearray(256 << 20); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", much], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+        assert keeper.stdout is not None and keeper.stdout.readline()
+        since = start_time(keeper.pid)
+        assert since is not None and not is_ending(keeper.pid)
+        keeper.kill()
+        keeper.returncode = -signal.SIGKILL  # it is not waited for here
+    return Started(pid=1, start=1, keeper=keeper.pid, keeper_start=since, boot="b", time=1.0)
+
+
+async def test_a_keeper_that_is_ending_is_waited_for_and_reaped(tmp_path: Path) -> None:
+    """Its lock is free before it has ended."""
+    record = Record(tmp_path / TASK)
+    record.folder.mkdir()
+    start = killed_with_much()
+    await until(lambda: is_ending(start.keeper))
+    await until_gone(record, start)
+    assert not Path(f"/proc/{start.keeper}").exists()
 
 
 async def test_a_check_that_is_given_up_ends(driver: Driver, options: Options) -> None:

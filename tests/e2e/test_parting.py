@@ -36,7 +36,7 @@ def written(machine: Machine, **apps: str) -> Path:
 
 def app(machine: Machine, **more: Any) -> Path:
     file = machine.root / "app.json"
-    file.write_text(json.dumps({"id": "/app", **SMALL, **more}))
+    file.write_text(json.dumps({"id": "/app", **SMALL, "taskKillGracePeriodSeconds": 6, **more}))
     return file
 
 
@@ -58,7 +58,7 @@ def begun(machine: Machine, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def parted(command: "subprocess.Popen[str]") -> str:
     command.send_signal(signal.SIGINT)
-    said, _ = command.communicate(timeout=60)
+    said, _ = command.communicate(timeout=200)
     assert command.returncode == 128 + signal.SIGINT, said
     return said
 
@@ -134,7 +134,7 @@ def test_before_anything_is_asked_nothing_is_changed(machine: Machine) -> None:
         machine.until((machine.data / "cell.log").exists)
         said = parted(up)
     assert said == "kato: Nothing was deployed, and the cell that was about to start was ended again.\n"
-    assert not machine.processes()
+    machine.until(lambda: not machine.processes())
 
 
 def test_what_others_deployed_since_stays_and_so_does_the_cell(machine: Machine) -> None:
@@ -161,9 +161,9 @@ def test_the_demo_ends_without_a_word_of_make(machine: Machine) -> None:
     ) as demo:
         until_said(demo, "Ctrl-C ends it all.")
         os.killpg(demo.pid, signal.SIGINT)
-        said, _ = demo.communicate(timeout=60)
+        said, _ = demo.communicate(timeout=200)
     assert "The cell has ended." in said and "make" not in said, said
-    assert not machine.processes()
+    machine.until(lambda: not machine.processes())
 
 
 def test_a_second_ctrl_c_says_what_is_true_by_then(machine: Machine) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Reached(Machine):
     def afar(self, *words: str, code: int | None = 0, **environ: str) -> str:
         """A command on the other machine; what it wrote."""
         env = {**self.env, **environ}
-        done = subprocess.run(self.other.inside(*words), env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(self.other.inside(*words), env=env, capture_output=True, text=True, timeout=200)
         assert code is None or done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
@@ -188,7 +189,7 @@ def test_a_cell_that_listens_by_both_protocols_knows_its_own_user_by_both(reache
         assert "Nothing is deployed" in reached.kato("ls", *where[:2])
     finally:
         serving.terminate()
-        serving.wait(30)
+        serving.wait(120)
 
 
 def test_who_never_shakes_hands_keeps_nobody_out(reached: Reached) -> None:
@@ -206,7 +207,7 @@ def test_who_never_shakes_hands_keeps_nobody_out(reached: Reached) -> None:
         )
         assert len(standing.stdout.splitlines()) < 100
     finally:
-        holding.communicate(timeout=20)
+        holding.communicate(timeout=120)
 
 
 def test_the_token_is_in_no_log_list_of_processes_or_archive(reached: Reached) -> None:
@@ -224,8 +225,9 @@ def test_the_token_is_in_no_log_list_of_processes_or_archive(reached: Reached) -
         except OSError:
             continue
     for path in (reached.root / "data").rglob("*"):
-        if path.is_file() and not path.is_symlink() and path.name != "token":
-            assert token.encode() not in path.read_bytes(), path
+        with suppress(FileNotFoundError):  # written under another name first
+            if path.is_file() and not path.is_symlink() and path.name != "token":
+                assert token.encode() not in path.read_bytes(), path
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (reached.data / "access").iterdir()}
     assert set(modes) == {"ca.pem", "ca.key", "server.pem", "server.key", "token"}
     assert set(modes.values()) == {"0o600"} and oct((reached.data / "access").stat().st_mode & 0o777) == "0o700"

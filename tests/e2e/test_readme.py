@@ -26,7 +26,7 @@ def machine() -> Iterator[Machine]:
 
 def test_the_tour_says_what_the_readme_shows(machine: Machine) -> None:
     typed(machine, README)
-    assert not machine.processes()
+    machine.until(lambda: not machine.processes())
 
 
 def test_the_tour_is_told_in_full() -> None:

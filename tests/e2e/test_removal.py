@@ -94,7 +94,7 @@ def test_what_is_open_is_answered_whole_and_who_comes_new_is_turned_away(machine
     machine.until(lambda: machine.site(HOST)[0] == 503)
     assert "/slow has no healthy task" in machine.site(HOST)[1]
     (machine.root / "go").touch()
-    asking.join(20)
+    asking.join(60)
     assert asking.body == whole("/slow")
     machine.until(lambda: machine.site(HOST)[0] == 404 and refused(port) and machine.tasks("/slow") == [])
 
@@ -113,7 +113,7 @@ def test_an_app_that_takes_the_names_of_a_removed_one_has_them_at_once(machine: 
     assert services["problems"] == []
     assert {each["app"]: each["leaving"] for each in services["services"]} == {"/next": False, "/slow": True}
     (machine.root / "go").touch()
-    asking.join(20)
+    asking.join(60)
     assert asking.body == whole("/slow")
     machine.until(lambda: machine.tasks("/slow") == [])
     assert machine.site(HOST) == (200, whole("/next"))

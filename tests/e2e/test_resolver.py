@@ -97,7 +97,7 @@ class Asking(Machine):
     def end(self, process: "subprocess.Popen[bytes]") -> None:
         """Ends the cell in order."""
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
     def close(self) -> None:
         super().close()

@@ -110,7 +110,7 @@ def test_a_receiver_that_is_away_costs_nothing(machine: Machine) -> None:
     machine.kato("up", str(file), "-d")
     machine.kato("rm", "a")
     machine.kato("down", "--all")
-    assert machine.processes() == []
+    machine.until(lambda: machine.processes() == [])
 
 
 def test_without_the_extra_nothing_is_imported_and_that_is_said(machine: Machine) -> None:

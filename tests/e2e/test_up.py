@@ -69,7 +69,7 @@ def test_ctrl_c_ends_it_all(machine: Machine) -> None:
     assert up.returncode == 128 + signal.SIGINT, rest
     assert "The cell has ended." in rest
     assert machine.get("/ping") is None
-    assert not machine.processes()
+    machine.until(lambda: not machine.processes())
 
 
 def test_again_it_changes_only_what_changed(machine: Machine) -> None:
@@ -81,7 +81,7 @@ def test_again_it_changes_only_what_changed(machine: Machine) -> None:
     assert before["/pair/left"] == after["/pair/left"]
     assert before["/pair/right"] != after["/pair/right"]
     machine.until(lambda: machine.site("other.localhost")[0] == 200)
-    assert machine.site("right.localhost")[0] == 404
+    machine.until(lambda: machine.site("right.localhost")[0] == 404)
 
 
 def test_cells_live_side_by_side(running: Machine, machine: Machine) -> None:
@@ -112,7 +112,7 @@ def test_it_needs_no_root(machine: Machine) -> None:
     assert machine.data.stat().st_uid != 0
     assert machine.data.stat().st_mode & 0o077 == 0
     assert "The cell has ended." in _as_a_user(machine, "down", "--all")
-    assert not machine.processes()
+    machine.until(lambda: not machine.processes())
 
 
 def _as_a_user(machine: Machine, *words: str) -> str:
@@ -120,7 +120,7 @@ def _as_a_user(machine: Machine, *words: str) -> str:
     line = [sys.executable, "-m", "kato", *words]
     if os.geteuid() == 0:
         line = [*_drop(machine), *line]
-    done = subprocess.run(line, env=machine.env, capture_output=True, text=True, timeout=60, cwd="/", check=False)
+    done = subprocess.run(line, env=machine.env, capture_output=True, text=True, timeout=200, cwd="/", check=False)
     assert done.returncode == 0, done.stdout + done.stderr + machine.log()
     return done.stdout
 
@@ -198,8 +198,10 @@ def test_it_listens_on_loopback_only(running: Machine) -> None:
 
 def test_its_folder_is_closed_to_others(running: Machine) -> None:
     for path in (running.data, *running.data.rglob("*")):
-        if not path.is_symlink() and not path.is_socket():
-            assert path.stat().st_mode & 0o066 == 0, f"{path} is {path.stat().st_mode:o}"
+        with suppress(FileNotFoundError):  # written under another name first
+            if not path.is_symlink() and not path.is_socket():
+                mode = path.stat().st_mode
+                assert mode & 0o066 == 0, f"{path} is {mode:o}"
 
 
 def test_a_secret_in_the_environment_is_told_to_the_task_alone(running: Machine) -> None:

@@ -22,7 +22,7 @@ http.server.ThreadingHTTPServer(address, http.server.SimpleHTTPRequestHandler).s
 def deploy(machine: Machine, port: int, *, healthy: bool, code: int = 0) -> str:
     (machine.root / "store.py").write_text(STORE.replace("HEALTHY", str(healthy)))
     (machine.root / "compose.yaml").write_text(EXAMPLE.replace("8080:", f"{port}:"))
-    return machine.kato("up", "-d", "--timeout", "60" if healthy else "3", code=code)
+    return machine.kato("up", "-d", "--timeout", "200" if healthy else "3", code=code)
 
 
 def test_the_example_with_a_volume_runs_as_it_stands(machine: Machine) -> None:

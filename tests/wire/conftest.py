@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from cells import Background, Cell, Machine, Start, answering, free_port
+from cells import Background, Cell, Machine, Start, answering
 
 from kato.api import Api
 from kato.config import Config
@@ -17,6 +17,7 @@ from kato.master import Master, decide_inline
 from kato.store import Put, Store, keys
 from kato.store.memory import Faults, MemoryStore
 from kato.store.mirror import Mirror, follow
+from load import free_port
 
 
 @pytest.fixture

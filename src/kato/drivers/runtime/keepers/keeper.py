@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from kato.drivers.runtime.keepers.record import Record, Started, is_stopped, start_time
+from kato.drivers.runtime.keepers.record import Record, Started, is_ending, is_stopped, start_time
 from kato.model.errors import DriverError
 
 KEEPER = Path(__file__).parents[1] / "keeper"
@@ -96,8 +96,10 @@ async def until_gone(record: Record, start: Started) -> None:
                     "Run the cell where it ran before."
                 )
             await _readable(handle)
-        # Where the cell is process 1 of a container it inherits its keepers, and no one else reaps them.
+        elif ours and is_ending(start.keeper):  # it has let go of its lock, and cannot be reaped yet
+            await _readable(handle)
         if ours:
+            # Where the cell is process 1 of a container it inherits its keepers, and no one else reaps them.
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)  # noqa: ASYNC222
     finally:

@@ -182,6 +182,12 @@ def is_stopped(pid: int) -> bool:
     return _stat(pid)[:1] in (["T"], ["t"])
 
 
+def is_ending(pid: int) -> bool:
+    """Whether a process has begun to end (PF_EXITING among its flags), and is in the table still."""
+    fields = _stat(pid)
+    return bool(fields) and bool(int(fields[6]) & 0x4)
+
+
 def _stat(pid: int) -> list[str]:
     """/proc/PID/stat (man proc) from its third field on, which follows the name; nothing where there is none."""
     try:
