@@ -41,15 +41,18 @@ class Ids:
 
 
 def log_to(
-    file: Path, ids: Ids, form: str = "text", level: str = "info", ship: Callable[[str], None] | None = None
+    file: Path,
+    ids: Ids,
+    form: str = "text",
+    level: str = "info",
+    ship: Callable[[str], None] | None = None,
+    size: int = SIZE,
 ) -> None:
     """Writes the log to `file`, and to standard error unless that is the same file already. form: text or json.
 
-    ship: takes each line as json too, on whatever thread it was said.
+    size: bytes after which another file is begun. ship: takes each line as json, on whatever thread it was said.
     """
-    handlers: list[logging.Handler] = [
-        RotatingFileHandler(file, maxBytes=SIZE, backupCount=KEPT, encoding="utf-8")
-    ]
+    handlers: list[logging.Handler] = [_Rotated(file, maxBytes=size, backupCount=KEPT, encoding="utf-8")]
     if not os.path.sameopenfile(sys.stderr.fileno(), _descriptor(handlers[0])):
         handlers.append(logging.StreamHandler(sys.stderr))
     said: list[structlog.typing.Processor] = [
@@ -59,13 +62,16 @@ def log_to(
         ids,
     ]
     forms = dict.fromkeys(handlers, form) | ({_Shipped(ship): "json"} if ship else {})
-    for handler, each in forms.items():
-        handler.setFormatter(
-            structlog.stdlib.ProcessorFormatter(
-                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _written(each)],
-                foreign_pre_chain=said,
-            )
+    formatters = {
+        each: _Once(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _written(each)],
+            foreign_pre_chain=said,
         )
+        for each in set(forms.values())
+    }
+    for handler, each in forms.items():
+        handler.setFormatter(formatters[each])
+    logging._srcfile = None  # no line says where in the code it was said (logging's guide, "Optimization")
     logging.basicConfig(level=level.upper(), handlers=list(forms), force=True)
     structlog.configure(
         processors=[
@@ -78,6 +84,28 @@ def log_to(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+class _Rotated(RotatingFileHandler):
+    """Begins another file before a line, once the last one is full: that one may be longer by its last line.
+
+    The library's own looks at the file system and renders the line once more, for every line.
+    """
+
+    def shouldRollover(self, _record: logging.LogRecord) -> bool:
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
+
+
+class _Once(structlog.stdlib.ProcessorFormatter):
+    """Renders a line once, however many handlers write it one after the other."""
+
+    _last: tuple[logging.LogRecord, str] | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        last = self._last
+        if last is None or last[0] is not record:
+            last = self._last = (record, super().format(record))
+        return last[1]
 
 
 class _Shipped(logging.Handler):

@@ -286,9 +286,9 @@ class Driver:
         todo = changes(worker.servers, wanted)
         if todo:
             first = ["experimental-mode on"] if self._version < (2, 6) else []
-            answer = await self._socket.ask_worker(worker.pid, [*first, *itertools.chain(*todo.values())])
             look = [f"show servers state {name}" for name in todo]
-            seen = servers(await self._socket.ask_worker(worker.pid, look))
+            answer = await self._socket.ask_worker(worker.pid, [*first, *itertools.chain(*todo.values()), *look])
+            seen = servers(answer)
             fresh = {name: have for name, have in worker.servers.items() if name not in todo} | seen
             self._worker = worker = msgspec.structs.replace(worker, servers=fresh)
             again = changes(
@@ -296,7 +296,8 @@ class Driver:
             )
             left = list(itertools.chain(*again.values()))
             if refused := [each for each in left if not each.startswith("del server ")]:
-                return [f"HAProxy did not take {refused[0]!r}: {' '.join(answer.split())}"]
+                said = answer.partition("1\n# be_id")[0]  # what comes before the first of the tables
+                return [f"HAProxy did not take {refused[0]!r}: {' '.join(said.split())}"]
         if not worker.leftovers:
             self._settled = (self._layout, worker.pid)
         return []

@@ -31,7 +31,7 @@ from kato.drivers.runtime.docker.engine import (
     filters,
     unless,
 )
-from kato.drivers.runtime.docker.furnished import furnish, renew
+from kato.drivers.runtime.docker.furnished import SANDBOX, furnish
 from kato.drivers.runtime.docker.held import hold_back
 from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.logs import written
@@ -214,12 +214,11 @@ class Driver:
 
     async def _make(self, name: str, launch: Launch) -> None:
         app, folder = launch.app, self._folder(launch.task)
-        sandbox = folder / "sandbox"
         site = Site(
             node=self._options.node,
             boot=self._boot,
             address=self._options.address,
-            sandbox=str(sandbox),
+            sandbox=str(folder / SANDBOX),
             networks=await self._supplies.networks(app),
             volumes=await self._supplies.volumes(app),
             secrets=str(folder_of(folder)),
@@ -229,10 +228,9 @@ class Driver:
             await asyncio.to_thread(hold_back, app, asked["HostConfig"], self._options.own)
         try:
             async with self._fetched.files(launch.task, app.fetch) as files:
-                await asyncio.to_thread(furnish, sandbox, files, app.user)
+                await asyncio.to_thread(furnish, folder, files, launch)
         except OSError as error:
             raise DriverError(f"its sandbox cannot be made: {error}.") from error
-        await asyncio.to_thread(renew, folder, launch)
         await self._create(name, launch, asked)
         for network in named_networks(app, site)[1:]:
             join = {"Container": name, "EndpointConfig": endpoint(app)}

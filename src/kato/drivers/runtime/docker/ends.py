@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -154,6 +153,7 @@ class Ends:
 def _gone(pid: int, id: str) -> bool:
     """Whether a process is none any more of the container with that id: its cgroup is called by it."""
     try:
-        return id not in Path(f"/proc/{pid}/cgroup").read_text()
+        with open(f"/proc/{pid}/cgroup", "rb", buffering=0) as cgroup:
+            return id.encode() not in cgroup.read()
     except (FileNotFoundError, ProcessLookupError):
         return True

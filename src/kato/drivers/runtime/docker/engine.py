@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +71,30 @@ class Engine:
         """An answer, whose content is still to be read. within: seconds until it begins; silence: seconds
         that may pass without a byte of it, None for any.
         """
-        session = self._connected()
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json", **(headers or {})}
+        asked = self._request(method, path, body, headers, query, silence)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 async with self._soon(within or self._answer):
-                    asked = session.request(
-                        method, path, data=data, headers=headers, params=query, timeout=_patience(silence)
-                    )
                     answer = await stack.enter_async_context(asked)
                     if answer.status >= 400:
                         raise Rejected(_words(await answer.read()), answer.status)
                 yield answer
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._silent(error) from error
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        headers: Mapping[str, str] | None,
+        query: Mapping[str, str | int] | None,
+        silence: float | None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json", **(headers or {})}
+        patience = _patience(silence)
+        return self._connected().request(method, path, data=data, headers=headers, params=query, timeout=patience)
 
     @contextlib.asynccontextmanager
     async def _soon(self, seconds: float) -> AsyncIterator[None]:
@@ -115,6 +125,7 @@ class Engine:
                 connector=aiohttp.UnixConnector(path, limit=0),
                 timeout=_patience(None),
                 read_bufsize=LONGEST_LINE,
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
 
@@ -122,11 +133,16 @@ class Engine:
         self, method: str, path: str, body: Any = None, *, within: float | None = None, **query: str | int
     ) -> Any:
         """The whole answer, decoded; None where it is empty. within: seconds for it, if not the usual."""
-        async with (
-            self._soon(within or self._answer),
-            self.open(method, path, body=body, query=query, within=within) as answer,
-        ):
-            content = await answer.read()
+        try:
+            async with (
+                self._soon(within or self._answer),
+                self._request(method, path, body, None, query, None) as answer,
+            ):
+                content = await answer.read()
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise self._silent(error) from error
+        if answer.status >= 400:
+            raise Rejected(_words(content), answer.status)
         try:
             return msgspec.json.decode(content) if content else None
         except msgspec.DecodeError as error:

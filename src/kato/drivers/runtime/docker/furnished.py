@@ -1,5 +1,5 @@
 """A task's folder before its container is made: fetched files and secrets flow in; the sandbox that the container
-mounts, and the files of the secrets beside it are there. All of it blocks: call it in a thread.
+mounts, and the files of the secrets beside it are there. It blocks: call it in a thread.
 """
 
 import os
@@ -10,8 +10,17 @@ from kato.drivers.runtime.folders.sandbox import delete, hand
 from kato.drivers.runtime.folders.secret_files import clear, write
 from kato.model.errors import DriverError
 
+SANDBOX = "sandbox"
+"""In the folder of a task."""
 
-def furnish(sandbox: Path, files: Path | None, user: str | None) -> None:
+
+def furnish(folder: Path, files: Path | None, launch: Launch) -> None:
+    """Makes all of a task's folder. DriverError where its secrets cannot be written, OSError for the rest."""
+    _sandbox(folder / SANDBOX, files, launch.app.user)
+    _renew(folder, launch)
+
+
+def _sandbox(sandbox: Path, files: Path | None, user: str | None) -> None:
     """Whoever the image runs as may write into it. Files are that user's where the app gives a number; else they
     are open to all in the container, for names are the image's.
     """
@@ -32,7 +41,7 @@ def _numbers(user: str | None) -> tuple[int | None, int | None]:
     return int(uid), int(gid or 0)
 
 
-def renew(folder: Path, launch: Launch) -> None:
+def _renew(folder: Path, launch: Launch) -> None:
     """Its secrets as files; an attempt that was cut off may have left some."""
     clear(folder)
     try:
