@@ -4,14 +4,16 @@ nothing is left of one, whatever was killed."""
 import asyncio
 import base64
 import contextlib
+import http.server
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,69 @@ async def test_a_registry_that_keeps_silent_holds_up_no_other_image(tmp_path: Pa
         await images.have(Docker(image=IMAGE))
         with pytest.raises(DriverError, match=r"its registry has sent nothing for 0\.5 s"):
             await pull
+
+
+class _Shelf(http.server.BaseHTTPRequestHandler):
+    """A registry of a layout. Blobs of the image `trickle` come a byte now and then, until it is over."""
+
+    layout: Path
+    over: threading.Event
+
+    def do_GET(self) -> None:
+        name, kind, which = (*self.path.split("/")[2:], "", "", "")[:3]
+        index = json.loads((self.layout / "index.json").read_bytes())["manifests"][0]
+        digest = index["digest"] if kind == "manifests" else which
+        told = (self.layout / "blobs" / digest.replace(":", "/")).read_bytes() if digest else b"{}"
+        self.send_response(200)
+        self.send_header("Content-Type", index["mediaType"])
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        while told and not ((name, kind) == ("trickle", "blobs") and self.over.wait(0.05)):
+            much = 1 if (name, kind) == ("trickle", "blobs") else len(told)
+            self.wfile.write(told[:much])
+            told = told[much:]
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def shelf(layout: Path) -> Iterator[str]:
+    """The address of such a registry."""
+    over = threading.Event()
+    kind = type("Shelf", (_Shelf,), {"layout": layout, "over": over})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+
+
+async def test_images_are_pulled_side_by_side_and_one_of_them_once(tmp_path: Path) -> None:
+    needs_root()
+    images = Images(tmp_path, None, set)
+    with shelf(busybox()) as address:
+        async with asyncio.timeout(PATIENCE):
+            slow = [asyncio.create_task(images.have(Docker(image=f"{address}/trickle:1"))) for _ in range(3)]
+            await until(lambda: bool(images.coming().get(f"{address}/trickle:1")))
+            await images.have(Docker(image=f"{address}/quick:1"))
+            assert images.known(f"{address}/quick:1") is not None
+            assert len(list((tmp_path / "coming").iterdir())) == 1
+        for each in slow:
+            each.cancel()
+        await images.close()
+    assert not list((tmp_path / "coming").iterdir())
+
+
+async def test_a_registry_that_trickles_is_given_up(tmp_path: Path) -> None:
+    needs_root()
+    images = Images(tmp_path, None, set, silence=2)
+    with shelf(busybox()) as address, pytest.raises(DriverError, match=r"has sent (\d+ bytes|nothing) for 2 s"):
+        async with asyncio.timeout(PATIENCE):
+            await images.have(Docker(image=f"{address}/trickle:1"))
 
 
 LEASE = """

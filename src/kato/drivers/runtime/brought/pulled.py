@@ -80,6 +80,13 @@ class PullsUnderWay:
             running.add_done_callback(lambda _: self._running.pop(key))
         await asyncio.shield(self._running[key])
 
+    async def close(self) -> None:
+        """Gives up what has not come yet."""
+        running = [*self._running.values()]
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
 
 def docker_of(app: App) -> Docker:
     """What an app that runs in a container says of its image."""

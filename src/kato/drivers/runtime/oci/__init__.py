@@ -113,6 +113,7 @@ class Driver(Supervised):
     async def close(self) -> None:
         """Lets go. Tasks and their keepers go on, and so do their networks; names are not answered meanwhile."""
         await super().close()
+        await self._way.images.close()
         await self._way.networks.close()
 
 

@@ -1,6 +1,7 @@
 """Images without an engine: a name flows in; what it says of its containers, and the folder that they lie over,
 flow out. skopeo brings them, umoci unpacks them, each once for all tasks of the node.
 
+    FOLDER/coming/<n>/        a layout for each image that is pulled just now, so that none waits for another
     FOLDER/layout/            an OCI layout, in which an image's tag is a hash of the name that apps give it
     FOLDER/roots/<digest>/    its files; no device is among them
     FOLDER/pulled             what was pulled here and not brought by somebody else, with its last use
@@ -9,6 +10,7 @@ flow out. skopeo brings them, umoci unpacks them, each once for all tasks of the
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +31,11 @@ from kato.model.secret import Secret
 COPY = ("skopeo", "--insecure-policy", "copy", "--quiet")
 REF = "org.opencontainers.image.ref.name"
 SILENCE = 60.0
-"""Seconds in which something of an image has to come, or its pull is given up: all others wait for it."""
+"""Seconds in which LEAST of an image has to come, or its pull is given up."""
+LEAST = 16 << 10
+"""Bytes: a line that carries less in a minute brings no image in a day."""
+AT_ONCE = 4
+"""Images that are pulled at one time: more of them only share the same line."""
 
 log = structlog.get_logger()
 
@@ -46,17 +52,22 @@ class Images:
         clock: Callable[[], float] = time.time,
         engine: str | None = None,
         silence: float = SILENCE,
+        least: int = LEAST,
     ) -> None:
         self._engine = engine
         self._silence = silence
+        self._least = least
         self._folder = folder
         self._logins = logins
         self._used = used
         self._pulls = PullsUnderWay()
         self._layout = asyncio.Lock()
-        self._coming: dict[str, int] = {}
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._coming: dict[str, tuple[Path, int]] = {}
+        self._count = itertools.count()
         self._known: dict[str, Image] = {}
         self._pulled = Pulled(folder / "pulled", clock)
+        _clear(folder / "coming")  # an earlier life of the cell was killed while it pulled
 
     def root(self, image: Image) -> Path:
         """The folder with its files."""
@@ -71,18 +82,21 @@ class Images:
         own = login(docker, secrets or {})
         await self._pulls.one(name, own, self._bring(name, docker, own))
 
+    async def close(self) -> None:
+        """Gives up what has not come yet."""
+        await self._pulls.close()
+
     def _here(self, name: str) -> bool:
         image = self.known(name)
         return image is not None and self.root(image).is_dir()
 
     async def _bring(self, name: str, docker: Docker, own: bytes | None) -> None:
+        if policy(docker) == "always" or not await self._stands(name):
+            if not docker.built:
+                may_pull(docker)
+            async with self._gate:
+                await (self._take(docker) if docker.built else self._pull(name, own))
         async with self._layout:  # neither skopeo nor umoci bears another beside it
-            if policy(docker) == "always" or self._read(name) is None:
-                if docker.built:
-                    await self._take(docker)
-                else:
-                    may_pull(docker)
-                    await self._pull(name, own)
             image = self._read(name)
             if image is None:
                 raise DriverError(
@@ -92,41 +106,54 @@ class Images:
                 await self._unpack(name, image)
             self._known[name] = image
 
-    def coming(self) -> dict[str, int]:
-        """The image that is pulled just now, and the bytes of it that are here. Blocks."""
-        return {name: max(0, self._weight() - before) for name, before in [*self._coming.items()]}
+    async def _stands(self, name: str) -> bool:
+        async with self._layout:
+            return self._read(name) is not None
 
-    def _weight(self) -> int:
-        """Bytes of all images."""
-        weight = 0
-        for file in (self._folder / "layout").rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                weight += file.stat().st_size
-        return weight
+    def coming(self) -> dict[str, int]:
+        """The images that are pulled just now, and the bytes of each that are here. Blocks."""
+        return {name: max(0, _weight(place) - before) for name, (place, before) in [*self._coming.items()]}
 
     async def _pull(self, name: str, own: bytes | None) -> None:
-        known = self._read(name) is not None
-        self._coming[name] = await asyncio.to_thread(self._weight)
+        place = self._folder / "coming" / str(next(self._count))
         try:
-            with self._login(own) as logins:
-                words = [*_copy(name, logins), f"docker://{_source(name)}", f"oci:layout:{tag(name)}"]
-                await self._as_long_as_it_comes(words)
+            await asyncio.to_thread(self._begin, place)
+            self._coming[name] = place, await asyncio.to_thread(_weight, place)
+            with _login(own, place, self._logins) as logins:
+                words = [*_copy(name, logins), f"docker://{_source(name)}", f"oci:{place / 'layout'}:{tag(name)}"]
+                await self._as_long_as_it_comes(words, place)
+            async with self._layout:
+                await self._settle(name, place)
         except DriverError as error:
             raise DriverError(f"Its image {name} cannot be pulled: {error}.") from error
         finally:
-            del self._coming[name]
+            self._coming.pop(name, None)
+            await asyncio.to_thread(_clear, place)
         log.info("an image was pulled", image=name)
+
+    def _begin(self, place: Path) -> None:
+        """A layout for one pull, in which what is here already need not come again. Blocks."""
+        place.mkdir(parents=True, mode=0o700)
+        _link(self._folder / "layout", place / "layout")
+
+    async def _settle(self, name: str, place: Path) -> None:
+        """Has what came among the other images; who calls holds the layout's lock."""
+        known = self._read(name) is not None
+        await asyncio.to_thread(_link, place / "layout", self._folder / "layout")
+        await run([*COPY, f"oci:{place / 'layout'}:{tag(name)}", f"oci:layout:{tag(name)}"], self._folder)
         if not known or name in self._pulled:
             await self._pulled.add(name)
 
-    async def _as_long_as_it_comes(self, words: Sequence[str]) -> None:
-        """Runs a pull to its end. DriverError where its registry keeps silent."""
-        pulling, weight = asyncio.create_task(run(words, self._folder)), -1
+    async def _as_long_as_it_comes(self, words: Sequence[str], place: Path) -> None:
+        """Runs a pull to its end. DriverError where its registry keeps silent, or as good as that."""
+        pulling, before = asyncio.create_task(run(words, self._folder)), -self._least
         try:
             while not pulling.done():
-                before, weight = weight, await asyncio.to_thread(self._weight)
-                if weight == before:
-                    raise DriverError(f"its registry has sent nothing for {self._silence:g} s")
+                weight = await asyncio.to_thread(_weight, place)
+                if weight - before < self._least:
+                    sent = f"{weight - before} bytes" if weight > before else "nothing"
+                    raise DriverError(f"its registry has sent {sent} for {self._silence:g} s")
+                before = weight
                 await asyncio.wait([pulling], timeout=self._silence)
             await pulling
         finally:
@@ -135,33 +162,20 @@ class Images:
 
     async def _take(self, docker: Docker) -> None:
         """Has the image from the engine that built it, by a file: skopeo speaks too old an API for some."""
-        name, file = docker.image or "", self._folder / "built.tar"
+        name, place = docker.image or "", self._folder / "coming" / str(next(self._count))
         host = [f"--host={self._engine}"] if self._engine else []
+        place.mkdir(parents=True, mode=0o700)
         try:
-            await run(["docker", *host, "save", f"--output={file.name}", name], self._folder)
-            words = [*COPY, f"docker-archive:{file.name}", f"oci:layout:{tag(name)}"]
-            await run(words, self._folder)
+            await run(["docker", *host, "save", f"--output={place / 'built.tar'}", name], self._folder)
+            async with self._layout:
+                words = [*COPY, f"docker-archive:{place / 'built.tar'}", f"oci:layout:{tag(name)}"]
+                await run(words, self._folder)
         except (DriverError, FileNotFoundError) as error:
             log.warning("an image was not taken from the engine", image=name, why=str(error))
             may_pull(docker)
         finally:
-            file.unlink(missing_ok=True)
+            await asyncio.to_thread(_clear, place)
         await self._pulled.add(name)
-
-    @contextlib.contextmanager
-    def _login(self, own: bytes | None) -> Iterator[Path | None]:
-        """The file with logins: the app's own for as long as it is read, else what `docker login` wrote."""
-        file = self._folder / "login"
-        if own is None:
-            yield self._logins
-            return
-        try:
-            file.unlink(missing_ok=True)
-            file.touch(mode=0o600)
-            file.write_bytes(own)
-            yield file
-        finally:
-            file.unlink(missing_ok=True)
 
     async def _unpack(self, name: str, image: Image) -> None:
         """Files come under another name first, so that half of them are never taken for the whole."""
@@ -203,7 +217,7 @@ class Images:
 
     async def tidy(self) -> None:
         """Removes what was pulled here and used for the last time long ago, and files that no image has; those
-        that a task is laid over stay. While an image is brought nothing goes."""
+        that a task is laid over stay. While one is unpacked nothing goes."""
         if self._layout.locked():
             return
         async with self._layout:
@@ -255,6 +269,39 @@ def _copy(name: str, logins: Path | None) -> list[str]:
     if host.startswith("127.") or host in ("localhost", "[::1]"):
         words.append("--src-tls-verify=false")  # as Docker has it
     return [*words, f"--src-authfile={logins}" if logins and logins.exists() else "--src-no-creds"]
+
+
+@contextlib.contextmanager
+def _login(own: bytes | None, place: Path, logins: Path | None) -> Iterator[Path | None]:
+    """The file with logins: the app's own for as long as it is read, else what `docker login` wrote."""
+    file = place / "login"
+    if own is None:
+        yield logins
+        return
+    try:
+        file.touch(mode=0o600)
+        file.write_bytes(own)
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _weight(place: Path) -> int:
+    """Bytes of all files."""
+    weight = 0
+    for file in place.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            weight += file.stat().st_size
+    return weight
+
+
+def _link(source: Path, target: Path) -> None:
+    """Has the blobs of one layout in another too: they are never written to. Without links they come anew."""
+    for blob in source.glob("blobs/*/*"):
+        other = target / blob.relative_to(source)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            other.hardlink_to(blob)
 
 
 def _image(digest: str, said: Mapping[str, Any]) -> Image:
