@@ -61,6 +61,8 @@ def test_a_shell_offers_what_fits(running: Machine, shell: str) -> None:
     assert fits("kato scale lo") == {"lower"}
     assert fits("kato why /pair/le") == {"/pair/left"}
     assert fits("kato logs pair_") == {"pair_left.1", "pair_lower.1"}
+    assert fits("kato ps pa") == {"pair"}
+    assert fits("kato why /pa") == {"/pair", "/pair/left", "/pair/lower"}
     assert fits("kato exec l") == {"left", "lower"}
     assert {"left", "pair_left.1", running.tasks()[0]["slaveId"]} <= fits("kato inspect ")
     assert fits("kato ls --w") == {"--watch"}

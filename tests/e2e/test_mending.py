@@ -29,10 +29,12 @@ def test_the_newest_wish_of_a_project_wins_and_a_rollback_never_goes_forward(mac
     assert "Mend the file and `kato up` it" in said
     mended = written(machine, {**front, "env": {"STEP": "2"}}, back)
     said = machine.kato("plan", mended, code=1)
-    assert re.search(r"Deployment \S+ is exchanging the tasks of /notes/front since \S+Z", said), said
+    assert re.search(r"A deployment is exchanging the tasks of /notes/front since \S+Z", said), said
     assert "kato up takes it over." in said
     said = machine.kato("up", mended, "-d")
-    assert re.search(r"^Takes over deployment \S+, which waited for /notes/front\.$", said, re.MULTILINE), said
+    assert re.search(
+        r"^Takes over from the deployment since \S+Z, which waited for /notes/front\.$", said, re.MULTILINE
+    ), said
     machine.kato("up", broken_again(machine), "-d", "--timeout", "1", code=1)
     said = machine.kato("rollback", "front")
     assert said.startswith("update /notes/front: cmd exit 4 → ") and "Done after" in said

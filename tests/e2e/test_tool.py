@@ -72,16 +72,38 @@ def test_all_that_is_known_is_one_document(running: Machine) -> None:
 def test_a_command_waits_until_it_is_done_unless_told_otherwise(running: Machine) -> None:
     running.kato("scale", "left", "2")
     assert running.healthy("/pair/left") == 2
-    assert re.search(r"^Deployment \S+ has begun", running.kato("scale", "left", "1", "--no-wait"))
+    assert re.search(r"^The deployment of /pair/left has begun", running.kato("scale", "left", "1", "--no-wait"))
     running.kato("wait", "left")
     file = running.root / "slow.json"
     never = {"cmd": "sleep 9000", "healthChecks": [{"protocol": "TCP", "portIndex": 0}]}
     file.write_text(json.dumps({"id": "/slow", "cpus": 0.1, "mem": 32, **never}))
     said = running.kato("up", str(file), "--no-wait")
-    assert re.search(r"^Deployment \S+ has begun. See: kato wait$", said, re.MULTILINE)
+    assert re.search(r"^The deployment of /\S+ has begun. See: kato wait$", said, re.MULTILINE)
     assert "After 1 s this is not as wished" in running.kato("wait", "slow", "--timeout", "1", code=1)
     assert running.kato("rm", "slow", "--force", "--no-wait") == "/slow goes.\n"
     running.until(lambda: not running.tasks("/slow"))
+
+
+def test_a_project_stands_for_its_apps_and_a_task_can_be_asked_about(running: Machine) -> None:
+    tasks = {each["task"] for each in json.loads(running.kato("ps", "pair", "-o", "json"))}
+    assert {each.rpartition(".")[0] for each in tasks} == {"pair_left", "pair_idle"}
+    said = running.kato("why", "pair").splitlines()
+    assert [line for line in said if line.startswith("/")] == [
+        "/pair/idle: 1 of 1 healthy.",
+        "/pair/left: 1 of 1 healthy.",
+    ]
+    assert [each["app"] for each in json.loads(running.kato("why", "/pair", "-o", "json"))] == [
+        "/pair/idle",
+        "/pair/left",
+    ]
+    (idle,) = (each for each in tasks if "idle" in each)
+    assert running.kato("why", idle).startswith(f"{idle}: running.\n/pair/idle: 1 of 1 healthy.\n")
+    assert "Done after" in running.kato("restart", "pair")
+    after = {each["task"] for each in json.loads(running.kato("ps", "pair", "-o", "json"))}
+    assert len(after) == 2 and not after & tasks, "all of them are others"
+    running.until(lambda: running.kato("why", idle, code=None).startswith(f"{idle}: "))
+    assert "/pair/idle: 1 of 1 healthy." in running.kato("why", idle), "it has ended, and its app goes on"
+    assert "There is no app or project 'pari'. Did you mean 'pair'?" in running.kato("ps", "pari", code=1)
 
 
 def test_machines_tell_only_what_matters_to_what_is_wished(running: Machine) -> None:
@@ -206,7 +228,7 @@ def test_waiting_ends_when_all_is_as_wished(running: Machine) -> None:
     said = running.kato("wait", "idle", "left", "--timeout", "1", code=1)
     assert "After 1 s this is not as wished:" in said and "/pair/idle:" in said and "/pair/left:" not in said
     running.kato("scale", "idle", "1", "--force")
-    assert "There is no app 'nosuch'" in running.kato("wait", "nosuch", code=1)
+    assert "There is no app or project 'nosuch'" in running.kato("wait", "nosuch", code=1)
 
 
 def test_where_an_app_answers_is_opened_where_there_is_a_browser(running: Machine) -> None:

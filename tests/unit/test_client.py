@@ -121,7 +121,7 @@ async def test_a_lock_is_told_with_what_holds_it_and_since_when(serve: Serve) ->
         with pytest.raises(Locked) as caught:
             await client.delete_app("/a")
     assert str(caught.value) == (
-        f"Deployment d1 is starting /b, exchanging the tasks of /a since {V1}, and waits for /a. "
+        f"A deployment is starting /b, exchanging the tasks of /a since {V1}, and waits for /a. "
         "Wait for it, take it back (kato rollback a), or take over from it (--force)."
     )
 

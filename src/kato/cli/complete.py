@@ -18,7 +18,7 @@ WITHIN = 0.15
 
 
 def complete(words: Sequence[str]) -> int:
-    """Prints what fits. words: the kind (apps, tasks or all) and then the command line so far, the last word being
+    """Prints what fits. words: the kind (one of KINDS) and then the command line so far, the last word being
     the one that is typed. Nothing where no cell answers: an error would be in the way of what is typed.
     """
     kind, *line = words
@@ -40,7 +40,10 @@ def offered(kind: str, word: str, cell: "_Cell") -> Iterator[str]:
     names = (
         ids if word.startswith("/") else [end if ends[end := id.rpartition("/")[2]] == 1 else id[1:] for id in ids]
     )
-    if kind != "apps":
+    if kind in ("projects", "any"):
+        groups = sorted({id[:at] for id in ids for at, letter in enumerate(id) if letter == "/" and at})
+        names += groups if word.startswith("/") else [group[1:] for group in groups]
+    if kind in ("tasks", "any", "all"):
         names += [short_task(task["id"]) for app in apps for task in app["tasks"]]
     if kind == "all":
         names += [node["id"] for node in cell.ask("/v1/nodes")["nodes"]]

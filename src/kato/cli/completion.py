@@ -17,16 +17,16 @@ NAMES = {
     "convert": "files",
     "backup": "files",
     "restore": "files",
-    "ps": "apps",
-    "why": "apps",
+    "ps": "projects",
+    "why": "any",
     "scale": "apps",
-    "restart": "apps",
+    "restart": "projects",
     "rm": "apps",
     "rollback": "apps",
     "versions": "apps",
-    "wait": "apps",
+    "wait": "projects",
     "open": "apps",
-    "logs": "tasks",
+    "logs": "any",
     "exec": "tasks",
     "inspect": "all",
     "drill": "all",
@@ -36,7 +36,8 @@ NAMES = {
     "completion": "bash zsh fish",
 }
 """What stands behind a command: files, names that the cell knows, or these words."""
-KINDS = ("apps", "tasks", "all")
+KINDS = ("apps", "projects", "tasks", "any", "all")
+"""Kinds of names that a cell is asked for; `any`: apps, projects and tasks, `all`: apps, tasks and machines."""
 
 
 class Known(NamedTuple):

@@ -70,7 +70,7 @@ def under_way(deployment: Mapping[str, Any]) -> str:
     more = f" and {len(words) - _MOST} more" if len(words) > _MOST else ""
     waits = ", ".join(each["app"] for each in deployment["currentActions"][:_MOST])
     return (
-        f"Deployment {deployment['id']} is {', '.join(words[:_MOST])}{more} since {deployment['version']}"
+        f"A deployment is {', '.join(words[:_MOST])}{more} since {deployment['version']}"
         f"{f', and waits for {waits}' if waits else ''}."
     )
 

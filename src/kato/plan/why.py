@@ -117,7 +117,9 @@ def _sentences(
     for deployment in world.deployments.values():
         if app.id in deployment.target and not deployment.cancelled:
             seen = view(deployment, world)
-            yield f"deployment {deployment.id} is at step {seen.current} of {max(1, len(seen.steps))}."
+            others = f" and {len(deployment.target) - 1} more" if len(deployment.target) > 1 else ""
+            step = f"step {seen.current} of {max(1, len(seen.steps))}"
+            yield f"the deployment of {app.id}{others} since {deployment.version} is at {step}."
     launches = world.launches.get(app.id)
     last = launches.last_failure if launches else None
     if last is not None and (healthy < app.instances or wait is not None):

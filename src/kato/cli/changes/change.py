@@ -8,16 +8,17 @@ from cyclopts import Parameter
 
 from kato.cli.changes.follow import until_gone, until_settled
 from kato.cli.printing.live import View
-from kato.cli.printing.show import say
+from kato.cli.printing.show import named, say
 from kato.cli.signals import Parting
-from kato.cli.words.names import find_app
-from kato.cli.words.place import THERE, WAIT, Address, AppName, Waiting
+from kato.cli.words.names import find_app, find_apps
+from kato.cli.words.place import THERE, WAIT, Address, AppName, AppOrProject, Waiting
 from kato.cli.words.usage import whole
 from kato.model.app import MAX_INSTANCES
 
 if TYPE_CHECKING:
     from kato.client import Client
 
+NOTHING = "Nothing to change."
 Instances = Annotated[int, Parameter(converter=whole("INSTANCES", "tasks", MAX_INSTANCES))]
 
 
@@ -32,15 +33,21 @@ async def scale(app: AppName, instances: Instances, /, *, waiting: Waiting = WAI
     async with asking(app, f"{instances} tasks", place) as (client, id, parting):
         accepted = await client.scale(id, instances, force=waiting.force)
         parting.goes_on(f"change of {id} to {instances} tasks")
-        await carry_out(client, accepted.deployment, [id], waiting)
+        await carry_out(client, accepted.deployment is not None, [id], waiting)
 
 
-async def restart(app: AppName, /, *, waiting: Waiting = WAIT, place: Address = THERE) -> None:
-    """Exchange all tasks of an app, as an upgrade does."""
-    async with asking(app, "a restart", place) as (client, id, parting):
-        accepted = await client.restart(id, force=waiting.force)
-        parting.goes_on(f"restart of {id}")
-        await carry_out(client, accepted.deployment, [id], waiting)
+async def restart(app: AppOrProject, /, *, waiting: Waiting = WAIT, place: Address = THERE) -> None:
+    """Exchange all tasks of an app, or of every app of a project, as an upgrade does."""
+    with Parting() as parting:
+        async with place.client() as client:
+            found = {str(each["id"]): each for each in await client.apps() if each["version"]}
+            # What a deployment holds first: where that is refused, nothing has begun.
+            ids = sorted(find_apps(app, found), key=lambda id: not found[id]["deployment"])
+            parting.asks(f"a restart of {named(ids)}")
+            for id in ids:
+                await client.restart(id, force=waiting.force)
+                parting.goes_on(f"restart of {named(ids)}")
+            await carry_out(client, True, ids, waiting)
 
 
 async def rm(app: AppName, /, *, waiting: Waiting = WAIT, place: Address = THERE) -> None:
@@ -71,7 +78,7 @@ async def rollback(
         parting.goes_on(f"rollback of {id}")
         for change in changes:
             say(change["sentence"])
-        await carry_out(client, done["deploymentId"] if changes else None, _apps(id, changes), waiting)
+        await carry_out(client, bool(changes and done["deploymentId"]), _apps(id, changes), waiting)
 
 
 @asynccontextmanager
@@ -89,19 +96,19 @@ async def known(client: "Client", name: str) -> str:
     return find_app(name, [each["id"] for each in await client.apps()])
 
 
-async def carry_out(client: "Client", deployment: str | None, apps: Collection[str], waiting: Waiting) -> None:
-    """Shows a wish coming true, unless nobody wants to wait for it."""
+async def carry_out(client: "Client", changed: bool, apps: Collection[str], waiting: Waiting) -> None:
+    """Shows a wish coming true, unless nobody wants to wait for it. changed: whether it is another than before."""
     if waiting.no_wait:
-        say(begun(deployment))
+        say(begun(apps) if changed else NOTHING)
         return
     with View() as view:
         await until_settled(client, apps, view, timeout=waiting.timeout)
     print(f"Done after {view.seconds:.1f} s.")
 
 
-def begun(deployment: str | None) -> str:
+def begun(apps: Collection[str]) -> str:
     """What is said of a wish that nobody waits for."""
-    return f"Deployment {deployment} has begun. See: kato wait" if deployment else "Nothing to change."
+    return f"The deployment of {named(apps)} has begun. See: kato wait"
 
 
 def _apps(id: str, changes: Sequence[Mapping[str, Any]]) -> set[str]:

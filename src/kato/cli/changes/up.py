@@ -1,27 +1,23 @@
 """up: a file goes in; its apps run, are watched, and, in the foreground, what is new goes when a signal comes."""
 
 import sys
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from kato.cli.changes.build import built
-from kato.cli.changes.change import begun
+from kato.cli.changes.change import NOTHING, begun
 from kato.cli.changes.down import take_down
 from kato.cli.changes.follow import ended_badly, until_served, until_settled
 from kato.cli.changes.source import ALL, Chosen, load, owns, warn
 from kato.cli.changes.stay import stay
 from kato.cli.printing.live import View
-from kato.cli.printing.show import count_of, say, say_anyway
+from kato.cli.printing.show import count_of, named, say, say_anyway
 from kato.cli.signals import Interrupted, Parting, Signals
 from kato.cli.upkeep import cell
 from kato.cli.words.place import HERE, TIMEOUT, NoWait, Place, Seconds
 from kato.config import LOGS
 from kato.model.errors import Locked
-
-MOST = 5
-"""Apps that one line names."""
 
 if TYPE_CHECKING:
     import subprocess
@@ -135,7 +131,7 @@ class _Session:
         self.parting.asks(f"{count_of(self.names)}")
         deployment = await self._put(force)
         if timeout is None:
-            say(begun(deployment))
+            say(begun(self.names) if deployment else NOTHING)
             return
         self.under_way = True
         self.parting.left = f"The deployment goes on. See: kato ls. `{self.down}` removes {count_of(self.names)}."
@@ -163,7 +159,8 @@ class _Session:
                 raise
             for each in held:
                 waits = ", ".join(action["app"] for action in each["currentActions"])
-                say(f"Takes over deployment {each['id']}{f', which waited for {waits}' if waits else ''}.")
+                waited = f", which waited for {waits}" if waits else ""
+                say(f"Takes over from the deployment since {each['version']}{waited}.")
             return await self._send(bool(held))
 
     async def _send(self, force: bool) -> str | None:
@@ -242,9 +239,9 @@ class _Session:
                 return
         if kept := self._kept():
             how = ", and its deployment goes on" if self.under_way else ""
-            say_anyway(f"Left running{how}: {_named(kept)} stood before. `{self.down}` ends it.")
+            say_anyway(f"Left running{how}: {named(kept)} stood before. `{self.down}` ends it.")
         if self.process is not None:
-            others = f"{_named(self.later)}, deployed since" if self.later else "its apps that stood before"
+            others = f"{named(self.later)}, deployed since" if self.later else "its apps that stood before"
             say_anyway(f"The cell goes on, for {others}. `kato down --all` ends all of it.")
 
     async def _clean(self, sent: bool) -> None:
@@ -265,8 +262,3 @@ class _Session:
             await cell.end(self.client, self.process)
             self.process = None
             say_anyway("The cell has ended.")
-
-
-def _named(apps: Collection[str]) -> str:
-    more = f" and {len(apps) - MOST} more" if len(apps) > MOST else ""
-    return f"{', '.join(sorted(apps)[:MOST])}{more}"

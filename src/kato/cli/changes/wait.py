@@ -7,7 +7,7 @@ from kato.cli.printing.live import View
 from kato.cli.printing.show import say
 from kato.cli.signals import Parting
 from kato.cli.views.listing import urls_by_app
-from kato.cli.words.names import find_app
+from kato.cli.words.names import find_app, find_apps
 from kato.cli.words.place import THERE, TIMEOUT, Address, AppName, Seconds
 from kato.config import has_browser
 from kato.model.errors import NotFound
@@ -20,14 +20,14 @@ async def wait(*apps: str, timeout: Seconds = TIMEOUT, place: Address = THERE) -
     Parameters
     ----------
     apps
-        Apps (`vote`, `/voting/vote`); without any, all there are.
+        Apps (`vote`, `/voting/vote`) or projects (`voting`); without any, all there are.
     timeout
         Seconds to wait at most.
     """
     with Parting("Nothing was changed; what is under way goes on."):
         async with place.client() as client:
             known = [each["id"] for each in await client.apps() if each["version"]]
-            ids = {find_app(app, known) for app in apps} or set(known)
+            ids = {id for app in apps for id in find_apps(app, known)} or set(known)
             if not ids:
                 raise NotFound(
                     "Nothing is deployed, so there is nothing to wait for. Deploy something: kato up FILE"

@@ -37,6 +37,8 @@ NARROWEST = 20
 """Characters that the widest column of a table may be folded to."""
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+MOST = 5
+"""Apps that one line names."""
 
 
 def coloured(stream: Any = None) -> bool:
@@ -48,6 +50,16 @@ def coloured(stream: Any = None) -> bool:
 def count_of(apps: Collection[str]) -> str:
     """How many apps, in words."""
     return f"{len(apps)} app{'' if len(apps) == 1 else 's'}"
+
+
+def named(apps: Collection[str]) -> str:
+    """The apps by name, but not more than a line holds.
+
+    >>> named(["/b", "/a"])
+    '/a, /b'
+    """
+    more = f" and {len(apps) - MOST} more" if len(apps) > MOST else ""
+    return f"{', '.join(sorted(apps)[:MOST])}{more}"
 
 
 def console() -> "Console":

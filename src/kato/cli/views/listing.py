@@ -1,13 +1,13 @@
-"""What there is: ls, ps, nodes and why ask a cell and print what it says."""
+"""What there is: ls, ps, nodes and versions ask a cell and print what it says."""
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from kato.cli.printing.show import Output, Row, document, listing
+from kato.cli.printing.show import Output, Row, listing
 from kato.cli.printing.watch import Watch, shown
-from kato.cli.words.names import find_app
-from kato.cli.words.place import THERE, Address, AppName
+from kato.cli.words.names import find_app, find_apps
+from kato.cli.words.place import THERE, Address, AppName, AppOrProject
 from kato.model.ids import timestamp
 
 
@@ -38,9 +38,9 @@ async def ls(*, output: Output = "table", watch: Watch = False, place: Address =
 
 
 async def ps(
-    app: AppName | None = None, /, *, output: Output = "table", watch: Watch = False, place: Address = THERE
+    app: AppOrProject | None = None, /, *, output: Output = "table", watch: Watch = False, place: Address = THERE
 ) -> None:
-    """List tasks, of one app or of all.
+    """List tasks, of one app, of a project or of all.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ async def ps(
 
         async def look() -> Sequence[Row]:
             apps = {each["id"]: each for each in await client.apps()}
-            chosen = [find_app(app, apps)] if app else list(apps)
+            chosen = find_apps(app, apps) if app else list(apps)
             return [task_row(task, id) for id in chosen for task in apps[id]["tasks"]]
 
         await shown(look, lambda rows: listing(rows, columns, output, empty=empty), output, watch)
@@ -104,33 +104,6 @@ async def versions(
             return await client.versions(id)
 
         await shown(look, lambda rows: listing(rows, columns, output, empty="No version is kept."), output, watch)
-
-
-async def why(app: AppName, /, *, output: Output = "table", watch: Watch = False, place: Address = THERE) -> None:
-    """Say why an app has not what was wished for.
-
-    Parameters
-    ----------
-    output
-        How to print: table (as sentences), json or yaml.
-    """
-
-    def show(rows: Sequence[Row]) -> None:
-        (said,) = rows
-        if output != "table":
-            document(dict(said), output)
-            return
-        print(f"{said['app']}: {said['healthy']} of {said['wished']} healthy.")
-        for sentence in said["sentences"] or ["Nothing is missing."]:
-            print(sentence)
-
-    async with place.client() as client:
-        id = find_app(app, [each["id"] for each in await client.apps()])
-
-        async def look() -> Sequence[Row]:
-            return [await client.why(id)]
-
-        await shown(look, show, output, watch)
 
 
 def app_row(app: dict[str, Any], urls: list[str]) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """What tasks wrote: pieces of output come from the cell; whole lines, with the task's name, go to stdout."""
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from kato.cli.printing.show import coloured, harmless
-from kato.cli.words.names import find_task
+from kato.cli.words.names import ended_task, find_task, group_of
 from kato.cli.words.place import THERE, Address
 from kato.cli.words.usage import whole
 from kato.model.errors import NotFound
@@ -39,7 +39,7 @@ async def logs(
     Parameters
     ----------
     name
-        An app (`vote`, `/voting/vote`), all apps of a project (`/voting`), or a task (`vote.3`, or its whole id),
+        An app (`vote`, `/voting/vote`), all apps of a project (`voting`), or a task (`vote.3`, or its whole id),
         also one that has ended lately; left out: all apps.
     follow
         Go on with what comes, until Ctrl-C.
@@ -50,7 +50,7 @@ async def logs(
         apps = {each["id"]: each for each in await client.apps()}
         tasks = [task["id"] for app in apps.values() for task in app["tasks"]]
         try:
-            group = _group(name, apps)
+            group = group_of(name, apps)
             found = group or find_task(name, tasks, apps)
         except NotFound:
             ended = await _ended(client, name)
@@ -66,13 +66,6 @@ async def logs(
             print(f"kato: {await _nothing(client, found, found in apps)}", file=sys.stderr)
 
 
-def _group(name: str, apps: Collection[str]) -> str | None:
-    """The group of that path, where no app is called so; `/` is all."""
-    group = "/" + name.strip("/")
-    beneath = any(app.startswith(f"{group.rstrip('/')}/") for app in apps)
-    return group if beneath and not any(app.endswith(group) for app in apps) else None
-
-
 async def _nothing(client: "Client", name: str, app: bool) -> str:
     """What to say where nothing was written; of an app, which of its ended tasks did."""
     found = await client.ended() if app else []
@@ -84,15 +77,12 @@ async def _nothing(client: "Client", name: str, app: bool) -> str:
 
 async def _ended(client: "Client", name: str) -> str | None:
     """The task of that name that has gone, if its output is kept; it is said how it ended."""
-    kept = {each["short"]: each for each in await client.ended()}  # of two that are called alike, the newer
-    try:
-        found = find_task(name, [each["task"] for each in kept.values()], ())
-    except NotFound:
+    task = await ended_task(client, name)
+    if task is None:
         return None
-    task = kept[short_task(found)]
     when = f" at {timestamp(task['ended'])}" if task["ended"] else ""
     print(f"kato: {task['short']} has ended{when}. {task['message']}", file=sys.stderr)
-    return found
+    return str(task["task"])
 
 
 class Lines:

@@ -118,3 +118,4 @@ class Waiting:
 
 WAIT = Waiting()
 AppName = Annotated[str, Parameter(help="An app: `vote` if only one is called so, or `/voting/vote`.")]
+AppOrProject = Annotated[str, Parameter(help="An app (`vote`, `/voting/vote`), or all of a project (`voting`).")]
