@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from kato.config import RESOLVERS, Config, held
-from kato.drivers.balancer import Balancer
+from kato.drivers.balancer import Admitting, Balancer
 from kato.drivers.dns import Dns
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
@@ -20,6 +20,7 @@ from kato.model.node import Node as Facts
 if TYPE_CHECKING:
     from kato.agent.checks import Probe
     from kato.agent.ship import Shipper
+    from kato.drivers.dns.doors import Doors
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ DNS = "server"
 class Drivers:
     """What may touch the machine, and what it says of itself. facts: the node as it is now.
 
-    dns: None where nobody asks for names.
+    dns: None where nobody asks for names. doors: where containers do.
     """
 
     runtimes: Mapping[str, Runtime]
@@ -40,6 +41,7 @@ class Drivers:
     probe: "Probe"
     facts: Callable[[], Facts]
     dns: Dns | None = None
+    doors: "Doors | None" = None
 
 
 def folder_of(config: Config, runtime: str) -> Path:
@@ -48,7 +50,11 @@ def folder_of(config: Config, runtime: str) -> Path:
 
 
 async def open_runtimes(
-    config: Config, node: str, stack: contextlib.AsyncExitStack, descriptors: int | None = None
+    config: Config,
+    node: str,
+    stack: contextlib.AsyncExitStack,
+    descriptors: int | None = None,
+    doors: "Doors | None" = None,
 ) -> Mapping[str, Runtime]:
     """The runtime drivers of this machine; tasks go on when they are let go. descriptors: what a task may open."""
     from kato.drivers.dns.local import answer
@@ -68,6 +74,7 @@ async def open_runtimes(
             own=_own(config),
             logins=config.logins,
             answer=partial(answer, resolvers=RESOLVERS),
+            doors=doors,
         )
         opened[name] = await load("runtime", name).open(options)
         stack.push_async_callback(opened[name].close)
@@ -78,6 +85,15 @@ def _own(config: Config) -> tuple[Path, ...]:
     """The cell's folder, where its token is, and the socket of an engine that is not in the usual place."""
     engine = (config.engine or "").removeprefix("unix://")
     return (config.data, *([Path(engine)] if engine.startswith("/") else []))
+
+
+async def open_doors(config: Config, stack: contextlib.AsyncExitStack) -> "Doors":
+    """The doors to the cell on networks of containers; those of its earlier life are open."""
+    from kato.drivers.dns.doors import Doors
+
+    doors = await Doors.at(config.data / "doors.json", RESOLVERS)
+    stack.push_async_callback(doors.close)
+    return doors
 
 
 async def open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | None:
@@ -120,11 +136,13 @@ async def open_shipper(config: Config, node: str, stack: contextlib.AsyncExitSta
     return Shipper(receiver, node=node, folder=config.data, clock=time.time)
 
 
-async def open_balancer(config: Config, node: str) -> Balancer:
-    """The balancer of this machine, adopted where it runs."""
+async def open_balancer(config: Config, node: str, doors: "Doors | None" = None) -> Balancer:
+    """The balancer of this machine, adopted where it runs, and at all doors."""
     from kato.drivers.balancer import Options
 
     address = config.ingress.rpartition(":")[0]
     options = Options(folder=config.data / "balancer", node=node, address=address, ingress=config.ingress)
     opened: Balancer = await load("balancer", BALANCER).open(options)
+    if doors is not None and isinstance(opened, Admitting):
+        doors.hear(opened.admit)
     return opened

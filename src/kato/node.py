@@ -20,7 +20,7 @@ from kato.config import Config
 from kato.drivers.balancer import Measured
 from kato.founding import forget_looks, forget_other_nodes, found_cell, raise_incarnation
 from kato.log import Ids, log_to
-from kato.machine import Drivers, open_balancer, open_dns, open_runtimes, open_shipper
+from kato.machine import Drivers, open_balancer, open_dns, open_doors, open_runtimes, open_shipper
 from kato.model.node import Node as Facts
 from kato.store import Store
 from kato.store.mirror import Mirror, follow
@@ -148,6 +148,8 @@ class Node:
         halves: list[Run] = [Border(link, self._drivers.balancer, facts.id).run]
         if self._drivers.dns is not None:
             halves.append(NameServer(link, self._drivers.dns, facts.id).run)
+        if (doors := self._drivers.doors) is not None:
+            halves.append(_after(doors.wanted, NameServer(link, doors, facts.id).run))
         return _together(*halves)
 
     def _api(self, facts: Facts, agents: "Agents") -> Run:
@@ -210,6 +212,16 @@ def _together(*halves: Run) -> Run:
     return run
 
 
+def _after(event: asyncio.Event, then: Run) -> Run:
+    """What runs once there is need for it."""
+
+    async def run() -> None:
+        await event.wait()
+        await then()
+
+    return run
+
+
 async def serve(config: Config) -> None:
     """Runs a node on this machine with its real drivers until SIGTERM, SIGINT or its api says stop.
 
@@ -239,10 +251,11 @@ async def serve(config: Config) -> None:
         log_to(config.data / "cell.log", ids, config.log, ship=shipper.log if shipper else None)
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
-        runtimes = await open_runtimes(config, identity.id, stack, descriptors)
-        balancer = await open_balancer(config, identity.id)
+        doors = await open_doors(config, stack)
+        runtimes = await open_runtimes(config, identity.id, stack, descriptors, doors)
+        balancer = await open_balancer(config, identity.id, doors)
         facts = Survey(config, identity)
-        drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns)
+        drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns, doors=doors)
         up = partial(_up, config.notify)
         node = Node(
             config,

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from builders import app
@@ -81,3 +82,18 @@ def test_the_engine_is_asked_for(name: str) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text(asked)
     assert asked == file.read_text()
+
+
+def test_whom_a_container_asks_for_names_is_its_app_s_choice_then_the_cell() -> None:
+    site = msgspec.structs.replace(SITE, servers=("172.18.0.1", "192.0.2.53"))
+    own = Docker(image="web:1", parameters=(Parameter(key="dns", value="192.0.2.1"),))
+    shared, bridged = (Network(mode="container", name="default"),), (Network(mode="container/bridge"),)
+    given: list[tuple[Docker, tuple[Network, ...], Any]] = [
+        (Docker(image="web:1"), shared, ["172.18.0.1", "192.0.2.53"]),
+        (own, shared, ["192.0.2.1"]),
+        (Docker(image="web:1"), bridged, None),
+        (Docker(image="web:1"), (Network(mode="host"),), None),
+    ]
+    for docker, networks, servers in given:
+        launch = Launch(task="web.1", app=contained(docker=docker, networks=networks), env={})
+        assert body(launch, site)["HostConfig"].get("Dns") == servers

@@ -9,7 +9,7 @@ import pytest
 
 from kato.drivers.balancer.process import binary
 from kato.drivers.balancer.render import Rendered, Site, lay_out, render
-from kato.model.frontend import Frontends, Server, Service
+from kato.model.frontend import Door, Frontends, Server, Service
 
 GOLDEN = Path(__file__).parent / "haproxy"
 SITE = Site(address="127.0.0.1", ingress="127.0.0.1:8181")
@@ -35,11 +35,21 @@ VIEWS = {
             Service("/voting/redis", 0, 6379, servers=(Server("voting_redis.1", "fd00::7", 6379),)),
         ),
     ),
+    "doors": Frontends(
+        4,
+        (
+            Service("/voting/redis", 0, 6379, servers=servers("voting_redis", 1)),
+            Service("/voting/vote", 0, 0, ("vote.localhost",), "/", servers("voting_vote", 1)),
+        ),
+    ),
 }
 
 
+DOORS = {"doors": (Door("172.18.0.1", "br-0af2"), Door("172.19.0.1", "br-17c0"))}
+
+
 def rendered(name: str) -> Rendered:
-    layout = lay_out(VIEWS[name], SITE, {})
+    layout = lay_out(VIEWS[name], SITE, {}, DOORS.get(name, ()))
     assert layout.problems == ()
     return render(layout, SITE)
 
@@ -88,3 +98,16 @@ def test_only_what_needs_a_reload_changes_the_digest() -> None:
         digest(service, site=other(SITE, connections=500)),
     ]
     assert len(set(changed)) == len(changed)
+
+
+def test_a_port_that_cannot_be_had_at_a_door_is_served_everywhere_else() -> None:
+    layout = lay_out(VIEWS["doors"], SITE, {}, DOORS["doors"], {(6379, "br-17c0"): "is in use by another program"})
+    assert [door.interface for door, port in layout.doors] == ["br-0af2"]
+    (problem,) = layout.problems
+    assert "not reached by containers on br-17c0: at 172.19.0.1 it is in use" in problem
+    assert layout.services[0].port == 6379
+
+
+@pytest.mark.parametrize("door", [Door("172.18.0.1", "br 0"), Door("172.18.0.1\n", "br0"), Door("", "br0")])
+def test_no_door_writes_a_line_of_configuration(door: Door) -> None:
+    assert lay_out(VIEWS["doors"], SITE, {}, (door,)).doors == ()

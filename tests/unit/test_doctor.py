@@ -85,5 +85,5 @@ def test_what_is_scarce_is_a_warning() -> None:
 
 
 async def test_a_machine_without_an_engine_is_warned_with_what_installs_one() -> None:
-    found = await engine("unix:///no/such.sock")
+    found = await engine("unix:///no/such.sock", True)
     assert found.state == "warn" and "apt-get install docker.io" in found.todo

@@ -33,6 +33,7 @@ def test_an_app_and_its_tasks_have_names_and_their_ports_services() -> None:
                 "redis.voting.kato": ("10.0.0.1", "fd00::1"),
             },
             {"_main._redis._tcp.voting.kato": behind, "_redis._tcp.voting.kato": behind},
+            {"_main._redis._tcp.voting.kato": (6379,), "_redis._tcp.voting.kato": (6379,)},
         )
     }
 

@@ -21,7 +21,7 @@ _MARK = re.compile(rf"node\.json|{re.escape(LOCK)}|agent\.json|cell\.sqlite.*")
 """A file that only a cell makes: the folder that holds one is a cell's."""
 _PART = re.compile(r"cell\.log.*|tasks|volumes|balancer|access")
 """What else a cell keeps; a part may have been put back from a backup before there is a cell."""
-_REST = re.compile(r"docker|oci|ballast.*|shipped\.json|(node|agent|shipped)\.new")
+_REST = re.compile(r"docker|oci|ballast.*|(shipped|doors)\.json|(node|agent|shipped|doors)\.new")
 """What no backup puts back."""
 
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from kato.border.listen import listen
-from kato.drivers.dns import Dns
+from kato.drivers.dns import Answering
 from kato.loop import Loop, Pass
 from kato.model.link import NamesLink
 from kato.model.names import Names
@@ -12,7 +12,7 @@ from kato.model.names import Names
 class NameServer:
     """One node's name server. It answers by its last view while the masters are gone."""
 
-    def __init__(self, link: NamesLink, dns: Dns, node: str) -> None:
+    def __init__(self, link: NamesLink, dns: Answering, node: str) -> None:
         self._link = link
         self._dns = dns
         self._node = node

@@ -38,6 +38,13 @@ class Service(msgspec.Struct, frozen=True, order=True):
     leaving: bool = False
 
 
+class Door(msgspec.Struct, frozen=True, order=True):
+    """An address of this machine that only those behind one of its interfaces reach: containers on a network."""
+
+    address: str
+    interface: str
+
+
 class Frontends(msgspec.Struct, frozen=True):
     """A whole view. seq: the `plan/seq` of the world that it was computed from."""
 

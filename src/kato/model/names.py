@@ -19,13 +19,15 @@ class AppNames(msgspec.Struct, frozen=True):
     """The names of one app, in lower case and without a dot at the end. One with nothing behind it exists too.
 
     own: the app's own name; None where its id cannot be one. hosts: name → IP addresses.
-    services: name (`_redis._tcp.voting.kato`) → host ports of tasks.
+    services: name (`_redis._tcp.voting.kato`) → host ports of tasks. fronts: the same names → service ports, at
+    which a balancer has what serves; none where nothing does.
     """
 
     app: str
     own: str | None = None
     hosts: Mapping[str, tuple[str, ...]] = {}
     services: Mapping[str, tuple[Target, ...]] = {}
+    fronts: Mapping[str, tuple[int, ...]] = {}
 
 
 class Names(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ that does not serve is under no name. An app that is wished for has its name, al
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache, partial
 from ipaddress import ip_address
 
@@ -67,7 +67,16 @@ def _names(id: str, world: World, addresses: Mapping[str, str]) -> AppNames:
     if every or id in world.apps:
         hosts[own] = tuple(sorted(every))
     found = {name: tuple(Target(*each) for each in sorted(services[name])) for name in sorted(services)}
-    return AppNames(id, own, hosts, found)
+    return AppNames(id, own, hosts, found, _fronts(world.apps.get(id), own) if every else {})
+
+
+def _fronts(app: App | None, own: str) -> Mapping[str, tuple[int, ...]]:
+    """Under which names the balancer's ports of an app are."""
+    found: dict[str, list[int]] = {}
+    for port, under in zip(app.ports if app else (), _service_names(app, own, ("tcp",)), strict=False):
+        for name in under if port.balanced else ():
+            found.setdefault(name, []).append(port.service)
+    return {name: tuple(sorted(ports)) for name, ports in sorted(found.items())}
 
 
 def _serving(id: str, world: World) -> Iterator[Task]:
@@ -85,12 +94,15 @@ def _label(task: Task) -> str:
     return f"{task.attempt}" if task.incarnation == 1 else f"{task.attempt}-{task.incarnation}"
 
 
-def _service_names(app: App | None, own: str) -> list[tuple[str, ...]]:
+def _service_names(
+    app: App | None, own: str, protocols: Collection[str] = ("tcp", "udp")
+) -> list[tuple[str, ...]]:
     """Under which names (RFC 2782) each port of a version is: with all of its protocol, and by its own name."""
     head, _, group = own.partition(".")
     found = []
     for port in app.ports if app else ():
-        plain = [f"_{head}._{protocol}.{group}" for protocol in port.protocol.split(",")]
+        spoken = [each for each in port.protocol.split(",") if each in protocols]
+        plain = [f"_{head}._{protocol}.{group}" for protocol in spoken]
         named = [f"_{port.name.lower()}.{name}" for name in plain] if port.name else []
         found.append(tuple(filter(_valid, (*plain, *named))))
     return found

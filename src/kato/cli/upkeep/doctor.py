@@ -86,7 +86,7 @@ async def examined(place: Place) -> AsyncIterator[Finding]:
     yield kernel(os.uname().release)
     yield keeper()
     yield await balancer()
-    yield await engine(config.engine)
+    yield await engine(config.engine, os.geteuid() == 0)
     yield cgroups()
     yield descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     yield clock(time.time(), _adjtimex())
@@ -196,8 +196,8 @@ async def balancer() -> Finding:
     return Finding("balancer", "ok", f"HAProxy {number}, {program}")
 
 
-async def engine(host: str | None) -> Finding:
-    """Whether containers can run. A machine for processes needs none."""
+async def engine(host: str | None, root: bool) -> Finding:
+    """Whether containers can run, and by whose cell. A machine for processes needs none."""
     from kato.drivers.runtime.docker.engine import Engine
 
     asked = Engine(host)
@@ -209,7 +209,8 @@ async def engine(host: str | None) -> Finding:
         await asked.close()
     if version(said) < ENGINE:
         return Finding("containers", "warn", f"Docker Engine {said}", "Use 20.10 or later")
-    return Finding("containers", "ok", f"Docker Engine {said}")
+    told = "" if root else "; a cell of root's would tell containers the names of other projects too"
+    return Finding("containers", "ok", f"Docker Engine {said}{told}")
 
 
 def cgroups() -> Finding:

@@ -6,7 +6,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import msgspec
 
-from kato.model.frontend import BorderAck, Frontends, Traffic
+from kato.model.frontend import BorderAck, Door, Frontends, Traffic
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +42,15 @@ class Balancer(Protocol):
 
     async def close(self, *, stop: bool) -> None:
         """Lets go; the balancer itself goes on serving its last view unless `stop`."""
+        ...
+
+
+@runtime_checkable
+class Admitting(Protocol):
+    """A power of drivers whose balancer listens on doors too: containers reach no loopback but their own."""
+
+    def admit(self, doors: Sequence[Door]) -> None:
+        """Every service port is served at these doors from the next `apply` on, which is then due."""
         ...
 
 

@@ -19,8 +19,17 @@ import msgspec
 import structlog
 
 from kato.drivers.balancer import Options, process, silence
-from kato.drivers.balancer.ports import why_not
-from kato.drivers.balancer.render import KEEP_ALIVE, Layout, Site, held_port, lay_out, render
+from kato.drivers.balancer.ports import there, why_not
+from kato.drivers.balancer.render import (
+    KEEP_ALIVE,
+    Entrance,
+    Layout,
+    Site,
+    held_entrance,
+    held_port,
+    lay_out,
+    render,
+)
 from kato.drivers.balancer.runtime_socket import (
     ANSWER,
     Processes,
@@ -33,7 +42,7 @@ from kato.drivers.balancer.runtime_socket import (
 from kato.drivers.balancer.sessions import Place, count, draining, questions
 from kato.drivers.balancer.traffic import FRESH, MOMENT, QUESTION, traffic
 from kato.model.errors import DriverError
-from kato.model.frontend import BorderAck, Frontends, Traffic
+from kato.model.frontend import BorderAck, Door, Frontends, Traffic
 
 log = structlog.get_logger()
 
@@ -74,6 +83,9 @@ class Driver:
         self._view = Frontends()
         self._whole = -1
         self._taken: dict[int, str] = {}
+        self._doors: tuple[Door, ...] = ()
+        self._shut: dict[Entrance, str] = {}
+        self._laid: tuple[Door, ...] = ()
         self._layout = lay_out(self._view, self._site, self._taken)
         self._digest = render(self._layout, self._site).digest
         self._settled: tuple[Layout, int] | None = None
@@ -121,6 +133,11 @@ class Driver:
                 found = tuple(traffic(answer, self._layout.services))
             self._passed = now, found
             return found
+
+    def admit(self, doors: Sequence[Door]) -> None:
+        """Serves every service port at these doors too (Admitting)."""
+        self._doors = tuple(doors)
+        self._due.set()
 
     async def due(self) -> None:
         """Returns when `apply` should be called for the same view: it died, work is left over, or it is time to
@@ -222,12 +239,29 @@ class Driver:
         while patient and taken and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
             taken = self._busy({port: wanted[port] for port in taken})
-        if view.services is not self._view.services or taken != self._taken:
-            layout = lay_out(view, self._site, taken)
+        doors = tuple(each for each in self._doors if there(each.interface))
+        shut = self._closed(view, doors)
+        if view.services is not self._view.services or (taken, doors, shut) != (
+            self._taken,
+            self._laid,
+            self._shut,
+        ):
+            layout = lay_out(view, self._site, taken, doors, shut)
             if layout.shape != self._layout.shape:
                 self._digest = render(layout, self._site).digest
             self._layout = layout
-        self._view, self._taken = view, taken
+        self._view, self._taken, self._laid, self._shut = view, taken, doors, shut
+
+    def _closed(self, view: Frontends, doors: Sequence[Door]) -> dict[Entrance, str]:
+        """The ports that cannot be had at doors, and why."""
+        held = {held_entrance(name) for name in self._worker.frontends} if self._worker else set()
+        asked = {(each.port, door) for each in view.services if 0 < each.port < 65536 for door in doors}
+        found: dict[Entrance, str] = {}
+        for port, door in sorted(asked):
+            entrance = port, door.interface
+            if entrance not in held and (why := why_not(door.address, *entrance)) is not None:
+                found[entrance] = why
+        return found
 
     def _busy(self, ports: Mapping[int, str]) -> dict[int, str]:
         """Those of `ports` (port → address) that cannot be had, and why."""

@@ -6,13 +6,17 @@ import socket
 from pathlib import Path
 
 
-def why_not(host: str, port: int) -> str | None:
-    """None if `host`:`port` can be listened on, else the rest of a sentence that begins with the port's name."""
+def why_not(host: str, port: int, interface: str = "") -> str | None:
+    """None if `host`:`port` can be listened on, else the rest of a sentence that begins with the port's name.
+    interface: by which alone it is to be reached, where there is one.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as trial:
         # As HAProxy binds, but without SO_REUSEPORT, which would share a port with whoever has set it too.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
+            if interface:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
             trial.bind((host.strip("[]"), port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -21,6 +25,14 @@ def why_not(host: str, port: int) -> str | None:
                 return "is below 1024, which needs root: run the cell as root, or choose a higher port"
             return f"cannot be had: {error.strerror}"
     return None
+
+
+def there(interface: str) -> bool:
+    """Whether this machine has an interface."""
+    try:
+        return bool(socket.if_nametoindex(interface))
+    except OSError:
+        return False
 
 
 def owner(port: int) -> str | None:

@@ -6,17 +6,19 @@ no label of an app can write a line of configuration.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
+from types import MappingProxyType
 from urllib.parse import quote
 
 import msgspec
 
-from kato.model.frontend import Frontends, Server, Service, front_of, host_name, is_path
+from kato.model.frontend import Door, Frontends, Server, Service, front_of, host_name, is_path
 
 KEEP_ALIVE = 10
 """Seconds that a client's idle HTTP connection is kept, and so how long a worker of before a reload has some."""
+_INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 _APP = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _PLAIN = "content-type 'text/plain; charset=utf-8'"
 
@@ -41,17 +43,22 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[Service, ...]
     ingress: bool
     problems: tuple[str, ...]
+    doors: tuple[tuple[Door, int], ...] = ()
 
     @property
     def shape(self) -> tuple[object, ...]:
         """All of it that only a reload can change: everything but servers."""
-        return (self.ingress, *((s.app, s.index, s.port, s.hosts, s.path) for s in self.services))
+        return (self.ingress, self.doors, *((s.app, s.index, s.port, s.hosts, s.path) for s in self.services))
 
     @property
     def backends(self) -> dict[str, tuple[Server, ...]]:
         """Every backend that HAProxy should have, with its servers."""
         tcp = {tcp_name(each): each.servers for each in self.services if each.port}
         return tcp | {http_name(each): each.servers for each in self.services if each.hosts}
+
+
+Entrance = tuple[int, str]
+"""A service port, and the interface of a door at which it is reached too."""
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -84,6 +91,21 @@ def ingress_name(site: Site) -> str:
     return f"ingress.{site.ingress_port}"
 
 
+def door_name(port: int, door: Door) -> str:
+    return f"door.{port}.{door.interface}"
+
+
+def held_entrance(frontend: str) -> Entrance:
+    """The entrance where a frontend with this name listens; port 0 for a name that is none's.
+
+    >>> held_entrance("door.6379.br-0af2"), held_entrance("tcp.6379.redis")
+    ((6379, 'br-0af2'), (0, ''))
+    """
+    kind, _, rest = frontend.partition(".")
+    port, _, interface = rest.partition(".")
+    return (int(port), interface) if kind == "door" and port.isdecimal() else (0, "")
+
+
 def held_port(frontend: str) -> int:
     """The port on which a frontend with this name listens, 0 for a name that is not ours."""
     kind, _, rest = frontend.partition(".")
@@ -91,8 +113,14 @@ def held_port(frontend: str) -> int:
     return int(port) if kind in ("tcp", "ingress") and port.isdecimal() else 0
 
 
-def lay_out(view: Frontends, site: Site, taken: Mapping[int, str]) -> Layout:
-    """What of `view` can be served, and why the rest cannot. taken: port → why it cannot be had.
+def lay_out(
+    view: Frontends,
+    site: Site,
+    taken: Mapping[int, str],
+    doors: Sequence[Door] = (),
+    shut: Mapping[Entrance, str] = MappingProxyType({}),
+) -> Layout:
+    """What of `view` can be served, and why the rest cannot. taken: port → why it cannot be had; shut: likewise.
 
     What leaves comes last, and that it is left out is nobody's problem.
     """
@@ -111,9 +139,30 @@ def lay_out(view: Frontends, site: Site, taken: Mapping[int, str]) -> Layout:
         hosts, path = _hosts(service, routes, said)
         servers = tuple(each for each in service.servers if _reachable(each, service, said))
         services.append(msgspec.structs.replace(service, port=port, hosts=hosts, path=path, servers=servers))
+    open = tuple(_doors(services, doors, shut, problems))
     return Layout(
-        services=tuple(sorted(services)), ingress=site.ingress_port not in taken, problems=tuple(problems)
+        services=tuple(sorted(services)),
+        ingress=site.ingress_port not in taken,
+        problems=tuple(problems),
+        doors=open,
     )
+
+
+def _doors(
+    services: Iterable[Service], doors: Sequence[Door], shut: Mapping[Entrance, str], problems: list[str]
+) -> Iterator[tuple[Door, int]]:
+    """At which doors each service port is, too."""
+    for door in doors:
+        if not (_INTERFACE.fullmatch(door.interface) and _is_ip(door.address)):
+            continue
+        for service in sorted(services):
+            if (why := shut.get((service.port, door.interface))) is not None:
+                problems.append(
+                    f"service port {service.port} of {service.app} is not reached by containers on "
+                    f"{door.interface}: at {door.address} it {why}."
+                )
+            elif service.port:
+                yield door, service.port
 
 
 def _port(service: Service, ports: dict[int, str], taken: Mapping[int, str], problems: list[str]) -> int:
@@ -224,6 +273,12 @@ def _tcp(layout: Layout, site: Site) -> Iterator[str]:
             yield f"listen {tcp_name(service)}"
             yield f"    bind {site.address}:{service.port}"
             yield from _servers(service)
+    backends = {service.port: tcp_name(service) for service in layout.services}
+    for door, port in layout.doors:
+        # Only by its interface: the kernel takes packets for any address of the machine from wherever they come.
+        yield f"frontend {door_name(port, door)}"
+        yield f"    bind {door.address}:{port} interface {door.interface}"
+        yield f"    default_backend {backends[port]}"
 
 
 def _http(layout: Layout, site: Site) -> Iterator[str]:

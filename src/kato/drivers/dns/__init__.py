@@ -24,7 +24,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 5.0
 
 
-class Dns(Protocol):
+class Answering(Protocol):
+    """What answers by a view."""
+
+    async def apply(self, view: Names) -> None:
+        """Answers by this view from now on."""
+        ...
+
+
+class Dns(Answering, Protocol):
     """A DNS driver. Errors are DriverError."""
 
     name: str
@@ -32,10 +40,6 @@ class Dns(Protocol):
     @classmethod
     async def open(cls, options: Options) -> Self:
         """Takes its port and answers from now on; InvalidInput where the port is not to be had."""
-        ...
-
-    async def apply(self, view: Names) -> None:
-        """Answers by this view from now on."""
         ...
 
     async def close(self) -> None:

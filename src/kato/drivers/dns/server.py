@@ -182,22 +182,31 @@ class Driver(Server):
         self._zone.apply(view)
 
 
+def bound(host: str, port: int, kind: socket.SocketKind, interface: str = "") -> socket.socket:
+    """A socket at an address. interface: the only one by which it is reached, where there is one. OSError."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    try:
+        made.setblocking(False)
+        if kind is socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        if interface:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 def _bound(address: str, kind: socket.SocketKind) -> socket.socket:
     """A socket at host:port. InvalidInput where it is not to be had."""
     host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
     try:
-        bound.setblocking(False)
-        if kind is socket.SOCK_STREAM:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        else:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        bound.bind((host, int(port)))
+        return bound(host.strip("[]"), int(port), kind)
     except OSError as error:
-        bound.close()
         raise InvalidInput(
             f"The name server cannot listen on {address}: {error.strerror or error}. Another program may have "
             "that port, and ports below 1024 are root's; choose another one with --dns or KATO_DNS."
         ) from error
-    return bound

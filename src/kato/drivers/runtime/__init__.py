@@ -12,6 +12,7 @@ import msgspec
 
 from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
+from kato.model.frontend import Door
 from kato.model.link import Kept, Output, Pull, Reached, Used
 from kato.model.secret import Secret
 
@@ -84,6 +85,18 @@ Answer = Callable[[socket.socket, socket.socket, Look], Coroutine[Any, Any, Serv
 """Answers for names on two sockets that are bound, for UDP and for TCP, by what a Look says."""
 
 
+class Doors(Protocol):
+    """Where containers reach the cell: at the machine's own address on their network."""
+
+    async def open(self, door: Door) -> Sequence[str]:
+        """Whom containers on its network are to ask for names; nobody where no door can be there."""
+        ...
+
+    async def shut(self, interface: str) -> None:
+        """A network is no more."""
+        ...
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What every runtime driver is opened with. folder: for sandboxes and records; volumes: named volumes.
 
@@ -95,6 +108,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     environ: what a task has for PATH, HOME and LANG where its app does not say. descriptors: a task's soft limit
     of open files; None for the cell's own, which a cell that has raised its own does not want.
     answer: who serves names on the networks that a driver makes itself; None where nobody does.
+    doors: who does on those that an engine makes for it, and has the balancer there; None where nobody does.
     """
 
     folder: Path
@@ -109,6 +123,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str] = {}
     descriptors: int | None = None
     answer: Answer | None = None
+    doors: Doors | None = None
 
 
 @runtime_checkable

@@ -76,7 +76,7 @@ class Driver:
         self._stopping: dict[str, set[asyncio.Task[None]]] = {}
         ends = filters(type="container", event="die", label=self._mine)
         self._images = Images(engine, options.folder / ".images", options.logins)
-        self._supplies = Supplies(engine, options.node, options.volumes)
+        self._supplies = Supplies(engine, options.node, options.volumes, options.doors)
         self._ends = Ends(engine, ends, lambda seen: exit_of(seen, self._boot))
 
     @classmethod
@@ -115,6 +115,7 @@ class Driver:
         """Every container of this node. One that never started is removed."""
         with about("The containers on this node cannot be listed"):
             listed = await self._engine.ask("GET", "/containers/json", all=1, filters=filters(label=self._mine))
+            await self._supplies.meet()
         self._ends.begin()
         looked = await asyncio.gather(*(self._find(task) for each in listed if (task := self._task(each))))
         return {each.task: each for each in looked if each is not None}
@@ -214,12 +215,14 @@ class Driver:
 
     async def _make(self, name: str, launch: Launch) -> None:
         app, folder = launch.app, self._folder(launch.task)
+        networks = await self._supplies.networks(app)
         site = Site(
             node=self._options.node,
             boot=self._boot,
             address=self._options.address,
             sandbox=str(folder / SANDBOX),
-            networks=await self._supplies.networks(app),
+            networks=networks,
+            servers=self._supplies.servers(networks.values()),
             volumes=await self._supplies.volumes(app),
             secrets=str(folder_of(folder)),
         )

@@ -4,7 +4,7 @@ Marathon's `docker` parameters are flags of `docker run`; those that are known h
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -30,6 +30,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     address: where its ports are published. sandbox: its folder on the host.
     networks: the engine's name for each that the app names; volumes: and for those of the cell, by their place.
+    servers: whom it asks for names; none: whom the engine says.
     secrets: the folder of the files of secrets, each called by the number of its volume.
     """
 
@@ -38,6 +39,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     sandbox: str
     networks: Mapping[str, str] = {}
+    servers: Sequence[str] = ()
     volumes: Mapping[str, str] = {}
     secrets: str = ""
 
@@ -123,6 +125,8 @@ def _join(asked: Body, launch: Launch, site: Site) -> None:
         return
     names = named_networks(launch.app, site)
     asked["HostConfig"]["NetworkMode"] = names[0] if names else "bridge"
+    if names and site.servers and not any(each.key == "dns" for each in docker_of(launch.app).parameters):
+        asked["HostConfig"]["Dns"] = list(site.servers)
     if names:
         asked["NetworkingConfig"] = {"EndpointsConfig": {names[0]: endpoint(launch.app)}}
     published: Body = {}

@@ -7,22 +7,33 @@ used where an app names it, and never removed.
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import structlog
+
+from kato.drivers.runtime import Doors
 from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, Rejected, about, filters, unless
+from kato.drivers.runtime.docker.reach import walled
 from kato.drivers.runtime.folders.sandbox import links
 from kato.model.app import DEFAULT, App
+from kato.model.frontend import Door
 from kato.model.ids import parent, safe
+
+log = structlog.get_logger()
 
 
 class Supplies:
-    """Of one node's containers. volumes: the folder of the cell's named volumes."""
+    """Of one node's containers. volumes: the folder of the cell's named volumes; doors: to the cell."""
 
-    def __init__(self, engine: Engine, node: str, volumes: Path) -> None:
+    def __init__(self, engine: Engine, node: str, volumes: Path, doors: Doors | None = None) -> None:
         self._engine = engine
         self._node = node
         self._volumes = volumes
+        self._doors = doors
+        self._servers: dict[str, Sequence[str]] = {}
+        self._judged: dict[str, Sequence[str]] = {}
         self._making = asyncio.Lock()
 
     async def networks(self, app: App) -> Mapping[str, str]:
@@ -36,17 +47,64 @@ class Supplies:
                 found[network.name] = await self._network(self._called(app, network.name))
         return found
 
+    def servers(self, networks: Iterable[str]) -> Sequence[str]:
+        """Whom a container asks for names; nobody: whom the engine says. networks: as the engine calls them."""
+        return next((found for each in networks if (found := self._servers.get(each))), ())
+
+    async def meet(self) -> None:
+        """Opens the doors of the networks that an earlier life of the cell made."""
+        mine = filters(label=f"kato.node={self._node}")
+        if self._doors is None:
+            return
+        for each in await self._engine.ask("GET", "/networks", filters=mine):
+            if (found := self._place(each)) is not None:
+                await self._doors.open(found[0])
+
+    async def _open(self, network: Mapping[str, Any]) -> None:
+        """Opens the door of a network before a container is made on it; once, one that nobody can come to is shut:
+        whom containers ask first must answer, whatever it is.
+        """
+        if self._doors is None or (found := self._place(network)) is None:
+            return
+        door, subnet = found
+        if (name := network["Id"]) not in self._judged:
+            servers = await self._doors.open(door)
+            shut = bool(servers) and await asyncio.to_thread(walled, door, subnet)
+            if shut:
+                await self._doors.shut(door.interface)
+                servers = ()
+                log.warning(
+                    "a firewall keeps containers on a network from the cell, so that they are told no names but "
+                    f"their network's own. Let them in (ufw allow in on {door.interface} to {door.address}), and "
+                    "start the cell anew",
+                    network=network["Name"],
+                )
+            self._judged[name] = servers
+        elif self._judged[name]:
+            self._judged[name] = await self._doors.open(door)
+        self._servers[network["Name"]] = self._judged[name]
+
+    def _place(self, network: Mapping[str, Any]) -> tuple[Door, str] | None:
+        """The machine's address on a network of our own, and all that are there; None where it is no bridge."""
+        if (network["Labels"] or {}).get("kato.node") != self._node or network["Driver"] != "bridge":
+            return None
+        for each in network["IPAM"]["Config"] or ():
+            if "." in each.get("Gateway", ""):
+                return Door(each["Gateway"], _bridge(network)), each["Subnet"]
+        return None
+
     def _called(self, app: App, name: str) -> str:
         return f"kato-{self._node}-{safe(parent(app.id)) or 'root'}" if name == DEFAULT else name
 
     async def _network(self, name: str) -> str:
         async with self._making:  # asked for the same name twice at a time, an engine makes two of them
             with unless(NOT_FOUND):
-                await self._engine.ask("GET", f"/networks/{name}")
+                await self._open(await self._engine.ask("GET", f"/networks/{name}"))
                 return name
             asked = {"Name": name, "CheckDuplicate": True, "Labels": {"kato.node": self._node}}
             with about(f"Its network {name} cannot be made"), unless(CONFLICT):  # somebody else was quicker
-                await self._engine.ask("POST", "/networks/create", asked)
+                made = await self._engine.ask("POST", "/networks/create", asked)
+                await self._open(await self._engine.ask("GET", f"/networks/{made['Id']}"))
             return name
 
     async def volumes(self, app: App) -> Mapping[str, str]:
@@ -78,10 +136,19 @@ class Supplies:
         """Removes networks and names of volumes of this node that no container uses. Volumes' folders stay."""
         mine = f"kato.node={self._node}"
         for each in await self._engine.ask("GET", "/networks", filters=filters(label=mine)):
-            await self._discard(f"/networks/{each['Id']}")
+            if await self._discard(f"/networks/{each['Id']}") and self._doors:
+                await self._doors.shut(_bridge(each))
         for each in (await self._engine.ask("GET", "/volumes", filters=filters(label=mine)))["Volumes"] or ():
             await self._discard(f"/volumes/{each['Name']}")
 
-    async def _discard(self, path: str) -> None:
+    async def _discard(self, path: str) -> bool:
         with contextlib.suppress(Rejected):  # it is in use
             await self._engine.ask("DELETE", path)
+            return True
+        return False
+
+
+def _bridge(network: Mapping[str, Any]) -> str:
+    """What the machine calls the interface of a network."""
+    named = (network["Options"] or {}).get("com.docker.network.bridge.name")
+    return str(named or f"br-{network['Id'][:12]}")
