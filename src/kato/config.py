@@ -1,7 +1,6 @@
 """One frozen configuration, parsed once: flags, then the environment, then defaults. The only reader of either."""
 
 import os
-import pwd
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,6 @@ TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 KEPT = ("HOME", "LANG", "SUDO_USER", "DOCKER_HOST", "DOCKER_CONFIG", "KATO_PRIVILEGED", *TRACES)
 """What `configure` reads besides the flags of a cell and PATH."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
-LOCK = "node.lock"
-"""What a cell holds in its folder for as long as it runs."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,7 +133,7 @@ def configure(
         https=https,
         ingress=address(ingress or env.get("KATO_INGRESS") or INGRESS, "--ingress", "KATO_INGRESS"),
         dns=address(names, "--dns", "KATO_DNS") if names else None,
-        resolvers=kept(RESOLVERS) if own else RESOLVERS if forward else None,
+        resolvers=RESOLVERS if own or forward else None,
         owns_names=own,
         environ={name: env[name] for name in ("HOME", "LANG") if name in env} | {"PATH": search_path(env)},
         engine=env.get("DOCKER_HOST"),
@@ -148,22 +145,6 @@ def configure(
         traces=any(env.get(name) for name in TRACES) and env.get("OTEL_SDK_DISABLED", "").lower() != "true",
         user=env.get("SUDO_USER") if root and env.get("SUDO_USER") != "root" else None,
     )
-
-
-def kept(path: Path) -> Path:
-    """Where what stood at `path` is kept while a cell has written it."""
-    return path.with_name(f"{path.name}.before-kato")
-
-
-def held(folder: Path) -> bool:
-    """Whether a process holds the lock of a cell's folder, by proc_locks(5): a trial would be in its way."""
-    try:
-        lock = (folder / LOCK).stat()
-        locks = Path("/proc/locks").read_text("ascii").splitlines()
-    except OSError:
-        return False
-    # By inode alone, since some file systems give stat(2) another device number than the kernel's own.
-    return any(word.endswith(f":{lock.st_ino}") for line in locks for word in line.split())
 
 
 def _logins(env: Mapping[str, str]) -> Path | None:
@@ -220,14 +201,6 @@ def kept_variables(environ: Mapping[str, str] | None = None) -> Mapping[str, str
     """What a cell must have of the caller's environment to be the same where something else starts it."""
     env = os.environ if environ is None else environ
     return {name: env[name] for name in KEPT if env.get(name)} | {"PATH": search_path(env)}
-
-
-def user_name() -> str:
-    """Who asks, by name where there is one."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def variables() -> Mapping[str, str]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kato.config import RESOLVERS, Config, held
+from kato.config import RESOLVERS, Config
 from kato.drivers.balancer import Admitting, Balancer
 from kato.drivers.dns import Dns
 from kato.drivers.load import load
 from kato.drivers.runtime import Runtime
+from kato.folder import held
 from kato.model.node import Node as Facts
+from kato.model.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
     from kato.agent.checks import Probe
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-RUNTIMES = ("process", "docker", "oci")
 BALANCER = "haproxy"
 DNS = "server"
 
@@ -106,7 +107,9 @@ async def open_dns(config: Config, stack: contextlib.AsyncExitStack) -> Dns | No
         give_names_back(config)  # a cell of this folder was killed that owned them
     if config.dns is None:
         return None
-    opened: Dns = await load("dns", DNS).open(Options(listen=config.dns, resolvers=config.resolvers))
+    # Its own server would be asked by it for ever: whom the machine asked before, where it asks the cell now.
+    asked = machine.kept(RESOLVERS) if config.owns_names else config.resolvers
+    opened: Dns = await load("dns", DNS).open(Options(listen=config.dns, resolvers=asked))
     stack.push_async_callback(opened.close)
     if config.owns_names:
         stack.callback(give_names_back, config)

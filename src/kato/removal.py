@@ -9,8 +9,9 @@ from collections.abc import Collection
 from kato.agent.identity import Identity
 from kato.config import Config
 from kato.drivers.runtime import Brings, Runtime
-from kato.machine import RUNTIMES, folder_of, open_balancer, open_runtimes
+from kato.machine import folder_of, open_balancer, open_runtimes
 from kato.model.errors import DriverMissing
+from kato.model.runtimes import RUNTIMES
 
 GRACE = 10.0
 """Seconds that a task has between SIGTERM and SIGKILL."""

@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from kato.config import held
+from kato.folder import held
 from load import free_ports
 from machine import Machine
 

@@ -29,7 +29,8 @@ from kato.cli.upkeep import cell
 from kato.cli.words.topics import TOPICS
 from kato.cli.words.usage import ELSEWHERE, FLAGS_ELSEWHERE
 from kato.client import Client
-from kato.config import Config, configure, held
+from kato.config import Config, configure
+from kato.folder import held
 from kato.model.errors import Fault, InvalidApp, InvalidInput, Locked, Unavailable
 from machine import ROOT
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from test_compose import compose, faults
 
-from kato.cli.changes.build import environment, words
-from kato.language import Build, Manifest
+from kato.drivers.runtime.docker.build import environment, words
+from kato.language import Manifest
 from kato.language.service_build import UNBUILT
 from kato.model.app import Parameter
+from kato.model.build import Build
 
 IID = Path("/tmp/id")
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kato.config import configure, kept
+from kato.config import RESOLVERS, configure
 from kato.drivers.dns import machine
 from kato.drivers.dns.forward import nameservers
+from kato.drivers.dns.machine import kept
 from kato.model.errors import Conflict, InvalidInput
 
 SERVERS = "nameserver 192.0.2.1\nnameserver 192.0.2.2\nnameserver ::1\n"
@@ -102,7 +103,7 @@ def test_another_cell_that_runs_is_named(file: Path) -> None:
 def test_one_flag_says_where_and_whom_else(tmp_path: Path) -> None:
     for found in (configure(dns_own=True, environ={}), configure(environ={"KATO_DNS_OWN": "1"})):
         assert (found.dns, found.owns_names) == ("127.0.0.55:53", True)
-        assert found.resolvers == Path("/etc/resolv.conf.before-kato")
+        assert found.resolvers == RESOLVERS
     assert configure(dns_own=True, dns="127.0.0.1:53", environ={}).dns == "127.0.0.1:53"
     with pytest.raises(InvalidInput, match="asks port 53 alone"):
         configure(dns_own=True, environ={"KATO_DNS": "127.0.0.1:5353"})

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kato.cli.upkeep import certify
+from kato import certificates
+from kato.cli.upkeep.certify import certify
 from kato.cli.upkeep.doctor import certificate, clock, descriptors, engine, folder, kernel, port, version
 from kato.cli.words.place import Place
 from kato.config import Config
@@ -59,10 +60,10 @@ def test_a_port_that_is_taken_and_a_folder_that_cannot_be_are_faults(tmp_path: P
 def test_a_certificate_that_ends_soon_is_told(
     tmp_path: Path, days: int, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(certify, "DAYS", days)
+    monkeypatch.setattr(certificates, "DAYS", days)
     secure = Config(data=tmp_path, https=True)
     assert "kato certify" in certificate(secure).todo and certificate(secure).state == "fault", "there is none yet"
-    certify.certify("kato.example", place=Place(data=str(tmp_path)))
+    certify("kato.example", place=Place(data=str(tmp_path)))
     found = certificate(secure)
     assert found.state == state and bool(found.todo) is (state != "ok")
 

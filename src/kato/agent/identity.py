@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from kato.agent import durable, journal
-from kato.config import LOCK
+from kato.folder import LOCK
 from kato.model.errors import Conflict, Refused
 
 _NOT_NAME = re.compile(r"[^a-z0-9-]+")

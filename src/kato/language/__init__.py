@@ -14,11 +14,11 @@ from kato.language.document import Document, read_document
 from kato.language.marathon import Tree, documents, read_app, read_apps, read_group
 from kato.language.profiles import Choice
 from kato.language.reading import Findings
-from kato.language.service_build import Build as Build
 from kato.language.service_build import with_image
 from kato.language.shape import closest, steps
 from kato.language.wire import app_document
 from kato.model.app import App
+from kato.model.build import Build
 from kato.model.deployment import GroupRecord
 from kato.model.errors import InvalidApp, InvalidInput
 from kato.model.secret import Secret

@@ -16,12 +16,13 @@ from kato.language.profiles import Choice, chosen, inactive
 from kato.language.reading import Findings, Part
 from kato.language.refusals import REFUSED_PROJECT
 from kato.language.service import Project, read_service
-from kato.language.service_build import UNBUILT, Build, read_build
+from kato.language.service_build import UNBUILT, read_build
 from kato.language.service_networks import read_networks
 from kato.language.service_restart import awaited
 from kato.language.service_secrets import KINDS, read_kept
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
+from kato.model.build import Build
 from kato.model.dependencies import Dependencies
 from kato.model.errors import InvalidInput
 from kato.model.ingress import routes

@@ -25,8 +25,7 @@ from kato.language.service_secrets import Kept, read_files
 from kato.language.service_volumes import Surroundings, beside, read_volumes
 from kato.language.shape import closest
 from kato.model.app import App, UpgradeStrategy
-
-RUNTIMES = ("process", "docker", "oci")
+from kato.model.runtimes import RUNTIMES
 
 _STOP_GRACE = 10.0
 """Seconds, Compose's default."""

@@ -13,6 +13,7 @@ from kato.language.interpolation import Lookup
 from kato.language.reading import Part, split_pairs
 from kato.language.service_volumes import Surroundings
 from kato.model.app import BUILT, App
+from kato.model.build import Build
 
 UNBUILT = f"{BUILT}unbuilt"
 """The image of an app that is still to be built."""
@@ -38,19 +39,6 @@ _REFUSED = dict.fromkeys(
     ),
     _NOT_TAKEN,
 )
-
-
-class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """One image. context: an absolute folder, or an address. dockerfile: a path; inline: its text instead.
-
-    flags: of `docker build`, name and value. project: whose it is, the first part of the image's name.
-    """
-
-    project: str
-    context: str
-    dockerfile: str | None = None
-    inline: str | None = None
-    flags: tuple[tuple[str, str], ...] = ()
 
 
 def read_build(service: Part, project: str, around: Surroundings, lookup: Lookup) -> Build:

@@ -14,14 +14,13 @@ import msgspec
 from kato.model.action import Wait
 from kato.model.errors import InvalidInput, NotFound
 from kato.model.ids import short_task
+from kato.model.runtimes import ENGINES
 from kato.model.task import Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.course import Course, course
 from kato.plan.effects import reported, without
 from kato.plan.why import why
 
-ENGINES = ("docker",)
-"""Runtimes that an engine carries, which may go. Tasks of others have a keeper each and nothing else."""
 KILLED = 9
 """The signal by which a task is lost: it had no time to say anything."""
 

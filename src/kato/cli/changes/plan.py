@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kato.cli.changes.source import ALL, Chosen, load, owns, warn
 from kato.cli.printing.show import Output, document
 from kato.cli.words.place import HERE, Place
-from kato.config import held
+from kato.folder import held
 from kato.model.app import BUILT
 from kato.model.errors import NotFound, Unavailable
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kato.access import Access
 from kato.cli.upkeep.systemd import NAME, service_of
-from kato.config import LOGS, Config, apart, held
+from kato.config import LOGS, Config, apart
+from kato.folder import held
 from kato.model.errors import Conflict, InvalidInput, Unavailable
 
 if TYPE_CHECKING:

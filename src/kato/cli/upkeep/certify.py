@@ -1,31 +1,16 @@
-"""certify: names and addresses of this machine go in; what a cell lets others in by stands in its folder: a
-certificate, by an authority of its own or by somebody else's, and a token. openssl makes the certificates.
-"""
+"""certify: names and addresses of this machine go in; what others are told, to be let in, comes out."""
 
-import os
-import secrets
-import shutil
-import ssl
-import subprocess
-import tempfile
-import time
-from collections.abc import Sequence
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from kato.access import AUTHORITY, CERTIFICATE, KEY, TOKEN, load, read_token
+from kato import certificates
+from kato.access import AUTHORITY, CERTIFICATE, TOKEN, read_token
 from kato.cli.upkeep.cell import make_folder
 from kato.cli.words.place import HERE, Place
-from kato.config import is_host
-from kato.model.errors import InvalidInput, Unavailable
+from kato.model.errors import InvalidInput
 
-AUTHORITY_KEY = "ca.key"
-AUTHORITY_DAYS, DAYS = 3650, 825
-"""For how long each is valid. Some clients take no certificate of a server that is valid for longer."""
-ALWAYS = ("localhost", "127.0.0.1", "::1")
 Flag = Annotated[bool, Parameter(negative=())]
 
 
@@ -57,23 +42,23 @@ def certify(
     if cert is not None or key is not None:
         if cert is None or key is None or hosts:
             raise InvalidInput("Your own certificate is named by --cert FILE and --key FILE, and without HOSTs.")
-        _take(folder, Path(cert).absolute(), Path(key).absolute())
+        certificates.take(folder, Path(cert).absolute(), Path(key).absolute())
     elif hosts or not new_token:
-        _make(folder, hosts or _hosts(folder))
+        certificates.make(folder, hosts or certificates.hosts_of(folder))
     if new_token or not (folder / TOKEN).exists():
-        _write(folder / TOKEN, f"{secrets.token_urlsafe(32)}\n".encode())
+        certificates.make_token(folder)
         if new_token:
             print("The token is another one. A cell that runs lets nobody in by the former one any more.")
     read_token(folder / TOKEN)
-    _own(folder)
+    certificates.hand_over(folder)
     _tell(folder, config.api.rpartition(":")[2])
 
 
 def _tell(folder: Path, port: str) -> None:
     if not (folder / CERTIFICATE).exists():
         return
-    hosts, until = _hosts(folder), _until(folder / CERTIFICATE)
-    print(f"The certificate is for {', '.join((*hosts, *ALWAYS))}, until {until}.")
+    hosts, until = certificates.hosts_of(folder), certificates.until(folder / CERTIFICATE)
+    print(f"The certificate is for {', '.join((*hosts, *certificates.ALWAYS))}, until {until}.")
     print(f"A cell that others are to reach: kato serve --api 0.0.0.0:{port}")
     believed = f"KATO_CA={AUTHORITY} " if (folder / AUTHORITY).exists() else ""
     what = f"{folder}/{AUTHORITY} and " if believed else ""
@@ -85,153 +70,3 @@ def _tell(folder: Path, port: str) -> None:
 
 def _written(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _take(folder: Path, certificate: Path, key: Path) -> None:
-    """The operator's own files, by links, so that a renewed one counts."""
-    load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
-    for name, path in ((CERTIFICATE, certificate), (KEY, key)):
-        fresh = folder / f".{name}.new"
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(path)
-        fresh.replace(folder / name)
-    for name in (AUTHORITY, AUTHORITY_KEY):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _make(folder: Path, hosts: Sequence[str]) -> None:
-    """A key and a certificate for the hosts, and an authority where there is none."""
-    names = [_host(each) for each in hosts]
-    if not names:
-        raise InvalidInput(
-            "Name what others call this machine, by name or address: kato certify kato.example 192.0.2.7"
-        )
-    if (folder / CERTIFICATE).is_symlink():
-        raise InvalidInput(
-            f"{folder}/{CERTIFICATE} is your own certificate, which a cell does not make. Name another one "
-            f"(--cert, --key), or remove it first, to have the cell's: rm {folder}/{CERTIFICATE} {folder}/{KEY}"
-        )
-    words = ", ".join(dict.fromkeys(_alternative(each) for each in (*names, *ALWAYS)))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as room:
-        made = Path(room)
-        if not ((folder / AUTHORITY).exists() and (folder / AUTHORITY_KEY).exists()):
-            _authority(made)
-            _write(folder / AUTHORITY_KEY, (made / AUTHORITY_KEY).read_bytes())
-            _write(folder / AUTHORITY, (made / AUTHORITY).read_bytes())
-        (made / "ext").write_text(_EXTENSIONS.format(names=words))
-        (made / "cnf").write_text(_REQUEST)
-        _openssl("req", "-new", *_FRESH, "-keyout", made / KEY, "-out", made / "csr", "-config", made / "cnf")
-        _openssl(
-            *("x509", "-req", "-in", made / "csr", "-CA", folder / AUTHORITY, "-CAkey", folder / AUTHORITY_KEY),
-            *("-set_serial", f"0x{secrets.token_hex(16)}", "-days", DAYS, "-sha256"),
-            *("-extfile", made / "ext", "-out", made / CERTIFICATE),
-        )
-        load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made / CERTIFICATE, made / KEY)
-        _write(folder / KEY, (made / KEY).read_bytes())
-        _write(folder / CERTIFICATE, (made / CERTIFICATE).read_bytes())
-
-
-_FRESH = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256")
-_REQUEST = "[req]\ndistinguished_name = who\nprompt = no\n[who]\nCN = kato\n"
-_AUTHORITY = """[req]
-distinguished_name = who
-prompt = no
-x509_extensions = ext
-[who]
-O = kato
-CN = kato {mark}
-[ext]
-basicConstraints = critical, CA:TRUE, pathlen:0
-keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash
-"""
-_EXTENSIONS = """basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-subjectAltName = {names}
-"""
-
-
-def _authority(made: Path) -> None:
-    (made / "ca.cnf").write_text(_AUTHORITY.format(mark=secrets.token_hex(4)))
-    _openssl(
-        *("req", "-x509", *_FRESH, "-days", AUTHORITY_DAYS, "-config", made / "ca.cnf"),
-        *("-keyout", made / AUTHORITY_KEY, "-out", made / AUTHORITY),
-    )
-
-
-def _host(text: str) -> str:
-    bare = text.strip("[]")
-    if not is_host(f"[{bare}]" if ":" in bare else bare):
-        raise InvalidInput(f"{text!r} is no name or address of a machine, such as kato.example or 192.0.2.7.")
-    return bare
-
-
-def _alternative(host: str) -> str:
-    """A host as subjectAltName has it (x509v3_config(5))."""
-    try:
-        return f"IP:{ip_address(host)}"
-    except ValueError:
-        return f"DNS:{host}"
-
-
-def _hosts(folder: Path) -> tuple[str, ...]:
-    """What the present certificate is for, beside the names that every one has."""
-    if not (folder / CERTIFICATE).exists():
-        return ()
-    said = _openssl("x509", "-in", folder / CERTIFICATE, "-noout", "-ext", "subjectAltName")
-    found = [each.strip().partition(":") for each in said.replace("\n", ",").split(",")]
-    names = [_plain(host) for kind, _, host in found if kind in ("DNS", "IP Address") and host]
-    return tuple(each for each in names if each not in ALWAYS) or ("localhost",)
-
-
-def _plain(host: str) -> str:
-    """openssl writes an address of IPv6 in full."""
-    return str(ip_address(host)) if ":" in host else host
-
-
-def _until(certificate: Path) -> str:
-    return _openssl("x509", "-in", certificate, "-noout", "-enddate").strip().partition("=")[2]
-
-
-def days_left(certificate: Path) -> int:
-    """For how many days it is valid yet; less than 0 where it is not any more."""
-    return int((ssl.cert_time_to_seconds(_until(certificate)) - time.time()) // 86400)
-
-
-def _openssl(*words: object) -> str:
-    """What openssl says. Unavailable where it is missing or could not do it."""
-    program = shutil.which("openssl")
-    if program is None:
-        raise Unavailable(
-            "There is no openssl, which makes the certificate: apt-get install openssl. Or name a certificate of "
-            "your own: kato certify --cert FILE --key FILE"
-        )
-    done = subprocess.run(
-        [program, *map(str, words)], capture_output=True, text=True, errors="replace", check=False
-    )
-    if done.returncode:
-        raise Unavailable(f"openssl {words[0]} failed: {' '.join(done.stderr.split())}")
-    return done.stdout
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A file of one user, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    fresh.replace(path)
-
-
-def _own(folder: Path) -> None:
-    """What root has made in another user's folder is that user's."""
-    owner = folder.parent.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        for each in (folder, *folder.iterdir()):
-            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 
 from kato.cli.printing.show import Output, listing
 from kato.cli.words.place import HERE, Place
-from kato.config import RESOLVERS, Config, held
+from kato.config import RESOLVERS, Config
+from kato.folder import held
 from kato.model.errors import DriverError, DriverMissing, KatoError
 
 State = Literal["ok", "warn", "fault"]
@@ -134,7 +135,7 @@ def names(config: Config) -> Finding:
 def certificate(config: Config) -> Finding:
     """Whether the API can prove itself, and for how long yet."""
     from kato.access import CERTIFICATE, Access
-    from kato.cli.upkeep.certify import days_left
+    from kato.certificates import days_left
 
     try:
         Access.open(config)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from kato.cli.upkeep import cell
 from kato.cli.upkeep.systemd import NAME, Service, service
 from kato.cli.upkeep.unit import unit
 from kato.cli.words.place import HERE, Place
-from kato.config import RESOLVERS, Config, apart, kept_variables, user_name
+from kato.config import RESOLVERS, Config, apart, kept_variables
 from kato.model.errors import Conflict, NotFound, Unavailable
 
 LAST_LINES = 12
@@ -94,7 +95,7 @@ def _manager() -> Service:
         )
     raise Unavailable(
         "No systemd of this user runs that could start the cell. Say it as root (sudo kato service install) to "
-        f"have a service of the machine, or let this user have one: sudo loginctl enable-linger {user_name()}"
+        f"have a service of the machine, or let this user have one: sudo loginctl enable-linger {_user_name()}"
     )
 
 
@@ -128,8 +129,16 @@ def _lingering(found: Service) -> str:
     if done.returncode == 0:
         return "now and after each boot"
     print(
-        f"kato: The cell would end when {user_name()} has logged out. To keep it: sudo loginctl enable-linger "
-        f"{user_name()}",
+        f"kato: The cell would end when {_user_name()} has logged out. To keep it: sudo loginctl enable-linger "
+        f"{_user_name()}",
         file=sys.stderr,
     )
     return "while this user is logged in"
+
+
+def _user_name() -> str:
+    """Who asks, by name where there is one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

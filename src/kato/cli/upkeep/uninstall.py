@@ -13,8 +13,10 @@ from cyclopts import Parameter
 from kato.cli.upkeep import cell
 from kato.cli.upkeep.systemd import NAME, Service, service_of
 from kato.cli.words.place import HERE, Place
-from kato.config import RESOLVERS, Config, held, kept
+from kato.config import RESOLVERS, Config
+from kato.folder import held
 from kato.model.errors import Conflict, InvalidInput
+from kato.model.runtimes import RUNTIMES
 
 Flag = Annotated[bool, Parameter(negative=())]
 MIB = 1 << 20
@@ -58,14 +60,14 @@ async def uninstall(*, purge: Flag = False, yes: Flag = False, place: Place = HE
 def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[str]:
     """What there is, a line each."""
     from kato.agent.volumes import size, sizes
-    from kato.drivers.dns.machine import mark
+    from kato.drivers.dns.machine import kept, mark
     from kato.removal import remnants
 
     if manager is not None:
         yield f"the service {NAME}: {manager.path}"
-    for runtime, what in (("process", "processes"), ("docker", "docker containers"), ("oci", "oci containers")):
+    for runtime in RUNTIMES:
         if tasks := [name for name in remnants(config, runtime) if not name.startswith(".")]:
-            yield f"{what}: {len(tasks)}"
+            yield f"{'processes' if runtime == 'process' else f'{runtime} containers'}: {len(tasks)}"
     if ".images" in remnants(config, "docker"):
         yield "images that the cell pulled and nobody uses"
     for name, bytes in sizes(config.data / "volumes"):

@@ -14,12 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from kato.config import kept
 from kato.drivers.dns.forward import SERVERS, nameservers
 from kato.model.errors import Conflict, DriverError
 
 _MARK = re.compile(r"^# kato:((?:[0-9a-f]{2})+):([0-9a-f]{64})$", re.MULTILINE)
 _COPIED = ("search", "domain", "options", "sortlist")
+
+
+def kept(path: Path) -> Path:
+    """Where what stood at `path` is kept while a cell has written it."""
+    return path.with_name(f"{path.name}.before-kato")
 
 
 class Mark(msgspec.Struct, frozen=True):
