@@ -11,7 +11,7 @@ import msgspec
 
 from kato.drivers.runtime import Executed, Exit, Found, Launch, Options
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import AgentCalls, Assignments, Kept, Output, Reached
+from kato.model.link import AgentCalls, Assignments, Output, Reached, RemovedTask
 from kato.model.node import Node
 from kato.model.task import Response, Status, TaskState
 from kato.sim.clock import EPOCH, run
@@ -82,8 +82,8 @@ class FakeRuntime:
         self.tasks.pop(task, None)
         self.removed.append(task)
 
-    async def kept(self) -> Sequence[Kept]:
-        return [Kept(task, None, None, "It has gone.") for task in self.removed]
+    async def kept(self) -> Sequence[RemovedTask]:
+        return [RemovedTask(task, None, None, "It has gone.") for task in self.removed]
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:
         self._check()

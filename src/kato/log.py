@@ -20,7 +20,7 @@ SIZE, KEPT = 10 * 2**20, 2
 """Bytes of one file, and how many full ones are kept beside it."""
 IDS = ("node", "app", "task", "deployment")
 
-Known = Callable[[str | None, str | None], Mapping[str, str]]
+IdsOf = Callable[[str | None, str | None], Mapping[str, str]]
 """Told a task or an app, it says whose the one is and which deployment holds the other."""
 
 
@@ -29,7 +29,7 @@ class Ids:
 
     def __init__(self, node: str) -> None:
         self._node = node
-        self.known: Known = lambda task, app: {}
+        self.known: IdsOf = lambda task, app: {}
 
     def __call__(self, _logger: object, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event.setdefault("node", self._node)

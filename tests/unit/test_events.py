@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from builders import V1, V2, app, node, status, task, world
-from kato.api.events import Known, attached, events, posted
+from kato.api.events import Told, attached, events, posted
 from kato.model.deployment import Deployment, Progress
 from kato.model.task import Health, TaskState
 from kato.model.world import World
@@ -17,7 +17,7 @@ LOOK = world(apps=[WEB], nodes=[node(address="10.0.0.1")], tasks=[TASK])
 
 
 def told(before: Any, after: Any, look: World = LOOK, *, light: bool = True) -> list[dict[str, Any]]:
-    known, change = Known(look), Change("key", before, after)
+    known, change = Told(look), Change("key", before, after)
     known.learn(change)
     return events(change, known, look, NOW, light=light)
 
@@ -52,7 +52,7 @@ def test_a_state_is_told_once() -> None:
 
 def test_the_end_of_a_task_that_is_forgotten_already_is_told() -> None:
     gone = world(apps=[WEB])
-    known = Known(LOOK)
+    known = Told(LOOK)
     change = Change("status", status(TASK), status(TASK, TaskState.FAILED, message="exit code 3"))
     update, changed = events(change, known, gone, NOW)
     assert update["taskStatus"] == "TASK_FAILED" and update["message"] == "exit code 3"
@@ -62,7 +62,7 @@ def test_the_end_of_a_task_that_is_forgotten_already_is_told() -> None:
 def test_the_last_task_of_a_removed_app_ends_it() -> None:
     other = task(WEB, 2)
     gone = world(tasks=[TASK, other])
-    known = Known(gone)
+    known = Told(gone)
     first, last = Change("t", TASK, None), Change("t", other, None)
     assert events(first, known, gone, NOW) == []
     known.forget(first)
@@ -123,7 +123,7 @@ def test_no_plan_is_made_for_nobody() -> None:
 
     deployment = Deployment(id="d", version=V2, started=0, original={"/web": V1}, target={"/web": V2})
     look = replace(world(apps=[WEB], deployments=[deployment]), spec=unasked)
-    known = Known(look)
+    known = Told(look)
     changes = (
         Change("d", None, deployment),
         Change("p", None, Progress(deployment="d", finished=1)),

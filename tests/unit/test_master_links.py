@@ -12,7 +12,7 @@ from kato.master.agents import Agents
 from kato.master.borders import Borders
 from kato.model.conversation import Command, Left, Said, Typing
 from kato.model.errors import NotFound, Unavailable
-from kato.model.link import Assignments, Kept, Output, Pull, Reached, Sample
+from kato.model.link import Assignments, Output, Pull, Reached, RemovedTask, Sample
 from kato.model.task import Status, Task, TaskState
 from kato.model.volume import NamedVolume
 from kato.store import Delete, Op, Put, keys
@@ -32,8 +32,8 @@ class Calls:
     async def pulls(self) -> Sequence[Pull]:
         return [Pull("n1", f"{self.task}:1", 1)]
 
-    async def kept(self) -> Sequence[Kept]:
-        return [Kept(self.task, 1.0, 2.0, "It exited with code 3.")]
+    async def kept(self) -> Sequence[RemovedTask]:
+        return [RemovedTask(self.task, 1.0, 2.0, "It exited with code 3.")]
 
     async def volumes(self) -> Sequence[NamedVolume]:
         return [NamedVolume("n1", f"{self.task}_data", 1)]

@@ -13,10 +13,10 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from builders import app
-from kato.drivers.runtime.folders.kept import PER_APP, KeptTasks, surplus
+from kato.drivers.runtime.folders.removed import PER_APP, RemovedTasks, surplus
 from kato.drivers.runtime.folders.sandbox import (
     Identity,
-    Link,
+    VolumeLink,
     command,
     delete,
     environment,
@@ -196,7 +196,7 @@ def test_where_it_runs(label: str | None, folder: str) -> None:
     assert working_folder(app(labels=labels), Path("/box")) == Path(folder)
 
 
-def linked(*volumes: AppVolume, id: str = "/web") -> tuple[Link, ...]:
+def linked(*volumes: AppVolume, id: str = "/web") -> tuple[VolumeLink, ...]:
     return links(app(id, container=Container(type="MESOS", volumes=volumes)), Path("/volumes"), Path("/secrets"))
 
 
@@ -205,9 +205,9 @@ def test_volumes_are_links_inside_the_sandbox() -> None:
     host = AppVolume(container_path="etc", host_path="/etc")
     secret = AppVolume(container_path="run/secrets/pw", secret="pw")
     assert linked(named, host, secret) == (
-        Link(PurePosixPath("var/lib/data"), Path("/volumes/data"), True),
-        Link(PurePosixPath("etc"), Path("/etc"), False),
-        Link(PurePosixPath("run/secrets/pw"), Path("/secrets/2"), False),
+        VolumeLink(PurePosixPath("var/lib/data"), Path("/volumes/data"), True),
+        VolumeLink(PurePosixPath("etc"), Path("/etc"), False),
+        VolumeLink(PurePosixPath("run/secrets/pw"), Path("/secrets/2"), False),
     )
 
 
@@ -364,7 +364,7 @@ def test_what_is_closed_to_its_own_user_is_deleted(mode: int) -> None:
 
 
 def test_one_removed_task_that_cannot_be_deleted_keeps_no_other(tmp_path: Path) -> None:
-    kept = KeptTasks(tmp_path)
+    kept = RemovedTasks(tmp_path)
     kept.folder.mkdir()
     for n in range(PER_APP + 3):
         task = kept.of(f"web.instance-{n}")

@@ -17,7 +17,7 @@ from builders import node
 from kato.model.conversation import Command, Left, Said, Typing, Wrote
 from kato.model.errors import DriverError, NotFound
 from kato.model.frontend import BorderAck
-from kato.model.link import Kept, Output, Pull, Reached, Sample, Used
+from kato.model.link import Output, Pull, Reached, RemovedTask, Sample, Used
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.volume import NamedVolume
 from kato.store import Put, Store, keys
@@ -97,9 +97,9 @@ class Machine:
         )
         await self.store.txn([], [Put(keys.status(task.node, task.id), keys.encode(status))])
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """One task that has gone."""
-        return [Kept(GONE, 1.0, 2.0, "It exited with code 3.")]
+        return [RemovedTask(GONE, 1.0, 2.0, "It exited with code 3.")]
 
     async def pulls(self) -> Sequence[Pull]:
         """It brings no image."""

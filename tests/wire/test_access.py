@@ -191,21 +191,21 @@ async def test_a_web_page_may_not_ask_over_tls_either(secured: Cell) -> None:
 async def test_who_leaves_as_soon_as_hands_are_shaken_leaves_no_trace(
     secured: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    doors: list[peer.Door] = []
-    enter = peer.Door.enter
+    counted: list[peer.Guests] = []
+    enter = peer.Guests.enter
 
-    def entering(door: peer.Door, transport: asyncio.BaseTransport) -> peer.Guest:
-        doors.append(door)
-        return enter(door, transport)
+    def entering(guests: peer.Guests, transport: asyncio.BaseTransport) -> peer.Guest:
+        counted.append(guests)
+        return enter(guests, transport)
 
-    monkeypatch.setattr(peer.Door, "enter", entering)
+    monkeypatch.setattr(peer.Guests, "enter", entering)
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for _ in range(30):
         _, writer = await asyncio.open_connection("127.0.0.1", int(secured.base.rpartition(":")[2]), ssl=context)
         writer.transport.abort()
     async with asyncio.timeout(DEADLINE):
-        while len(doors) < 30 or len(doors[0]._inside) > 1:  # this test's own session keeps one
+        while len(counted) < 30 or len(counted[0]._inside) > 1:  # this test's own session keeps one
             assert (await secured.call("GET", "/ping")).status == 200
 
 

@@ -23,7 +23,7 @@ from kato.agent.worker import Context, Worker
 from kato.drivers.runtime import Carried, Exec, Found, Pulls, Runtime, Stats
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Conflict, DriverError, NotFound, Unavailable
-from kato.model.link import AgentLink, Assignment, Assignments, Kept, Output, Pull, Reached, Sample, Used
+from kato.model.link import AgentLink, Assignment, Assignments, Output, Pull, Reached, RemovedTask, Sample, Used
 from kato.model.node import Node
 from kato.model.task import Status
 from kato.model.volume import NamedVolume, named_volumes
@@ -101,7 +101,7 @@ class Agent:
                 continue
         raise NotFound(f"Node {self._node.id} has no output of a task {task!r}.")
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """The tasks that have gone and whose output is kept (AgentCalls)."""
         return [each for runtime in self._runtimes.all for each in await runtime.kept()]
 

@@ -33,7 +33,7 @@ CONDITIONS = {
 }
 
 
-class Known:
+class Told:
     """Tasks and deployments as the changes so far told of them: the World may be past them already."""
 
     def __init__(self, world: World) -> None:
@@ -65,7 +65,7 @@ def _all(_kind: str) -> bool:
 
 
 def events(
-    change: Change, known: Known, world: World, now: float, *, light: bool = False, wants: Wants = _all
+    change: Change, known: Told, world: World, now: float, *, light: bool = False, wants: Wants = _all
 ) -> list[Json]:
     """What one change means. world: at least as new as the change; now: epoch seconds.
 
@@ -92,7 +92,7 @@ def posted(client: str, uri: str, app: App, now: float) -> Json:
     }
 
 
-def _event(change: Change, known: Known, world: World, light: bool, wants: Wants) -> Iterator[Json]:
+def _event(change: Change, known: Told, world: World, light: bool, wants: Wants) -> Iterator[Json]:
     before, after = change.before, change.now
     match after if after is not None else before:
         case Task():
@@ -108,7 +108,7 @@ def _event(change: Change, known: Known, world: World, light: bool, wants: Wants
 # -- tasks ----------------------------------------------------------------------------------------------------
 
 
-def _task(before: Task | None, after: Task | None, known: Known, world: World) -> Iterator[Json]:
+def _task(before: Task | None, after: Task | None, known: Told, world: World) -> Iterator[Json]:
     if before is None and after is not None:
         yield _instance_changed(after, TaskState.STAGING, world)
     elif before is not None and after is not None and before.goal != "stop" and after.goal == "stop":

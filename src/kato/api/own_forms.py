@@ -7,7 +7,7 @@ from typing import TypedDict
 from kato.api.forms import Deployed
 from kato.api.standing import StandingApp
 from kato.api.wish.difference import Difference
-from kato.api.wish.history import Kept as KeptVersion
+from kato.api.wish.history import KeptVersion
 from kato.model.action import Refusal
 from kato.model.app import App, Group
 from kato.model.frontend import Service

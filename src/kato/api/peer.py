@@ -43,8 +43,8 @@ class Guest:
     local: whether it comes from this machine. whose: who may hold many connections, as a user or an address.
     """
 
-    def __init__(self, door: "Door", transport: asyncio.BaseTransport) -> None:
-        self._door = door
+    def __init__(self, guests: "Guests", transport: asyncio.BaseTransport) -> None:
+        self._guests = guests
         self._transport = transport
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._ends = (_plain(client), _plain(server)) if client and server else None
@@ -55,7 +55,7 @@ class Guest:
 
     def _owner(self) -> int | None:
         ours = self._transport.get_extra_info("socket")
-        return self._door.sockets.peer(*self._ends, ours) if self._ends else None
+        return self._guests.sockets.peer(*self._ends, ours) if self._ends else None
 
     def lives(self) -> bool:
         """Whether the client still has its end."""
@@ -73,14 +73,14 @@ class Guest:
 
     def prove(self) -> None:
         """It has shown the token."""
-        self._door.prove(self)
+        self._guests.prove(self)
 
     def leave(self) -> None:
         """Its connection is no more."""
-        self._door.leave(self)
+        self._guests.leave(self)
 
 
-class Door:
+class Guests:
     """Who is connected, and whether there is room for another."""
 
     def __init__(self, sockets: Sockets) -> None:
@@ -137,7 +137,7 @@ class Door:
 class PeerProtocol(HttpToolsProtocol):
     """HTTP that knows its client, and does not wait for ever for what it wants."""
 
-    door: Door
+    guests: Guests
     guest: Guest | None = None
     _taken = 0
 
@@ -145,7 +145,7 @@ class PeerProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._wait()
         if self.guest is None:
-            self.guest = self.door.enter(transport)
+            self.guest = self.guests.enter(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._patience.cancel()
@@ -192,8 +192,8 @@ class Threshold(asyncio.Protocol):
     asyncio's own server knows of a connection only when its handshake is done.
     """
 
-    def __init__(self, door: Door, context: ssl.SSLContext, behind: PeerProtocol) -> None:
-        self._door = door
+    def __init__(self, guests: Guests, context: ssl.SSLContext, behind: PeerProtocol) -> None:
+        self._guests = guests
         self._context = context
         self._behind = behind
         self._early = bytearray()
@@ -203,7 +203,7 @@ class Threshold(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
-        guest = self._door.enter(transport)
+        guest = self._guests.enter(transport)
         if transport.is_closing():
             guest.leave()
         else:

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from kato.access import Access
-from kato.api.peer import Door, PeerProtocol, Threshold
+from kato.api.peer import Guests, PeerProtocol, Threshold
 from kato.config import SERVER
 from kato.model.errors import InvalidInput
 from kato.sockets import Sockets
@@ -59,25 +59,25 @@ async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[
     """Serves until cancelled; then calls `ending`, which lets endless answers end, and closes."""
     with contextlib.closing(Sockets()) as sockets:
         sockets.check(listener)
-        with contextlib.closing(Door(sockets)) as door:
+        with contextlib.closing(Guests(sockets)) as guests:
             async with asyncio.TaskGroup() as group:
-                looking = group.create_task(_look(access, door))
+                looking = group.create_task(_look(access, guests))
                 try:
-                    await _serve(application, listener, ending, _protocol(access, door))
+                    await _serve(application, listener, ending, _protocol(access, guests))
                 finally:
                     looking.cancel()
 
 
-def _protocol(access: Access, door: Door) -> Callable[..., asyncio.Protocol]:
+def _protocol(access: Access, guests: Guests) -> Callable[..., asyncio.Protocol]:
     """What makes of a connection one that speaks: HTTP, or HTTP over TLS."""
-    plain = type("Protocol", (PeerProtocol,), {"door": door})
+    plain = type("Protocol", (PeerProtocol,), {"guests": guests})
     context = access.context
     if context is None:
         return plain
-    return lambda **words: Threshold(door, context, plain(**words))
+    return lambda **words: Threshold(guests, context, plain(**words))
 
 
-async def _look(access: Access, door: Door) -> None:
+async def _look(access: Access, guests: Guests) -> None:
     """Whoever showed the former token has to show the new one."""
     said = ""
     while True:
@@ -85,7 +85,7 @@ async def _look(access: Access, door: Door) -> None:
         try:
             if access.refresh():
                 log.info("the token is another one; what the former one let in is ended")
-                door.expel()
+                guests.expel()
             said = ""
         except InvalidInput as error:
             if said != str(error):

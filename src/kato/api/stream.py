@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from kato.api.answers import encode
-from kato.api.events import Known, attached, events
+from kato.api.events import Told, attached, events
 from kato.model.errors import Compacted
 from kato.store.changes import Change
 from kato.store.mirror import Mirror
@@ -121,7 +121,7 @@ class Stream:
         """Tells of every change, until cancelled."""
         while True:
             with self._mirror.changes() as changes:
-                known = Known(self._mirror.world())
+                known = Told(self._mirror.world())
                 try:
                     async for step in changes:
                         for change in step.items:
@@ -129,7 +129,7 @@ class Stream:
                 except Compacted:
                     log.warning("the event stream fell behind the store; some events were not told")
 
-    def _tell(self, change: Change, known: Known) -> None:
+    def _tell(self, change: Change, known: Told) -> None:
         known.learn(change)
         if self._listeners:
             world, now = self._mirror.world(), self._clock()

@@ -40,7 +40,7 @@ KINDS = ("apps", "projects", "tasks", "any", "all")
 """Kinds of names that a cell is asked for; `any`: apps, projects and tasks, `all`: apps, tasks and machines."""
 
 
-class Known(NamedTuple):
+class Offered(NamedTuple):
     """A command, as a script has it."""
 
     name: str
@@ -56,10 +56,10 @@ def completion(shell: Shell, /) -> None:
     bash: `source <(kato completion bash)` in ~/.bashrc. zsh: the same with zsh in ~/.zshrc, behind compinit.
     fish: `kato completion fish | source` in ~/.config/fish/config.fish.
     """
-    print({"bash": bash, "zsh": zsh, "fish": fish}[shell](known()), end="")
+    print({"bash": bash, "zsh": zsh, "fish": fish}[shell](offered()), end="")
 
 
-def known() -> list[Known]:
+def offered() -> list[Offered]:
     """Every command with its flags."""
     from kato.cli.app import COMMANDS, application
     from kato.cli.words.topics import TOPICS
@@ -70,15 +70,15 @@ def known() -> list[Known]:
         arguments = [each for each in app[name].assemble_argument_collection(parse_docstring=False) if each.parse]
         flags = {flag for each in arguments for flag in each.names if flag.startswith("-")}
         outputs = next((_choices(each.hint) for each in arguments if "--output" in each.names), "")
-        found.append(Known(name, help, (*sorted(flags), "--help"), NAMES.get(name, ""), outputs))
-    return [*found, Known("help", "Explain a command, or a topic.", (), " ".join([*COMMANDS, *TOPICS]), "")]
+        found.append(Offered(name, help, (*sorted(flags), "--help"), NAMES.get(name, ""), outputs))
+    return [*found, Offered("help", "Explain a command, or a topic.", (), " ".join([*COMMANDS, *TOPICS]), "")]
 
 
 def _choices(hint: object) -> str:
     return " ".join(getattr(hint, "__args__", ()))
 
 
-def bash(commands: list[Known]) -> str:
+def bash(commands: list[Offered]) -> str:
     """For bash 4 and later."""
     cases = "\n".join(
         f"        {each.name}) flags={shlex.quote(' '.join(each.flags))} names={shlex.quote(each.names)}"
@@ -111,7 +111,7 @@ complete -F _kato kato
 """
 
 
-def zsh(commands: list[Known]) -> str:
+def zsh(commands: list[Offered]) -> str:
     """For zsh 5, once compinit has run."""
     cases = "\n".join(
         f"        {each.name}) flags=({' '.join(each.flags)}) names={shlex.quote(each.names)}"
@@ -148,7 +148,7 @@ compdef _kato kato
 """
 
 
-def fish(commands: list[Known]) -> str:
+def fish(commands: list[Offered]) -> str:
     """For fish 3."""
     lines = ["complete -c kato -f"]
     for each in commands:

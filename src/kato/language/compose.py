@@ -19,7 +19,7 @@ from kato.language.service import Project, read_service
 from kato.language.service_build import UNBUILT, read_build
 from kato.language.service_networks import read_networks
 from kato.language.service_restart import awaited
-from kato.language.service_secrets import KINDS, read_kept
+from kato.language.service_secrets import KINDS, read_project_secrets
 from kato.language.service_volumes import Surroundings, read_named_volumes
 from kato.model.app import App
 from kato.model.build import Build
@@ -85,9 +85,9 @@ def read_compose(
     around = Surroundings(folder, environ.get("HOME"), volumes)
     section = top.part("services") or Part(None, ("services",), findings)
     idle = inactive(section, choice, lookup)
-    kept = read_kept(top, name, around, lookup, contents, gathering.lookups, _unused(section, idle))
+    secrets = read_project_secrets(top, name, around, lookup, contents, gathering.lookups, _unused(section, idle))
     networks = read_networks(top, name)
-    project = Project({}, idle, frozenset(), frozenset(), networks, around, lookup, files, kept)
+    project = Project({}, idle, frozenset(), frozenset(), networks, around, lookup, files, secrets)
     apps = _services(section, name, project, gathering.lookups)
     top.close(REFUSED_PROJECT)
     if choice.services:
@@ -99,7 +99,7 @@ def read_compose(
         group=None if choice.services else f"/{name}",
         apps=tuple(apps.values()),
         warnings=tuple(dict.fromkeys(findings.warnings)),
-        secrets={key: each for key, each in kept.values.items() if key in named or not choice.services},
+        secrets={key: each for key, each in secrets.values.items() if key in named or not choice.services},
         builds=builds,
         volumes=own & named_volumes(apps.values()) if choice.services else own,
     )

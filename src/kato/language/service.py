@@ -21,7 +21,7 @@ from kato.language.service_names import warn_of_names
 from kato.language.service_ports import read_ports
 from kato.language.service_process import read_process
 from kato.language.service_restart import AT_ONCE, COMPLETED, read_restart
-from kato.language.service_secrets import Kept, read_files
+from kato.language.service_secrets import ProjectSecrets, read_files
 from kato.language.service_volumes import Surroundings, beside, read_volumes
 from kato.language.shape import closest
 from kato.model.app import App, UpgradeStrategy
@@ -51,7 +51,7 @@ class Project:
     lookup: Lookup
     file: Lookup
     """The text of a file by its absolute path, None where there is none."""
-    kept: Kept
+    secrets: ProjectSecrets
 
 
 def read_service(service: Part, id: str, project: Project) -> App:
@@ -61,7 +61,7 @@ def read_service(service: Part, id: str, project: Project) -> App:
     deploy = read_deploy(service)
     ports = read_ports(service)
     volumes = read_volumes(service, project.around, nested=runtime != "process")
-    files, secrets = read_files(service, project.kept, contained=runtime != "process")
+    files, secrets = read_files(service, project.secrets, contained=runtime != "process")
     volumes = beside(service, volumes, files, nested=runtime != "process")
     env = read_environment(service, project.around, project.lookup, project.file)
     if runtime == "process":

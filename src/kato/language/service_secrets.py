@@ -28,7 +28,7 @@ _PLAIN = dict.fromkeys(
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ProjectSecrets:
     """What a project has. names: (`secrets` or `configs`, name in the file) → name in the cell; values: of those
     that the file gives one to, by their names in the cell.
     """
@@ -37,7 +37,7 @@ class Kept:
     values: dict[str, Secret] = field(default_factory=dict)
 
 
-def read_kept(
+def read_project_secrets(
     top: Part,
     project: str,
     around: Surroundings,
@@ -45,12 +45,12 @@ def read_kept(
     contents: Callable[[str], bytes | None],
     lookups: Mapping[tuple[str, str], Lookup],
     unused: Collection[tuple[str, str]],
-) -> Kept:
+) -> ProjectSecrets:
     """The top-level `secrets` and `configs`. contents: a file's by its absolute path, None where there is none.
 
     lookups: of those that were included. unused: those that need no value, since no active service has them.
     """
-    kept = Kept()
+    found = ProjectSecrets()
     for kind in KINDS:
         section = top.part(kind)
         for key in section.data if section else ():
@@ -59,21 +59,21 @@ def read_kept(
             is_external, given = external(part)
             name = given or key
             if is_external:
-                kept.names[kind, key] = name
+                found.names[kind, key] = name
                 if not is_name(name):
                     part.fault("name", f"{name[:60]!r} is no name of a secret of the cell; see kato secrets ls")
             elif (kind, key) in unused:
-                kept.names[kind, key] = f"{project}/{key}"
+                found.names[kind, key] = f"{project}/{key}"
                 part.asked += ("file", "environment", "content")
             elif (value := _value(kind, part, around, lookups.get((kind, key), lookup), contents)) is not None:
-                found = f"{project}/{key}@{_mark(value, f'{project}/{key}')}"
-                if not is_name(found):
+                marked = f"{project}/{key}@{_mark(value, f'{project}/{key}')}"
+                if not is_name(marked):
                     top.findings.fault((kind, key), "its name may have letters, digits, '.', '_' and '-' alone")
-                kept.names[kind, key], kept.values[found] = found, Secret(value=value, since=0.0)
+                found.names[kind, key], found.values[marked] = marked, Secret(value=value, since=0.0)
             else:
-                kept.names[kind, key] = f"{project}/{key}"  # the fault is told
+                found.names[kind, key] = f"{project}/{key}"  # the fault is told
             part.close(_PLAIN)
-    return kept
+    return found
 
 
 def _value(
@@ -106,33 +106,33 @@ def _mark(value: bytes, name: str) -> str:
 
 
 def read_files(
-    service: Part, kept: Kept, *, contained: bool
+    service: Part, project: ProjectSecrets, *, contained: bool
 ) -> tuple[tuple[AppVolume, ...], Mapping[str, SecretSource]]:
     """A service's files of either kind, and the secrets that its app names. contained: whether in a container."""
     volumes: dict[str, AppVolume] = {}
     secrets: dict[str, SecretSource] = {}
     for kind in KINDS:
         for _, item, path in service.items(kind):
-            volume = _file(kind, item, path, service.findings, kept, contained)
+            volume = _file(kind, item, path, service.findings, project, contained)
             if volume is None:
                 continue
             if volume.container_path in volumes:
                 service.findings.fault(path, f"another file has the target {volume.container_path!r}; keep one")
             volumes[volume.container_path] = volume
             name = str(volume.secret)
-            secrets[name] = SecretSource(source=kept.names[kind, name.removeprefix("config.")])
+            secrets[name] = SecretSource(source=project.names[kind, name.removeprefix("config.")])
     return tuple(volumes.values()), secrets
 
 
 def _file(
-    kind: str, item: object, path: Path, findings: Findings, kept: Kept, contained: bool
+    kind: str, item: object, path: Path, findings: Findings, project: ProjectSecrets, contained: bool
 ) -> AppVolume | None:
     part = Part(item if isinstance(item, dict) else {"source": item}, path, findings)
     source, target = part.text("source"), part.text("target")
     access = Access(uid=_id(part, "uid"), gid=_id(part, "gid"), mode=_mode(part))
     part.close()
-    if not source or (kind, source) not in kept.names:
-        near = closest(source or "", [name for each, name in kept.names if each == kind])
+    if not source or (kind, source) not in project.names:
+        near = closest(source or "", [name for each, name in project.names if each == kind])
         findings.fault(path, f"nothing {source!r} is named under the top-level `{kind}`; add it there.{near}")
         return None
     target = target or source

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import Compacted, DriverError, NotFound, StoreUnavailable, Unavailable
-from kato.model.link import AgentCalls, Assignment, Assignments, Kept, Output, Pull, Reached, Sample
+from kato.model.link import AgentCalls, Assignment, Assignments, Output, Pull, Reached, RemovedTask, Sample
 from kato.model.node import Node
 from kato.model.secret import given
 from kato.model.task import Status, Task
@@ -197,9 +197,9 @@ class Agents:
                 found += await each.calls.pulls()
         return found
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """What every agent that answers keeps of tasks that have gone (AgentCalls, for the api)."""
-        found: list[Kept] = []
+        found: list[RemovedTask] = []
         for each in list(self._streams.values()):
             with contextlib.suppress(Unavailable, DriverError):
                 found += await each.calls.kept()

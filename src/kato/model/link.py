@@ -79,7 +79,7 @@ class Reached(msgspec.Struct, frozen=True):
     time: int | None = None
 
 
-class Kept(msgspec.Struct, frozen=True):
+class RemovedTask(msgspec.Struct, frozen=True):
     """A task that was removed and whose output is kept. started, ended: epoch seconds, None where unknown.
 
     message: how it ended, as a sentence.
@@ -129,7 +129,7 @@ class AgentCalls(Protocol):
         """The images that it brings just now, and how far it is. Nobody stores that."""
         ...
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """The tasks that have gone and whose output can still be asked for."""
         ...
 

@@ -21,7 +21,7 @@ from kato.plan.review import Review, Subject, review
 from kato.plan.usage import Usage
 
 
-class Known(msgspec.Struct, frozen=True):
+class QuietReview(msgspec.Struct, frozen=True):
     """A quiet review (nothing to do), what it looked at and when."""
 
     subject: Subject
@@ -34,7 +34,7 @@ class Recall:
 
     def __init__(self) -> None:
         self._nodes: Mapping[str, Node] = {}
-        self._reviews: dict[str, Known] = {}
+        self._reviews: dict[str, QuietReview] = {}
         self._usage: Usage | None = None
         self._steps: dict[str, tuple[Deployment, Mapping[str, App], object, tuple[Step, ...]]] = {}
         self._empty: dict[str, App] = {}
@@ -60,7 +60,7 @@ class Recall:
         if found.actions or found.forgiven:
             self._reviews.pop(subject.id, None)
         else:
-            self._reviews[subject.id] = Known(subject, found, now)
+            self._reviews[subject.id] = QuietReview(subject, found, now)
         return found
 
     def steps(self, deployment: Deployment, world: World) -> tuple[Step, ...]:
@@ -153,7 +153,7 @@ class Recall:
             self._empty.pop(id, None)
 
 
-def _stands(known: Known, now_is: Subject, now: float) -> bool:
+def _stands(known: QuietReview, now_is: Subject, now: float) -> bool:
     """Whether nothing that the review looked at has changed."""
     was, found = known.subject, known.review
     return (

@@ -9,7 +9,7 @@ from kato.drivers import balancer, runtime
 from kato.drivers.runtime import Executed, Exit, Found, Launch
 from kato.model.errors import DriverError
 from kato.model.frontend import BorderAck, Frontends
-from kato.model.link import Kept, Output, Reached
+from kato.model.link import Output, Reached, RemovedTask
 from kato.model.task import Response
 from kato.sim.machine import Machine, Process
 
@@ -80,7 +80,7 @@ class FakeRuntime:
         await self._works()
         self._machine.processes.pop(task, None)
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         return ()
 
     async def execute(self, task: str, argv: tuple[str, ...], timeout: float) -> Executed:

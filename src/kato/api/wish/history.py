@@ -20,7 +20,7 @@ SHOWN = 5
 """Versions that are named to somebody who asks for another."""
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class KeptVersion(msgspec.Struct, frozen=True, kw_only=True):
     """One version of an app. state: present, former (where a rollback goes), whole (once it was), or not whole.
 
     change: what it changed about the one before it, as a sentence; None for the oldest that is kept.
@@ -31,11 +31,11 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     change: str | None
 
 
-def kept(world: World, id: str, versions: Collection[str]) -> list[Kept]:
+def kept(world: World, id: str, versions: Collection[str]) -> list[KeptVersion]:
     """The versions of an app, the newest first."""
     app, former = find.app(world, id), former_of(world, id)
     whole = _whole(world, id)
-    found: list[Kept] = []
+    found: list[KeptVersion] = []
     before: App | None = None
     for version in sorted(versions):
         if (spec := world.spec(id, version)) is None:
@@ -43,7 +43,7 @@ def kept(world: World, id: str, versions: Collection[str]) -> list[Kept]:
         states = {app.version: "present"} | ({former.version: "former"} if former else {})
         state = states.get(version, "whole" if version in whole else "not whole")
         change = difference(id, before, spec) if before else None
-        found.append(Kept(version=version, state=state, change=change.sentence if change else None))
+        found.append(KeptVersion(version=version, state=state, change=change.sentence if change else None))
         before = spec
     return found[::-1]
 

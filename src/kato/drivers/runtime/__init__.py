@@ -13,7 +13,7 @@ import msgspec
 from kato.model.app import App, HealthCheck
 from kato.model.conversation import Command, Said, Typing
 from kato.model.frontend import Door
-from kato.model.link import Kept, Output, Pull, Reached, Used
+from kato.model.link import Output, Pull, Reached, RemovedTask, Used
 from kato.model.secret import Secret
 
 LAST = 4096
@@ -223,7 +223,7 @@ class Runtime(Protocol):
         """Removes an ended task's record; its output is kept for a while."""
         ...
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """The removed tasks whose output is still kept."""
         ...
 

@@ -44,7 +44,7 @@ from kato.drivers.runtime.resources.usage import used
 from kato.model.app import App
 from kato.model.conversation import Command, Said, Typing
 from kato.model.errors import DriverError, NotFound
-from kato.model.link import Kept, Output, Pull, Reached, Used
+from kato.model.link import Output, Pull, Reached, RemovedTask, Used
 from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
@@ -323,7 +323,7 @@ class Driver:
             await self._supplies.tidy()
             await self._images.clear()
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """The removed tasks whose output is still kept."""
         return await asyncio.to_thread(self._archive.all)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from kato.drivers.runtime import Exit, Found
 from kato.model.app import Command, HealthCheck
-from kato.model.link import Kept, Used
+from kato.model.link import RemovedTask, Used
 
 Seen = Mapping[str, Any]
 DELAY = 1.0
@@ -64,13 +64,13 @@ def exit_of(seen: Seen, boot: str) -> Exit:
     )
 
 
-def kept_of(seen: Seen, boot: str) -> Kept:
+def kept_of(seen: Seen, boot: str) -> RemovedTask:
     """What is known of a task once its container was removed."""
     exit = exit_of(seen, boot)
     message = exit.message or f"It exited with code {exit.code}."
     if exit.rebooted:
         message = "Lost at reboot: the machine went down under it."
-    return Kept(seen["Config"]["Labels"]["kato.task"], _started(seen["State"]), exit.ended, message)
+    return RemovedTask(seen["Config"]["Labels"]["kato.task"], _started(seen["State"]), exit.ended, message)
 
 
 def used_of(stats: Seen) -> Used | None:

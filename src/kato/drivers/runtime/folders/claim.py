@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from kato.drivers.runtime import Options
-from kato.drivers.runtime.folders.kept import KeptTasks
+from kato.drivers.runtime.folders.removed import RemovedTasks
 from kato.model.errors import DriverError
 
 
@@ -16,7 +16,7 @@ def claim(runtime: str, options: Options, mode: int) -> int:
     """Makes what is missing and takes the lock; its descriptor. mode: of the folder.
     DriverError where another cell has it.
     """
-    kept = KeptTasks(options.folder).folder
+    kept = RemovedTasks(options.folder).folder
     try:
         for folder in (options.folder, kept, options.volumes):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ class Identity(msgspec.Struct, frozen=True):
     home: str
 
 
-class Link(msgspec.Struct, frozen=True):
+class VolumeLink(msgspec.Struct, frozen=True):
     """A volume: `place` in the sandbox is a link to `target`. owned: the driver makes the target where missing."""
 
     place: PurePosixPath
@@ -119,10 +119,10 @@ def working_folder(app: App, sandbox: Path) -> Path:
     return sandbox / app.labels.get("KATO_WORKDIR", "")
 
 
-def links(app: App, volumes: Path, secrets: Path) -> tuple[Link, ...]:
+def links(app: App, volumes: Path, secrets: Path) -> tuple[VolumeLink, ...]:
     """The volumes of an app as links. secrets: the folder with its files of secrets, each called by the number of
     its volume. DriverError for what a plain process cannot have."""
-    found: list[Link] = []
+    found: list[VolumeLink] = []
     for n, volume in enumerate(app.container.volumes if app.container else ()):
         link = _link(app, volume, volumes, secrets / str(n))
         for other in found:
@@ -135,7 +135,7 @@ def links(app: App, volumes: Path, secrets: Path) -> tuple[Link, ...]:
     return tuple(found)
 
 
-def _link(app: App, volume: AppVolume, volumes: Path, secret: Path) -> Link:
+def _link(app: App, volume: AppVolume, volumes: Path, secret: Path) -> VolumeLink:
     where = f"Its volume at {volume.container_path!r}"
     place = PurePosixPath(volume.container_path.lstrip("/"))
     if not place.parts or ".." in place.parts or any(not _can_be_named(part) for part in place.parts):
@@ -144,16 +144,16 @@ def _link(app: App, volume: AppVolume, volumes: Path, secret: Path) -> Link:
             f"it of {LONGEST_NAME} bytes at most."
         )
     if volume.external is not None or volume.persistent is not None:
-        return Link(place, volumes / _volume_name(kept_as(app, volume), where), True)
+        return VolumeLink(place, volumes / _volume_name(kept_as(app, volume), where), True)
     if volume.host_path is None:
-        return Link(place, secret, False)
+        return VolumeLink(place, secret, False)
     if "\0" in volume.host_path:
         raise DriverError(f"{where} has a host path with a NUL byte, which no path can hold. Leave it out.")
     if not volume.host_path.startswith("/"):
         raise DriverError(
             f"{where} has the host path {volume.host_path!r}, which is not absolute. Write it in full."
         )
-    return Link(place, Path(volume.host_path), False)
+    return VolumeLink(place, Path(volume.host_path), False)
 
 
 def _volume_name(name: str | None, where: str) -> str:
@@ -170,7 +170,7 @@ def _can_be_named(part: str) -> bool:
     return "\0" not in part and len(part.encode(errors="replace")) <= LONGEST_NAME
 
 
-def furnish(sandbox: Path, volumes: tuple[Link, ...], who: Identity, files: Path | None = None) -> None:
+def furnish(sandbox: Path, volumes: tuple[VolumeLink, ...], who: Identity, files: Path | None = None) -> None:
     """Makes the sandbox, of `files` where there are any, and the volumes that are missing, closed to others, and
     links them. OSError, DriverError.
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from kato.drivers.runtime import Exit
-from kato.model.link import Kept
+from kato.model.link import RemovedTask
 
 _T = TypeVar("_T")
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -145,10 +145,10 @@ class Record:
         """How it ended; None where nobody wrote it."""
         return self._read("ended", Ended)
 
-    def kept(self, boot: str) -> Kept:
+    def kept(self, boot: str) -> RemovedTask:
         """What is known of the task once it was removed. boot: the kernel's boot id now."""
         started, ended = self.started(), self.ended()
-        return Kept(
+        return RemovedTask(
             self.task,
             started.time if started else None,
             ended.ended if ended else None,

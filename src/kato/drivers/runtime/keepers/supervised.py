@@ -26,7 +26,7 @@ from kato.drivers.runtime import Executed, Exit, Found, Launch, Options
 from kato.drivers.runtime.brought.fetched import Fetched
 from kato.drivers.runtime.folders import secret_files
 from kato.drivers.runtime.folders.claim import claim, translated
-from kato.drivers.runtime.folders.kept import KeptTasks
+from kato.drivers.runtime.folders.removed import RemovedTasks
 from kato.drivers.runtime.folders.sandbox import delete
 from kato.drivers.runtime.folders.streams import Changes, Stream
 from kato.drivers.runtime.keepers import beside, keeper
@@ -38,7 +38,7 @@ from kato.drivers.runtime.resources.cgroups import Limits
 from kato.drivers.runtime.resources.usage import used
 from kato.drivers.runtime.unrunnable import not_run
 from kato.model.errors import DriverError, DriverMissing, NotFound
-from kato.model.link import Kept, Output, Reached, Used
+from kato.model.link import Output, Reached, RemovedTask, Used
 
 ROTATE = 10 << 20
 """Bytes of a full output file."""
@@ -67,7 +67,7 @@ class Supervised(ABC):
         self._keeper = program
         self._options = options
         self._limits = limits
-        self._kept = KeptTasks(options.folder)
+        self._kept = RemovedTasks(options.folder)
         self._fetched = Fetched(options.folder)
         self._lock = lock
         self._environ = options.environ
@@ -224,7 +224,7 @@ class Supervised(ABC):
             self._insistence.forget(task)
             await self._in_thread(self._discard if started is None else self._remove, record)
 
-    async def kept(self) -> Sequence[Kept]:
+    async def kept(self) -> Sequence[RemovedTask]:
         """Those of the last day, 20 of one app at most, with how they ended."""
         with translated("What is kept of tasks cannot be read"):
             return await self._in_thread(self._list_kept)
@@ -392,7 +392,7 @@ class Supervised(ABC):
         if record.exists:
             delete(record.folder)
 
-    def _list_kept(self) -> Sequence[Kept]:
+    def _list_kept(self) -> Sequence[RemovedTask]:
         return [Record(each).kept(self._boot) for each in self._kept.all()]
 
     def _remove(self, record: Record) -> None:

@@ -23,7 +23,7 @@ SPARE = 64 << 20
 """Bytes free, or nothing of removed tasks is kept."""
 
 
-class KeptTasks:
+class RemovedTasks:
     """The removed tasks of a driver, in `.kept` of its folder. Called from any thread."""
 
     def __init__(self, folder: Path) -> None:
