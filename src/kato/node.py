@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kato.config import Config
-from kato.drivers.balancer import Measured
+from kato.drivers.balancer import Balancer, Measured
+from kato.drivers.dns import Dns
 from kato.founding import forget_looks, forget_other_nodes, found_cell, raise_incarnation
 from kato.log import Ids, log_to
 from kato.machine import Drivers, open_balancer, open_dns, open_doors, open_runtimes, open_shipper
@@ -27,6 +28,7 @@ from kato.store.mirror import Mirror, follow
 
 if TYPE_CHECKING:
     from kato.access import Access
+    from kato.agent.identity import Identity
     from kato.agent.ship import Shipper
     from kato.api.traces import Traces
     from kato.master import Decide
@@ -229,17 +231,13 @@ async def serve(config: Config) -> None:
     opening the store and the drivers raises.
     """
     from kato.access import Access
-    from kato.agent.facts import Facts as Survey
     from kato.agent.identity import Identity
-    from kato.agent.probe import Prober
     from kato.api.server import listen
     from kato.store.opening import open_store
 
     async with contextlib.AsyncExitStack() as stack:
         os.umask(0o077)
-        stopped = asyncio.Event()  # from now on: what is opened below is to be closed, whenever the signal comes
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        stopped = _stopped()  # from now on: what is opened below is to be closed, whenever the signal comes
         descriptors = _raise_descriptor_limit()
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         # Before anything is started, so that a cell that cannot be leaves nothing to end.
@@ -251,12 +249,7 @@ async def serve(config: Config) -> None:
         log_to(config.data / "cell.log", ids, config.log, ship=shipper.log if shipper else None)
         store = await open_store(config.store_url)
         stack.push_async_callback(store.close)
-        doors = await open_doors(config, stack)
-        runtimes = await open_runtimes(config, identity.id, stack, descriptors, doors)
-        balancer = await open_balancer(config, identity.id, doors)
-        facts = Survey(config, identity)
-        drivers = Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns, doors=doors)
-        up = partial(_up, config.notify)
+        drivers = await _drivers(config, identity, stack, dns, descriptors)
         node = Node(
             config,
             store,
@@ -266,16 +259,42 @@ async def serve(config: Config) -> None:
             access=access,
             shipper=shipper,
             traces=config.traces,
-            ready=up,
+            ready=partial(_up, config.notify),
             stopped=stopped,
         )
         ids.known = node.ids
-        try:
-            await node.run()
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
-        finally:
-            await balancer.close(stop=node.idle)
+        await _run(node, drivers.balancer)
+
+
+async def _drivers(
+    config: Config, identity: "Identity", stack: contextlib.AsyncExitStack, dns: Dns | None, descriptors: int
+) -> Drivers:
+    from kato.agent.facts import Facts as Survey
+    from kato.agent.probe import Prober
+
+    doors = await open_doors(config, stack)
+    runtimes = await open_runtimes(config, identity.id, stack, descriptors, doors)
+    balancer = await open_balancer(config, identity.id, doors)
+    facts = Survey(config, identity)
+    return Drivers(runtimes=runtimes, balancer=balancer, probe=Prober(), facts=facts, dns=dns, doors=doors)
+
+
+async def _run(node: Node, balancer: Balancer) -> None:
+    """To its end; the balancer stays where it serves somebody."""
+    try:
+        await node.run()
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+    finally:
+        await balancer.close(stop=node.idle)
+
+
+def _stopped() -> asyncio.Event:
+    """What SIGTERM and SIGINT set."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
 
 
 def _up(supervisor: str | None) -> None:

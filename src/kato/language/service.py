@@ -12,19 +12,20 @@ import msgspec
 
 from kato.language.interpolation import Lookup
 from kato.language.reading import Part, text_of
+from kato.language.service_body import Body
 from kato.language.service_container import read_container
-from kato.language.service_deploy import read_deploy
+from kato.language.service_deploy import Deploy, read_deploy
 from kato.language.service_env import read_environment, read_labels
 from kato.language.service_habits import warn_of_container_ports, warn_of_literals, warn_of_targets
 from kato.language.service_health import read_health, read_healthcheck
 from kato.language.service_names import warn_of_names
-from kato.language.service_ports import read_ports
+from kato.language.service_ports import Port, read_ports
 from kato.language.service_process import read_process
-from kato.language.service_restart import AT_ONCE, COMPLETED, read_restart
+from kato.language.service_restart import AT_ONCE, COMPLETED, Restart, read_restart
 from kato.language.service_secrets import ProjectSecrets, read_files
 from kato.language.service_volumes import Surroundings, beside, read_volumes
 from kato.language.shape import closest
-from kato.model.app import App, UpgradeStrategy
+from kato.model.app import App, AppVolume, HealthCheck, SecretSource, UpgradeStrategy
 from kato.model.runtimes import RUNTIMES
 
 _STOP_GRACE = 10.0
@@ -58,31 +59,27 @@ def read_service(service: Part, id: str, project: Project) -> App:
     """The app of one service. What is wrong is written into the service's findings."""
     kato = service.part("x-kato") or Part(None, (*service.path, "x-kato"), service.findings)
     runtime = _runtime(service, kato)
+    app, refused = _app(service, kato, id, project, runtime)
+    kato.close()
+    service.raw("profiles")  # `profiles` reads it
+    service.close(refused)
+    return app
+
+
+def _app(service: Part, kato: Part, id: str, project: Project, runtime: str) -> tuple[App, Mapping[str, str]]:
+    """With the keys that its runtime refuses, and why."""
     deploy = read_deploy(service)
     ports = read_ports(service)
-    volumes = read_volumes(service, project.around, nested=runtime != "process")
-    files, secrets = read_files(service, project.secrets, contained=runtime != "process")
-    volumes = beside(service, volumes, files, nested=runtime != "process")
+    volumes, secrets = _volumes(service, project, nested=runtime != "process")
     env = read_environment(service, project.around, project.lookup, project.file)
-    if runtime == "process":
-        body = read_process(service, ports, volumes, project.around)
-        warn_of_names(service, env, project.ids)
-    else:
-        body = read_container(service, ports, volumes, project.networks, daemon=runtime == "docker")
-    checked = read_healthcheck(service)
-    health = read_health(kato, len(ports)) or checked
-    if runtime == "process":
-        warn_of_targets(service, env, volumes)
-        warn_of_container_ports(service, health, ports)
-        warn_of_literals(service, env, health)
+    body = _body(service, project, runtime, ports, volumes, env)
+    health = _health(service, kato, runtime, ports, volumes, env)
     labels = {**body.labels, **_hosts(kato, bool(ports))}
     labels |= {**deploy.labels, **read_labels(service, project.around, project.lookup, project.file)}
     grace = service.seconds("stop_grace_period")
     restart = read_restart(
         service, is_awaited=service.path[-1] in project.awaited, serves=bool(ports or health is not None)
     )
-    job = restart.policy is not None and restart.policy.job
-    usual = _CAREFUL if any(v.external for v in volumes) else UpgradeStrategy()
     app = App(
         id=id,
         cmd=body.cmd,
@@ -99,17 +96,62 @@ def read_service(service: Part, id: str, project: Project) -> App:
         port_definitions=body.port_definitions,
         health_checks=(health,) if health else (),
         dependencies=_dependencies(service, project),
-        upgrade_strategy=AT_ONCE if job else deploy.upgrade or usual,
+        upgrade_strategy=_upgrade(deploy, restart, volumes),
         restart_policy=restart.policy,
         labels=labels,
         secrets=secrets,
         task_kill_grace_period_seconds=_STOP_GRACE if grace is None else grace,
         tty=service.flag("tty") if runtime != "process" else None,
     )
-    kato.close()
-    service.raw("profiles")  # `profiles` reads it
-    service.close(body.refused)
-    return app if restart.delay is None else _delayed(app, restart.delay)
+    return app if restart.delay is None else _delayed(app, restart.delay), body.refused
+
+
+def _volumes(
+    service: Part, project: Project, *, nested: bool
+) -> tuple[tuple[AppVolume, ...], Mapping[str, SecretSource]]:
+    """Volumes and files, and the secrets that the app names. nested: whether one may lie inside another."""
+    volumes = read_volumes(service, project.around, nested=nested)
+    files, secrets = read_files(service, project.secrets, contained=nested)
+    return beside(service, volumes, files, nested=nested), secrets
+
+
+def _body(
+    service: Part,
+    project: Project,
+    runtime: str,
+    ports: tuple[Port, ...],
+    volumes: tuple[AppVolume, ...],
+    env: Mapping[str, str],
+) -> Body:
+    if runtime != "process":
+        return read_container(service, ports, volumes, project.networks, daemon=runtime == "docker")
+    body = read_process(service, ports, volumes, project.around)
+    warn_of_names(service, env, project.ids)
+    return body
+
+
+def _health(
+    service: Part,
+    kato: Part,
+    runtime: str,
+    ports: tuple[Port, ...],
+    volumes: tuple[AppVolume, ...],
+    env: Mapping[str, str],
+) -> HealthCheck | None:
+    """x-kato's check, else Compose's; of a process, what it shares with the command is warned about."""
+    checked = read_healthcheck(service)
+    health = read_health(kato, len(ports)) or checked
+    if runtime == "process":
+        warn_of_targets(service, env, volumes)
+        warn_of_container_ports(service, health, ports)
+        warn_of_literals(service, env, health)
+    return health
+
+
+def _upgrade(deploy: Deploy, restart: Restart, volumes: tuple[AppVolume, ...]) -> UpgradeStrategy:
+    if restart.policy is not None and restart.policy.job:
+        return AT_ONCE
+    return deploy.upgrade or (_CAREFUL if any(v.external for v in volumes) else UpgradeStrategy())
 
 
 def _runtime(service: Part, kato: Part) -> str:
