@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any, NoReturn
 import pytest
 
 from engine import Room
+from waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libpam-systemd", "iproute2", "procps", "python3")
@@ -283,11 +283,7 @@ class Booted:
 
     def until(self, holds: Callable[[], bool], seconds: float = PATIENCE) -> float:
         """Waits until something holds; how long it took."""
-        began = time.monotonic()
-        while not holds():
-            assert time.monotonic() - began < seconds, f"not within {seconds} s\n{self.told()}"
-            time.sleep(0.05)  # a poll of another machine, with a deadline
-        return time.monotonic() - began
+        return until(holds, seconds, self.told, 0.05)
 
     def _inside(self, *words: str) -> None:
         subprocess.run(self.room.inside(*words), check=True)

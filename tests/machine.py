@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 
 from kato.drivers.runtime.resources.cgroups import sweep
 from load import free_ports
+from waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = 1.0 if os.environ.get("EXACT") else 10.0
@@ -158,11 +158,7 @@ class Machine:
 
     def until(self, holds: Callable[[], bool], seconds: float = PATIENCE) -> float:
         """Waits until something holds; how long it took."""
-        began = time.monotonic()
-        while not holds():
-            assert time.monotonic() - began < seconds, f"not within {seconds} s\n{self.log()}"
-            time.sleep(0.01)  # a poll of another process, with a deadline
-        return time.monotonic() - began
+        return until(holds, seconds, self.log, 0.01)
 
     def close(self) -> None:
         """Ends everything of this cell, whatever state a test left it in."""
@@ -199,11 +195,19 @@ def _serves(pid: int) -> bool:
 
 
 @contextmanager
-def running(compose: str) -> Iterator[Machine]:
-    """A cell in which a Compose file is deployed."""
+def own_cell(**environ: str) -> Iterator[Machine]:
+    """A cell that is ended whatever state a test left it in. environ: what its commands have besides."""
     machine = Machine()
+    machine.env |= environ
     try:
-        machine.up(compose)
         yield machine
     finally:
         machine.close()
+
+
+@contextmanager
+def running(compose: str) -> Iterator[Machine]:
+    """A cell in which a Compose file is deployed."""
+    with own_cell() as machine:
+        machine.up(compose)
+        yield machine

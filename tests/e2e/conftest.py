@@ -7,7 +7,7 @@ import pytest
 from kato.drivers.runtime import Options
 from kato.drivers.runtime.process import Driver
 from kato.drivers.runtime.resources.cgroups import Limits
-from machine import Machine
+from machine import Machine, own_cell
 from runtimes import ending_all, folders
 
 
@@ -35,8 +35,5 @@ async def either(request: pytest.FixtureRequest, options: Options) -> AsyncItera
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         yield machine
-    finally:
-        machine.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import IMAGE, Dockerd
-from machine import SLOW, Machine
+from machine import SLOW, Machine, own_cell
 
 PROJECT = """
 name: shop
@@ -32,17 +32,12 @@ FROM {IMAGE}
 
 @pytest.fixture(scope="module")
 def machine(engine: Dockerd) -> Iterator[Machine]:
-    with engine.network():
-        machine = Machine()
-        machine.env["DOCKER_HOST"] = engine.url
-        try:
-            write(machine, "index.html", "one\n")
-            write(machine, "Dockerfile", DOCKERFILE)
-            write(machine, ".dockerignore", "notes\n")
-            up(machine)
-            yield machine
-        finally:
-            machine.close()
+    with engine.network(), own_cell(DOCKER_HOST=engine.url) as machine:
+        write(machine, "index.html", "one\n")
+        write(machine, "Dockerfile", DOCKERFILE)
+        write(machine, ".dockerignore", "notes\n")
+        up(machine)
+        yield machine
 
 
 def write(machine: Machine, name: str, text: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from engine import IMAGE, Dockerd, Relay, big, dockerd, logins, registry
 from load import Tally, pressing, until_answers
-from machine import SLOW, Machine
+from machine import SLOW, Machine, own_cell
 from runtimes import alive
 
 PROJECT = """
@@ -44,14 +44,9 @@ APPS = {"/shop/web": 2, "/shop/front": 1, "/shop/api": 1}
 
 @pytest.fixture(scope="module")
 def machine(engine: Dockerd) -> Iterator[Machine]:
-    with engine.network():
-        machine = Machine()
-        machine.env["DOCKER_HOST"] = engine.url
-        try:
-            up(machine)
-            yield machine
-        finally:
-            machine.close()
+    with engine.network(), own_cell(DOCKER_HOST=engine.url) as machine:
+        up(machine)
+        yield machine
 
 
 def up(machine: Machine, *, word: str = "one", image: str = IMAGE, code: int = 0, timeout: float = 200) -> str:

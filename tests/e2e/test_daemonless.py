@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import Room, own_room
-from machine import SLOW, Machine
+from machine import SLOW, Machine, own_cell
 from oci import IMAGE, bring, linked, mounts
 from runtimes import alive
 
@@ -53,14 +53,11 @@ def room() -> Iterator[Room]:
 
 @pytest.fixture(scope="module")
 def machine(room: Room) -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         machine.start()
         bring(machine.data / "oci")
         up(machine)
         yield machine
-    finally:
-        machine.close()
 
 
 def up(machine: Machine, *, word: str = "one", image: str = IMAGE, code: int = 0, timeout: float = 200) -> str:

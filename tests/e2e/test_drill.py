@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from machine import Machine
+from machine import Machine, own_cell
 
 APPS = """
 name: drill
@@ -25,13 +25,10 @@ services:
 
 @pytest.fixture(scope="module")
 def cell() -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         (file := machine.root / "compose.yaml").write_text(APPS)
         machine.kato("up", str(file), "-d")
         yield machine
-    finally:
-        machine.close()
 
 
 def drilled(cell: Machine, name: str, code: int = 0) -> Any:

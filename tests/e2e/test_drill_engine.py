@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine import IMAGE, Dockerd, dockerd, needs_root
-from machine import Machine
+from machine import Machine, own_cell
 
 APPS = f"""
 name: shop
@@ -32,15 +32,10 @@ def engine() -> Iterator[Dockerd]:
 
 @pytest.fixture(scope="module")
 def cell(engine: Dockerd) -> Iterator[Machine]:
-    with engine.network():
-        machine = Machine()
-        machine.env["DOCKER_HOST"] = engine.url
-        try:
-            (file := machine.root / "compose.yaml").write_text(APPS)
-            machine.kato("up", str(file), "-d")
-            yield machine
-        finally:
-            machine.close()
+    with engine.network(), own_cell(DOCKER_HOST=engine.url) as machine:
+        (file := machine.root / "compose.yaml").write_text(APPS)
+        machine.kato("up", str(file), "-d")
+        yield machine
 
 
 def runtimes(cell: Machine) -> list[str]:

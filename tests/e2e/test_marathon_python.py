@@ -21,7 +21,7 @@ from marathon.models.app import MarathonUpgradeStrategy, PortDefinition, Readine
 from marathon.models.constraint import MarathonConstraint  # noqa: E402
 from marathon.models.events import MarathonDeploymentSuccess, MarathonStatusUpdateEvent  # noqa: E402
 
-from machine import SLOW, Machine  # noqa: E402
+from machine import SLOW, Machine, own_cell  # noqa: E402
 
 SERVE = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 SMALL: dict[str, Any] = {"cpus": 0.05, "mem": 32}
@@ -29,12 +29,9 @@ SMALL: dict[str, Any] = {"cpus": 0.05, "mem": 32}
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         machine.start()
         yield machine
-    finally:
-        machine.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from load import free_ports
-from machine import ROOT, Machine
+from machine import ROOT, Machine, own_cell
 
 FILES = ROOT / "docs" / "observability"
 NAMED = re.compile(r"\b(?:kato|process)_[a-z_]+\b")
@@ -89,13 +89,10 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         (machine.root / "compose.yaml").write_text(COMPOSE)
         machine.kato("up", str(machine.root / "compose.yaml"), "-d")
         yield machine
-    finally:
-        machine.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from machine import PATIENCE, Machine
+from machine import PATIENCE, Machine, own_cell
 
 pytestmark = pytest.mark.xdist_group("tool")
 
@@ -33,12 +33,9 @@ services:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         machine.kato("up", str(written(machine.root, COMPOSE)), "-d")
         yield machine
-    finally:
-        machine.close()
 
 
 def written(folder: Path, text: str) -> Path:

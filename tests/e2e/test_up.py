@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from machine import Machine
+from machine import Machine, own_cell
 
 SECRET = "correct-horse-battery"
 COMPOSE = """
@@ -42,12 +42,9 @@ def written(machine: Machine, text: str = COMPOSE % SECRET) -> Path:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Machine]:
     """A cell with the pair up."""
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         machine.kato("up", str(written(machine)), "-d")
         yield machine
-    finally:
-        machine.close()
 
 
 def test_ctrl_c_ends_it_all(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from load import free_port
-from machine import Machine
+from machine import Machine, own_cell
 
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
 SMALL = {"cpus": 0.1, "mem": 32}
@@ -22,11 +22,8 @@ SMALL = {"cpus": 0.1, "mem": 32}
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         yield machine
-    finally:
-        machine.close()
 
 
 def written(machine: Machine, id: str, **app: Any) -> Path:
@@ -52,8 +49,7 @@ def test_a_port_of_another_program_is_told(machine: Machine) -> None:
 
 def test_a_port_that_another_program_took_while_the_cell_was_dead_is_told() -> None:
     """What the balancer said in an earlier life of the cell is not believed."""
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         file = written(machine, "taken", cmd=SERVER, portDefinitions=[{"port": free_port()}])
         machine.kato("up", str(file), "-d")
         port = machine.get("/v2/apps//taken")["app"]["portDefinitions"][0]["port"]
@@ -68,8 +64,6 @@ def test_a_port_that_another_program_took_while_the_cell_was_dead_is_told() -> N
             said = machine.kato("up", str(file), "-d", code=1)
             assert f"service port {port} of /taken is in use by another program" in said
             assert "as wished" not in said
-    finally:
-        machine.close()
 
 
 def test_a_host_of_another_app_is_told(machine: Machine) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from load import pressing
-from machine import ROOT, SLOW, Machine, counts
+from machine import ROOT, SLOW, Machine, counts, own_cell
 
 APPS = ("/voting/vote", "/voting/redis", "/voting/worker", "/voting/db", "/voting/results")
 BROKEN = "[python, -c, 'import time; time.sleep(1000)']"
@@ -29,12 +29,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def machine(project: Path) -> Iterator[Machine]:
-    machine = Machine()
-    try:
+    with own_cell() as machine:
         machine.kato("up", str(project), "-d")
         yield machine
-    finally:
-        machine.close()
 
 
 def vote(machine: Machine, choice: str) -> None:

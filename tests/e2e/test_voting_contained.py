@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import Dockerd
-from machine import ROOT, SLOW, Machine, counts
+from machine import ROOT, SLOW, Machine, counts, own_cell
 from oci import mounts, needs_root
 from python_image import IMAGE, import_python
 
@@ -27,14 +27,12 @@ def base(engine: Dockerd) -> Dockerd:
 @pytest.fixture(scope="module", params=["docker", "oci"])
 def machine(request: pytest.FixtureRequest, base: Dockerd) -> Iterator[Machine]:
     needs_root()
-    with base.network():
-        machine = Machine()
-        machine.env |= {"DOCKER_HOST": base.url, "VOTING_RUNTIME": request.param, "VOTING_BASE": IMAGE}
-        try:
-            machine.kato("up", "-d", EXAMPLE, timeout=300)
-            yield machine
-        finally:
-            machine.close()
+    with (
+        base.network(),
+        own_cell(DOCKER_HOST=base.url, VOTING_RUNTIME=request.param, VOTING_BASE=IMAGE) as machine,
+    ):
+        machine.kato("up", "-d", EXAMPLE, timeout=300)
+        yield machine
 
 
 def containers(machine: Machine, engine: Dockerd) -> int:
