@@ -18,8 +18,8 @@ from network_suite import BRIDGE, SERVE, SHARED, NetworkContract, asked
 
 from engine import Room
 from kato.drivers.dns.local import answer
-from kato.drivers.runtime import Options
-from kato.drivers.runtime.oci import Driver, namespaces
+from kato.drivers.runtime import Options, namespaces
+from kato.drivers.runtime.oci import Driver
 from kato.model.app import App, Container, Docker, Network, Parameter, PortMapping
 from kato.model.errors import DriverError
 from oci import IMAGE, linked, roomed

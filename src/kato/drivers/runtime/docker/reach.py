@@ -9,7 +9,7 @@ import socket
 import time
 from ipaddress import IPv4Network
 
-from kato.drivers.runtime.oci import namespaces
+from kato.drivers.runtime import namespaces
 from kato.model.errors import DriverError
 from kato.model.frontend import Door
 

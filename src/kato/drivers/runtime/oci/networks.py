@@ -17,8 +17,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from kato.drivers.runtime import Options, Server
-from kato.drivers.runtime.oci import namespaces
+from kato.drivers.runtime import Options, Server, namespaces
 from kato.drivers.runtime.oci.outside import Uplinks, inner
 from kato.model.app import DEFAULT, App
 from kato.model.errors import DriverError

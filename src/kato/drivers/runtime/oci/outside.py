@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from kato.drivers.runtime.oci import namespaces
+from kato.drivers.runtime import namespaces
 from kato.model.errors import DriverError
 
 UPLINKS = IPv4Network("10.212.0.0/22")
