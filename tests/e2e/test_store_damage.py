@@ -278,10 +278,10 @@ async def test_a_full_disk_is_said_and_work_goes_on_when_there_is_room(tmp_path:
 
 
 @contextmanager
-def few_files(folder: Path) -> Iterator[Path]:
-    """A disk for 20 files."""
+def small_disk(folder: Path, options: str) -> Iterator[Path]:
+    """A disk of 8 MiB."""
     folder.mkdir()
-    small = ["mount", "-t", "tmpfs", "-o", "size=8m,nr_inodes=20", "kato-test", str(folder)]
+    small = ["mount", "-t", "tmpfs", "-o", f"size=8m{options}", "kato-test", str(folder)]
     subprocess.run(small, check=True)
     try:
         yield folder
@@ -293,7 +293,7 @@ def few_files(folder: Path) -> Iterator[Path]:
 async def test_a_disk_that_takes_no_more_files_is_said_to_and_a_killed_cell_s_store_opens_on_it(
     path: Path,
 ) -> None:
-    with few_files(path.parent.parent / "disk") as disk:
+    with small_disk(path.parent.parent / "disk", ",nr_inodes=20") as disk:
         async with opened(path) as store:
             await store.txn([], [Put("newest", b"")])
             for end in ("", "-wal", ".lock"):  # as kill -9 leaves it, with its journal
@@ -304,7 +304,7 @@ async def test_a_disk_that_takes_no_more_files_is_said_to_and_a_killed_cell_s_st
             await store.txn([], [Put("later", b"")])
         (disk / path.name).unlink()
         fill_with_files(disk)
-        with pytest.raises(StoreFull, match=r"holds as many files as it can; nothing was written\. Make room"):
+        with pytest.raises(StoreFull, match=r"as many files as it can; nothing was written\. So the cell"):
             await LocalStore.open(str(disk / path.name), SMALL)
 
 
@@ -312,6 +312,29 @@ def fill_with_files(disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         for n in itertools.count():
             (disk / f"filler{n}").touch()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Only root can mount a small disk: run the tests as root.")
+async def test_a_start_on_a_disk_that_fills_meanwhile_is_given_room_until_none_is_left(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "") as disk:
+        async with opened(disk / "cell.sqlite") as store:
+            await store.txn([], [Put("former", b"")])
+        async with opened(disk / "cell.sqlite") as store:
+            fill_with_bytes(disk)
+            await store.txn([], [Put("first", b"")])
+        async with opened(disk / "cell.sqlite") as store:
+            for spare in disk.glob("ballast*"):
+                spare.unlink()
+            fill_with_bytes(disk)
+            with pytest.raises(StoreFull, match=r"So the cell cannot start: .* Make room, and start it again"):
+                await store.txn([], [Put("second", b"")])
+            assert await store.get("first") is not None
+
+
+def fill_with_bytes(disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), (disk / "filler").open("ab", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
 
 
 async def test_a_lease_that_ends_while_the_disk_is_full_takes_its_keys_later(tmp_path: Path) -> None:

@@ -339,12 +339,16 @@ def _checksum(row: _Row) -> int:
     return zlib.crc32(value, zlib.crc32(f"{key}\0{numbers}".encode()))
 
 
-def no_room(path: Path) -> StoreFull:
-    """The error of a disk that takes no more bytes, or no more files."""
+def no_room(path: Path, *, starting: bool = False) -> StoreFull:
+    """The error of a disk that takes no more bytes, or no more files. starting: whether a cell ends by it."""
     full = "holds as many files as it can" if _no_more_files(path) else "is full"
-    return StoreFull(
-        f"The disk that holds {path} {full}; nothing was written. Make room: the cell goes on by itself."
-    )
+    remedy = "Make room: the cell goes on by itself."
+    if starting:
+        remedy = (
+            "So the cell cannot start: what it keeps for such a day went to whatever fills the disk. Its tasks go "
+            f"on. Make room, and start it again; this shows what is large: du -ax {path.parent} | sort -n | tail"
+        )
+    return StoreFull(f"The disk that holds {path} {full}; nothing was written. {remedy}")
 
 
 def _no_more_files(path: Path) -> bool:

@@ -6,18 +6,21 @@ Everything is read from memory. The file is written by one thread, and owned by 
 import asyncio
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
-from kato.model.errors import StoreRefused, StoreUnavailable
+from kato.model.errors import StoreFull, StoreRefused, StoreUnavailable
 from kato.store import Committed, Compare, Events, KeyValue, Op, Range
 from kato.store.ballast import SIZE, Ballast
 from kato.store.cellfile import NO_ROOM, CellFile, no_room
 from kato.store.engine import Engine, HeldLease, Watch
 from kato.store.ledger import Ledger
+
+T = TypeVar("T")
 
 
 class LocalStore:
@@ -26,7 +29,7 @@ class LocalStore:
     exclusive = True
 
     def __init__(
-        self, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int, ballast: Ballast
+        self, path: Path, file: CellFile, ledger: Ledger, writer: ThreadPoolExecutor, lock: int, ballast: Ballast
     ) -> None:
         self._file = file
         self._ballast = ballast
@@ -34,6 +37,8 @@ class LocalStore:
         self._writer = writer
         self._lock = lock
         self._open = True
+        self._path = path
+        self._begun = False
         self._engine = Engine(ledger, self._persist)
 
     @classmethod
@@ -53,9 +58,9 @@ class LocalStore:
             loop = asyncio.get_running_loop()
             if room.short:
                 room.give()
-            file, ledger = await loop.run_in_executor(writer, CellFile.open, path)
+            file, ledger = await loop.run_in_executor(writer, _with_room, path, room, partial(CellFile.open, path))
             undo.callback(file.close)
-            store = cls(file, ledger, writer, lock, room)
+            store = cls(path, file, ledger, writer, lock, room)
             await store._engine.drop_leased()
             undo.pop_all()
         return store
@@ -99,7 +104,12 @@ class LocalStore:
             await loop.run_in_executor(self._writer, self._write, revisions, self._ledger.compacted)
 
     def _write(self, revisions: Sequence[Events], compacted: int) -> None:
-        self._file.write(revisions, compacted)
+        write = partial(self._file.write, revisions, compacted)
+        if self._begun:
+            write()
+        else:
+            _with_room(self._path, self._ballast, write)
+            self._begun = True
         self._ballast.roomy()
 
     def _room(self, urgent: bool) -> bool:
@@ -112,6 +122,16 @@ class LocalStore:
     def _check(self) -> None:
         if not self._open:
             raise StoreUnavailable("The store is closed.")
+
+
+def _with_room(path: Path, room: Ballast, act: Callable[[], T]) -> T:
+    """What a start does. A disk that fills meanwhile is given room for as long as there is some. StoreFull."""
+    while True:
+        try:
+            return act()
+        except StoreFull as error:
+            if not room.give():
+                raise no_room(path, starting=True) from error
 
 
 def own(path: Path) -> int:

@@ -17,6 +17,9 @@ from kato.drivers.runtime.oci.config import Bind
 from kato.model.app import App
 from kato.model.errors import DriverError
 
+LONGEST = 1 << 20
+"""Bytes of a file of users or groups: some ten thousand of them."""
+
 
 def binds(app: App, volumes: Path, lower: Path, secrets: Path) -> tuple[Bind, ...]:
     """The app's volumes. lower: the image's files; secrets: the folder of its secrets' files. DriverError for what
@@ -116,6 +119,15 @@ def lacks(root: Path, place: str) -> bool:
 
 
 def text_in(root: Path, place: str) -> str:
-    """A file of an image; nothing where there is none."""
+    """A file of an image; nothing where there is none. DriverError for one that no machine has."""
     path = inside(root, place)
-    return path.read_text(errors="replace") if path is not None and path.is_file() else ""
+    if path is None or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        text = file.read(LONGEST + 1)
+    if len(text) > LONGEST:
+        raise DriverError(
+            f"Its image's /{place} has more than {LONGEST >> 20} MiB, and the cell would have to hold it whole. "
+            "Make the image with a shorter one."
+        )
+    return text.decode(errors="replace")
