@@ -177,22 +177,22 @@ class RuntimeContract:
         await runtime.start(self.launch("echo here > mark; echo ready; sleep 1000", env={"ONE": "1"}))
         await hears(runtime, "ready")
         check = 'test "$ONE" = 1 && grep -q here mark && exit 7'
-        assert await runtime.execute(TASK, ("/bin/sh", "-c", check), 10) == Executed(7)
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", check), PATIENCE) == Executed(7)
 
     async def test_a_command_s_last_output_is_told(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000"))
         both = "printf out; echo ' err' >&2; exit 1"
-        done = await runtime.execute(TASK, ("/bin/sh", "-c", both), 10)
+        done = await runtime.execute(TASK, ("/bin/sh", "-c", both), PATIENCE)
         assert done.code == 1 and done.output in (b"out err\n", b" err\nout"), "an engine may hear of one first"
         much = "seq 100000; exit 1"
-        assert await runtime.execute(TASK, ("/bin/sh", "-c", much), 10) == Executed(
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", much), PATIENCE) == Executed(
             1, "".join(f"{n}\n" for n in range(1, 100_001)).encode()[-LAST:]
         )
 
     async def test_a_command_has_ended_though_a_daemon_of_it_has_not(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000"))
         leaves = "sleep 1000 & echo left; exit 1"
-        assert await runtime.execute(TASK, ("/bin/sh", "-c", leaves), 10) == Executed(1, b"left\n")
+        assert await runtime.execute(TASK, ("/bin/sh", "-c", leaves), PATIENCE) == Executed(1, b"left\n")
 
     async def test_a_command_that_takes_too_long_is_ended(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000"))
@@ -202,7 +202,7 @@ class RuntimeContract:
     async def test_no_command_runs_beside_an_ended_task(self, runtime: Runtime) -> None:
         await self.run(runtime, "true")
         with pytest.raises(DriverError):
-            await runtime.execute(TASK, ("true",), 1)
+            await runtime.execute(TASK, ("true",), PATIENCE)
 
     async def test_a_running_task_is_not_removed(self, runtime: Runtime) -> None:
         await runtime.start(self.launch("sleep 1000"))

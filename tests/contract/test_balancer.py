@@ -18,7 +18,7 @@ from kato.drivers.balancer.runtime_socket import RuntimeSocket
 from kato.drivers.load import load
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.frontend import Frontends, Server, Service
-from load import Answering, free_port, free_ports, once
+from load import Answering, ask, free_port, free_ports, once
 
 CHILD = """
 import asyncio, os, signal, sys
@@ -229,6 +229,7 @@ async def test_what_a_killed_cell_left_is_adopted(name: str, options: Options) -
         assert (await once(port)).body == "a"
         left = await master(options)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert (await ask(reader, writer, "x")).body == "a", "it has a server from now on"
         driver: Balancer = await load("balancer", name).open(options)
         try:
             servers = (Server("t1", "127.0.0.1", one.port, "drain"), Server("t2", "127.0.0.1", two.port))

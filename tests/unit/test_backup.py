@@ -18,7 +18,7 @@ from kato.restore import restore
 from kato.store import Delete, KeyValue, Put, Range, backup, cellfile, keys
 from kato.store.local import LocalStore
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 BIG = "x" * 2000
 

@@ -89,7 +89,7 @@ async def cell(incarnation: int = 1) -> AsyncIterator[Cell]:
     agents = Agents(store=store, mirror=mirror, master="m1", cell=keys.Cell(id="c1", incarnation=incarnation))
     running = [asyncio.create_task(follow(store, mirror)), asyncio.create_task(agents.run())]
     await mirror.reached(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         yield Cell(store, mirror, agents, Borders(store=store, mirror=mirror))
     for each in running:
         each.cancel()

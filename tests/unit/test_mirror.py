@@ -24,7 +24,7 @@ from kato.store.mirror import Mirror
 WEB1, WEB2 = builders.app("/web"), builders.app("/web", version=builders.V2)
 API1 = builders.app("/api")
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 class Writer:

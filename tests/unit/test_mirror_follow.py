@@ -12,7 +12,7 @@ from kato.store.ledger import Ledger
 from kato.store.memory import MemoryStore
 from kato.store.mirror import Mirror, follow
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 def put(key: str, value: object) -> Put:
