@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from kato.config import Config
-from kato.drivers.balancer import Balancer, Measured
+from kato.drivers.balancer import Balancer, Exporting, Measured
 from kato.drivers.dns import Dns
 from kato.founding import forget_looks, forget_other_nodes, found_cell, raise_incarnation
 from kato.log import Ids, log_to
@@ -172,6 +172,7 @@ class Node:
             access=self._access,
             shipping=self._shipper,
             traffic=balancer.traffic if isinstance(balancer, Measured) else None,
+            exported=balancer.exported if isinstance(balancer, Exporting) and balancer.exports else None,
         ).run
 
     def _tracing(self, facts: Facts) -> "Traces | None":

@@ -21,7 +21,7 @@ from load import free_ports
 from machine import ROOT, Machine, own_cell
 
 FILES = ROOT / "docs" / "observability"
-NAMED = re.compile(r"\b(?:kato|process)_[a-z_]+\b")
+NAMED = re.compile(r"\b(?:kato|process|haproxy)_[a-z_]+\b")
 COMPOSE = """
 name: shop
 services:
@@ -29,7 +29,7 @@ services:
     command: printf 'shop_orders_total 7\\n' > figures && exec python3 -m http.server --bind 127.0.0.1 $$PORT
     expose: ["80"]
     labels: {prometheus.io/port: "0", prometheus.io/path: /figures}
-    x-kato: {runtime: process, health: {tcp: true, interval: 1s, delay: 100ms}}
+    x-kato: {runtime: process, host: shop.localhost, health: {tcp: true, interval: 1s, delay: 100ms}}
   idle:
     command: exec sleep 1000
     x-kato: {runtime: process}
@@ -122,6 +122,19 @@ def test_a_prometheus_finds_the_cell_and_the_tasks_that_ask_for_it(
     machine.until(lambda: len(prometheus.found('up{app="/shop/web"} == 1')) == 2)
 
 
+def test_what_haproxy_itself_counts_is_found_with_the_app_s_name(machine: Machine, prometheus: Prometheus) -> None:
+    def count(code: str) -> str | None:
+        expression = f'sum by (app) (haproxy_backend_http_responses_total{{code="{code}"}})'
+        return prometheus.values(expression).get("/shop/web")
+
+    machine.until(lambda: machine.site("shop.localhost", "/figures")[0] == 200)
+    assert machine.site("shop.localhost", "/figures", {"it": "takes no POST"})[0] == 501
+    machine.until(lambda: int(count("2xx") or 0) > 0 and int(count("5xx") or 0) > 0)
+    assert prometheus.values('up{job="haproxy"}') == {machine.api: "1"}
+    own = prometheus.ask("query", query='haproxy_frontend_status{proxy=~"ingress.*",state="UP"}')["result"]
+    assert [each["value"][1] for each in own] == ["1"] and "app" not in own[0]["metric"]
+
+
 def test_no_rule_fails_and_no_alert_fires_while_all_is_well(machine: Machine, prometheus: Prometheus) -> None:
     def rules() -> list[dict[str, Any]]:
         groups = prometheus.ask("rules")["groups"]
@@ -143,10 +156,11 @@ def test_every_panel_of_the_dashboard_can_be_drawn(prometheus: Prometheus) -> No
 
 def test_alerts_and_dashboard_name_figures_that_are_there(machine: Machine) -> None:
     said = machine.get("/metrics")
-    there = {line.split()[2] for line in said.splitlines() if line.startswith("# TYPE")}
+    counted = machine.get("/v1/prometheus/balancer")
+    there = {line.split()[2] for line in (said + counted).splitlines() if line.startswith("# TYPE")}
     named = set(NAMED.findall((FILES / "alerts.yml").read_text()))
     named |= {name for _, expression in panels() for name in NAMED.findall(expression)}
-    assert len(named) > 10 and named - there == set()
+    assert len(named) > 10 and named - there == set() and any(name.startswith("haproxy") for name in named)
     table = set(re.findall(r"^\| `(kato_\w+)`", (ROOT / "docs" / "observability.md").read_text(), re.MULTILINE))
     assert table == {name for name in there if name.startswith("kato_")}
 
@@ -157,11 +171,12 @@ def test_promtool_takes_the_files_and_the_figures(machine: Machine) -> None:
             ["promtool", "check", *words], cwd=FILES, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    said = machine.get("/metrics")
-    done = subprocess.run(
-        ["promtool", "check", "metrics"], input=said, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    for path in ("/metrics", "/v1/prometheus/balancer"):
+        done = subprocess.run(
+            ["promtool", "check", "metrics"], input=machine.get(path), capture_output=True, text=True, check=False
+        )
+        assert "parsing error" not in done.stderr
+        assert done.returncode == 0 or path != "/metrics", done.stdout + done.stderr  # HAProxy names its own
 
 
 FIRING = {
@@ -172,13 +187,20 @@ FIRING = {
     "KatoAppFails": ('kato_app_failures{app="/a"}', "3"),
     "KatoDeploymentStuck": ("kato_deployments_oldest_start_seconds", "0"),
     "KatoBalancerProblems": ("kato_balancer_problems", "1"),
+    "KatoBalancerSilent": ('up{job="haproxy",instance="c"}', "0"),
+    "KatoAppErrors": ('haproxy_backend_http_responses_total{app="/a",code="5xx",instance="c"}', "0+1"),
     "KatoNodeDark": ("kato_nodes_dark", "1"),
     "KatoNodeFull": ('kato_node_placed{node="n",resource="mem"}', "95"),
     "KatoRequestsFail": ('kato_http_requests_total{method="GET",status="500"}', "0+1"),
     "KatoTaskUnwatched": ('up{job="/a",app="/a",task="a.1"}', "0"),
 }
 """alert → the series, and its values, of which it is to tell."""
-BESIDE = {'kato_app_instances{app="/a"}': "2", 'kato_node_capacity{node="n",resource="mem"}': "100"}
+BESIDE = {
+    'kato_app_instances{app="/a"}': "2",
+    'kato_node_capacity{node="n",resource="mem"}': "100",
+    'up{job="kato",instance="c"}': "1",
+    'haproxy_backend_http_responses_total{app="/a",code="2xx",instance="c"}': "0+9",
+}
 
 
 @pytest.mark.parametrize("alert", FIRING)

@@ -118,10 +118,19 @@ def reached() -> Iterator[Reached]:
 
 def test_others_ask_over_tls_with_the_token_alone(reached: Reached) -> None:
     shown = ("-H", f"Authorization: Bearer {reached.token}")
-    for path in ("/v2/apps", "/v1/cell", "/ping", "/metrics", "/v1/prometheus/targets", "/openapi.json", "/none"):
+    for path in (
+        "/v2/apps",
+        "/v1/cell",
+        "/ping",
+        "/metrics",
+        "/v1/prometheus/targets",
+        "/v1/prometheus/balancer",
+        "/openapi.json",
+        "/none",
+    ):
         assert reached.curl(path) == 401
         assert reached.curl(path, "--user", f"me:{reached.token}x") == 401
-    for path in ("/v2/apps", "/v1/cell", "/ping", "/metrics", "/v1/prometheus/targets"):
+    for path in ("/v2/apps", "/v1/cell", "/ping", "/metrics", "/v1/prometheus/targets", "/v1/prometheus/balancer"):
         assert reached.curl(path, *shown) == reached.curl(path, "--user", f"me:{reached.token}") == 200
     assert "empty reply" in reached.afar("curl", "-sS", f"http://{HERE}:{reached.port}/ping", code=None).lower()
     assert "certificate" in reached.afar("curl", "-sS", f"{reached.url}/ping", code=60)

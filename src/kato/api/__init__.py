@@ -79,6 +79,7 @@ class Api:
         shipping: Shipping | None = None,
         traces: "Traces | None" = None,
         traffic: Callable[[], Awaitable[Sequence[Traffic]]] | None = None,
+        exported: Callable[[], Awaitable[str]] | None = None,
         access: Access | None = None,
     ) -> None:
         self._listener = listener
@@ -100,6 +101,7 @@ class Api:
             pid=os.getpid(),
             shipping=shipping,
             traffic=traffic,
+            exported=exported,
         )
 
     def application(self) -> Starlette:

@@ -32,7 +32,7 @@ PROVEN = "kato.proven"
 _HOST = re.compile(r"(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 """A Host header (RFC 9110, 7.2): a name or an address, and a port; nothing before, between or behind them."""
 _NAMELESS = re.compile(rb"/+v2/+apps/+%2f(%2f|/)*(/|$)", re.IGNORECASE)
-OPEN = ("/ping", "/metrics", "/v1/prometheus/targets")
+OPEN = ("/ping", "/metrics", "/v1/prometheus/targets", "/v1/prometheus/balancer")
 """What every user of this machine may ask for: a Prometheus has a user of its own."""
 SHOW = "show it as `Authorization: Bearer TOKEN`; the `kato` command takes it from KATO_TOKEN or KATO_TOKEN_FILE"
 

@@ -19,6 +19,7 @@ from kato.model.link import Sample
 from kato.model.task import TaskState
 from kato.model.world import World
 
+PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _KINDS = ("cpus", "mem", "disk", "gpus")
 

@@ -50,6 +50,7 @@ class Parts:
     requests: Requests = field(default_factory=Requests)
     shipping: Shipping | None = None
     traffic: Callable[[], Awaitable[Sequence[Traffic]]] | None = None
+    exported: Callable[[], Awaitable[str]] | None = None
 
     @property
     def world(self) -> World:

@@ -10,13 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kato.api.answers import answer
-from kato.api.operation import Operation, ok
+from kato.api.metrics import PROMETHEUS
+from kato.api.operation import TEXT, Operation, ok
 from kato.api.parts import Parts
 from kato.model.app import App
+from kato.model.errors import DriverError, NotFound, Unavailable
 from kato.model.ids import short_task
 from kato.model.task import TaskState
 from kato.model.world import World
 
+BALANCER = "/v1/prometheus/balancer"
 PORT, PATH = "prometheus.io/port", "prometheus.io/path"
 """An app's labels: which of its ports has figures, by place (0 is the first) or by name; and at which path."""
 
@@ -35,14 +38,32 @@ class Scrape:
         self._parts = parts
 
     def routes(self) -> list[Operation]:
-        """The only one."""
-        return [Operation("GET", "/v1/prometheus/targets", self.targets, ok(list[ScrapeGroup]))]
+        """All of them."""
+        return [
+            Operation("GET", "/v1/prometheus/targets", self.targets, ok(list[ScrapeGroup])),
+            Operation("GET", BALANCER, self.balancer, ok({TEXT: str}), (), None, (404, 503)),
+        ]
 
     async def targets(self, request: Request) -> Response:
-        """What a Prometheus should ask: the cell itself, and the tasks of apps that ask for it by a label."""
+        """What a Prometheus should ask: the cell, its balancer, the tasks of apps that ask for it by a label."""
         # A Prometheus would show the token that this cell asks for to every task of the list, too.
-        own = [] if self._parts.config.https else [ScrapeGroup((self._parts.config.api,), {"job": "kato"})]
+        own = [] if self._parts.config.https else list(self._own())
         return answer([*own, *tasks(self._parts.world)])
+
+    async def balancer(self, request: Request) -> Response:
+        """What the balancer's own exporter says."""
+        if self._parts.exported is None:
+            raise NotFound("The balancer of this cell gives no figures: it was built without its exporter.")
+        try:
+            return Response(await self._parts.exported(), headers={"Content-Type": PROMETHEUS})
+        except DriverError as error:
+            raise Unavailable(str(error)) from error
+
+    def _own(self) -> Iterator[ScrapeGroup]:
+        """The cell, and what it hands on."""
+        yield ScrapeGroup((self._parts.config.api,), {"job": "kato"})
+        if self._parts.exported is not None:
+            yield ScrapeGroup((self._parts.config.api,), {"job": "haproxy", "__metrics_path__": BALANCER})
 
 
 def tasks(world: World) -> Iterator[ScrapeGroup]:

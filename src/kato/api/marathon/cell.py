@@ -18,7 +18,6 @@ from kato.model.errors import NotFound
 
 MARATHON = "1.11.24"
 """The release of Marathon whose API this is, for clients that ask."""
-_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Cell:
@@ -61,7 +60,7 @@ class Cell:
         """Figures in Prometheus' text format."""
         # Beside the event loop: thousands of apps have many figures.
         text = await to_thread(metrics.as_text, await self._figures())
-        return Response(text, headers={"Content-Type": _PROMETHEUS})
+        return Response(text, headers={"Content-Type": metrics.PROMETHEUS})
 
     async def leader(self, request: Request) -> Response:
         """Who leads."""

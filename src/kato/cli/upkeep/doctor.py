@@ -191,7 +191,7 @@ async def balancer() -> Finding:
 
     try:
         program = process.binary()
-        number = ".".join(map(str, await process.version(program)))
+        number = ".".join(map(str, (await process.build(program)).version))
     except DriverMissing as error:
         return Finding("balancer", "fault", *_parted(error))
     return Finding("balancer", "ok", f"HAProxy {number}, {program}")

@@ -64,6 +64,20 @@ class Measured(Protocol):
 
 
 @runtime_checkable
+class Exporting(Protocol):
+    """A power of drivers whose balancer may tell of itself in Prometheus' words."""
+
+    @property
+    def exports(self) -> bool:
+        """Whether this one does."""
+        ...
+
+    async def exported(self) -> str:
+        """What it counts, in Prometheus' text format; what is an app's has the label `app`. DriverError."""
+        ...
+
+
+@runtime_checkable
 class Supervised(Protocol):
     """A power of drivers whose balancer may die, or that may have work left over."""
 

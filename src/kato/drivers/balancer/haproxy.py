@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from kato.drivers.balancer import Options, process, silence
+from kato.drivers.balancer.exporter import Exporter
 from kato.drivers.balancer.ports import there, why_not
 from kato.drivers.balancer.render import (
     KEEP_ALIVE,
@@ -67,12 +68,13 @@ class Driver:
 
     name = "haproxy"
 
-    def __init__(self, options: Options, haproxy: Path, version: tuple[int, int]) -> None:
+    def __init__(self, options: Options, haproxy: Path, build: process.Build) -> None:
         self._options = options
         self._folder = options.folder
         self._haproxy = haproxy
-        self._version = version
-        self._site = _site(options)
+        self._version = build.version
+        self._site = _site(options, build)
+        self._exporter = Exporter(options.folder)
         self._socket = RuntimeSocket(options.folder)
         self._patience = silence.Patience(options.folder)
         self._lock = asyncio.Lock()
@@ -100,7 +102,7 @@ class Driver:
         haproxy = process.binary()
         options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         options.folder.chmod(0o700)
-        driver = cls(options, haproxy, await process.version(haproxy))
+        driver = cls(options, haproxy, await process.build(haproxy))
         # Clients of workers that a reload left behind may still come; count from now.
         now = asyncio.get_running_loop().time()
         try:
@@ -138,6 +140,15 @@ class Driver:
         """Serves every service port at these doors too (Admitting)."""
         self._doors = tuple(doors)
         self._due.set()
+
+    @property
+    def exports(self) -> bool:
+        """Whether it was built with its exporter."""
+        return self._site.exports
+
+    async def exported(self) -> str:
+        """What HAProxy's exporter says, since the last reload."""
+        return await self._exporter.figures()
 
     async def due(self) -> None:
         """Returns when `apply` should be called for the same view: it died, work is left over, or it is time to
@@ -380,7 +391,7 @@ class Driver:
         self._timer = asyncio.get_running_loop().call_later(after, self._due.set)
 
 
-def _site(options: Options) -> Site:
+def _site(options: Options, build: process.Build) -> Site:
     """What this machine lets HAProxy have: two descriptors a connection, some left for listeners, four threads."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     room = 50_000 if files == resource.RLIM_INFINITY else files
@@ -390,6 +401,7 @@ def _site(options: Options) -> Site:
         connections=max(100, min(10_000, room // 2 - 250)),
         threads=min(4, len(os.sched_getaffinity(0))),
         uid=process.drops_to(),
+        exports=build.exports,
     )
 
 

