@@ -89,12 +89,8 @@ class Access:
         self._folder = config.access
         self._token: bytes | None = None
         self._stamps: Mapping[str, object] = {}
+        self._https = config.https
         self.context: ssl.SSLContext | None = None
-        if config.https:
-            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self.context.options |= ssl.OP_NO_RENEGOTIATION  # a client could have us reckon without end
-            self.context.set_alpn_protocols(["http/1.1"])
 
     @classmethod
     def open(cls, config: Config) -> "Access":
@@ -103,22 +99,31 @@ class Access:
         lacking = [name for name in (CERTIFICATE, KEY, TOKEN) if not (config.access / name).exists()]
         if config.https and lacking:
             raise InvalidInput(_wanting(config))
-        access.refresh()
+        access.refresh_certificate()
+        access.refresh_token()
         return access
 
-    def refresh(self) -> bool:
-        """Takes what has changed in the folder, at once and for new connections; whether the token is another one.
-        InvalidInput where it cannot be read: what was known stays in force.
-        """
-        stamps = {name: _stamp(self._folder / name) for name in (CERTIFICATE, KEY, TOKEN)}
-        if stamps == self._stamps:
+    def refresh_token(self) -> bool:
+        """Takes the token in the folder, if it is another one, and tells that. InvalidInput where it cannot be read:
+        the former one stays in force."""
+        stamp = _stamp(self._folder / TOKEN)
+        if stamp == self._stamps.get(TOKEN):
             return False
-        if self.context is not None:
-            load(self.context, self._folder / CERTIFICATE, self._folder / KEY)
         known = self._token
-        self._token = _digest(read_token(self._folder / TOKEN)) if stamps[TOKEN] else None
-        self._stamps = stamps
+        self._token = _digest(read_token(self._folder / TOKEN)) if stamp else None
+        self._stamps = {**self._stamps, TOKEN: stamp}
         return known is not None and known != self._token
+
+    def refresh_certificate(self) -> None:
+        """Takes the certificate in the folder for new connections. InvalidInput where it cannot be used: the former
+        one stays, in a context of its own, for one that was given another's key has none.
+        """
+        stamps = {name: _stamp(self._folder / name) for name in (CERTIFICATE, KEY)}
+        if self._https and any(stamps[name] != self._stamps.get(name) for name in stamps):
+            fresh = _serving()
+            load(fresh, self._folder / CERTIFICATE, self._folder / KEY)
+            self.context = fresh
+            self._stamps = {**self._stamps, **stamps}
 
     @property
     def has_token(self) -> bool:
@@ -137,6 +142,14 @@ class Access:
         elif kind.lower() != "bearer":
             return False
         return self._token is not None and hmac.compare_digest(_digest(shown), self._token)
+
+
+def _serving() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # a client could have us reckon without end
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:

@@ -2,14 +2,17 @@
 certificate, by an authority of the cell's own or by somebody else's, and a token. openssl makes the certificates.
 """
 
+import fcntl
 import os
+import pwd
 import secrets
 import shutil
 import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -18,10 +21,41 @@ from kato.config import is_host
 from kato.model.errors import InvalidInput, Unavailable
 
 AUTHORITY_KEY = "ca.key"
+MAKING = ".making-"
 AUTHORITY_DAYS, DAYS = 3650, 825
 """For how long each is valid. Some clients take no certificate of a server that is valid for longer."""
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 """What every certificate is for."""
+
+
+@contextmanager
+def room(folder: Path) -> Iterator[Path]:
+    """The folder for all of it, in that of a cell, for one at a time; what one that was killed left is taken away.
+
+    What root makes in another user's folder is that user's, and made as that user: it may lead elsewhere.
+    """
+    _become_owner(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for each in folder.glob(f"{MAKING}*"):
+            shutil.rmtree(each, ignore_errors=True)
+        for each in folder.glob(".*.new"):
+            each.unlink()
+        yield folder
+    finally:
+        os.close(descriptor)
+
+
+def _become_owner(data: Path) -> None:
+    """From now on, for good."""
+    found = data.stat()
+    if os.geteuid() == 0 and found.st_uid != 0:
+        with suppress(KeyError):  # a user without a name has no other groups
+            os.initgroups(pwd.getpwuid(found.st_uid).pw_name, found.st_gid)
+        os.setgid(found.st_gid)
+        os.setuid(found.st_uid)
 
 
 def make_token(folder: Path) -> None:
@@ -53,8 +87,13 @@ def make(folder: Path, hosts: Sequence[str]) -> None:
             f"{folder}/{CERTIFICATE} is your own certificate, which a cell does not make. Name another one "
             f"(--cert, --key), or remove it first, to have the cell's: rm {folder}/{CERTIFICATE} {folder}/{KEY}"
         )
+    if (folder / AUTHORITY).exists() and not (folder / AUTHORITY_KEY).exists():
+        raise InvalidInput(
+            f"{folder}/{AUTHORITY_KEY} is gone, without which no certificate can be made that clients believe who "
+            f"have {AUTHORITY}. Put it back, or make another authority and tell them: rm {folder}/{AUTHORITY}"
+        )
     words = ", ".join(dict.fromkeys(_alternative(each) for each in (*names, *ALWAYS)))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as room:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=MAKING) as room:
         made = Path(room)
         if not ((folder / AUTHORITY).exists() and (folder / AUTHORITY_KEY).exists()):
             _authority(made)
@@ -62,18 +101,34 @@ def make(folder: Path, hosts: Sequence[str]) -> None:
             _write(folder / AUTHORITY, (made / AUTHORITY).read_bytes())
         (made / "ext").write_text(_EXTENSIONS.format(names=words))
         (made / "cnf").write_text(_REQUEST)
-        _openssl("req", "-new", *_FRESH, "-keyout", made / KEY, "-out", made / "csr", "-config", made / "cnf")
+        _key(folder)
+        _openssl("req", "-new", "-sha256", "-key", folder / KEY, "-out", made / "csr", "-config", made / "cnf")
         _openssl(
             *("x509", "-req", "-in", made / "csr", "-CA", folder / AUTHORITY, "-CAkey", folder / AUTHORITY_KEY),
             *("-set_serial", f"0x{secrets.token_hex(16)}", "-days", DAYS, "-sha256"),
             *("-extfile", made / "ext", "-out", made / CERTIFICATE),
         )
-        load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made / CERTIFICATE, made / KEY)
-        _write(folder / KEY, (made / KEY).read_bytes())
+        load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made / CERTIFICATE, folder / KEY)
         _write(folder / CERTIFICATE, (made / CERTIFICATE).read_bytes())
 
 
-_FRESH = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256")
+def _key(folder: Path) -> None:
+    """The key stays where there is a good one: then a certificate is exchanged in one step, and whoever is killed
+    leaves none without its key."""
+    if not (folder / KEY).is_symlink() and _is_key(folder / KEY):
+        return
+    _write(folder / KEY, _openssl("genpkey", "-algorithm", "EC", *_CURVE).encode())
+
+
+def _is_key(path: Path) -> bool:
+    try:
+        return bool(_openssl("pkey", "-in", path, "-passin", "pass:", "-noout", "-text_pub"))
+    except Unavailable:
+        return False
+
+
+_CURVE = ("-pkeyopt", "ec_paramgen_curve:P-256")
+_FRESH = ("-newkey", "ec", *_CURVE, "-nodes", "-sha256")
 _REQUEST = "[req]\ndistinguished_name = who\nprompt = no\n[who]\nCN = kato\n"
 _AUTHORITY = """[req]
 distinguished_name = who
@@ -165,16 +220,13 @@ def _write(path: Path, content: bytes) -> None:
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    fresh.replace(path)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
 
-
-def hand_over(folder: Path) -> None:
-    """What root has made in another user's folder is that user's."""
-    owner = folder.parent.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        for each in (folder, *folder.iterdir()):
-            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)

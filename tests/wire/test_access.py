@@ -137,6 +137,22 @@ async def test_a_certificate_is_exchanged_while_the_cell_runs(secured: Cell, tmp
             pass
 
 
+async def test_a_certificate_that_cannot_be_used_costs_neither_the_former_one_nor_a_new_token(
+    secured: Cell, tmp_path: Path
+) -> None:
+    access, port = tmp_path / "access", int(secured.base.rpartition(":")[2])
+    authority = ssl.create_default_context(cafile=access / AUTHORITY)
+    former = {"Authorization": f"Bearer {(access / TOKEN).read_text().strip()}"}
+    certify("other.example", place=Place(data=str(tmp_path / "theirs")))
+    (tmp_path / "theirs" / "access" / "server.pem").replace(access / "server.pem")  # as a renewal that is not over
+    certify(new_token=True, place=Place(data=str(tmp_path)))
+    async with asyncio.timeout(DEADLINE):
+        while (await secured.call("GET", "/v2/apps", **former)).status != 401:
+            pass
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=authority, server_hostname="localhost")
+    writer.close()
+
+
 async def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(secured: Cell) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -265,5 +281,5 @@ def test_an_own_certificate_is_read_where_it_is(tmp_path: Path) -> None:
         certify("kato.example", place=mine)
     before = access._stamps
     certify("own.example", place=Place(data=str(tmp_path / "theirs")))
-    access.refresh()
+    access.refresh_certificate()
     assert access._stamps != before

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import structlog
 import uvicorn
@@ -71,10 +72,12 @@ async def serve(application: ASGIApp, listener: socket.socket, ending: Callable[
 def _protocol(access: Access, guests: Guests) -> Callable[..., asyncio.Protocol]:
     """What makes of a connection one that speaks: HTTP, or HTTP over TLS."""
     plain = type("Protocol", (PeerProtocol,), {"guests": guests})
-    context = access.context
-    if context is None:
-        return plain
-    return lambda **words: Threshold(guests, context, plain(**words))
+
+    def secure(**words: Any) -> asyncio.Protocol:
+        assert access.context is not None
+        return Threshold(guests, access.context, plain(**words))
+
+    return plain if access.context is None else secure
 
 
 async def _look(access: Access, guests: Guests) -> None:
@@ -83,9 +86,10 @@ async def _look(access: Access, guests: Guests) -> None:
     while True:
         await asyncio.sleep(LOOKS)
         try:
-            if access.refresh():
+            if access.refresh_token():
                 log.info("the token is another one; what the former one let in is ended")
                 guests.expel()
+            access.refresh_certificate()
             said = ""
         except InvalidInput as error:
             if said != str(error):

@@ -35,23 +35,22 @@ def certify(
     new_token
         Another token; the former one lets nobody in any more.
     """
+    if (cert is None) != (key is None) or (cert is not None and hosts):
+        raise InvalidInput("Your own certificate is named by --cert FILE and --key FILE, and without HOSTs.")
     config = place.config
     make_folder(config)
-    folder = config.access
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if cert is not None or key is not None:
-        if cert is None or key is None or hosts:
-            raise InvalidInput("Your own certificate is named by --cert FILE and --key FILE, and without HOSTs.")
-        certificates.take(folder, Path(cert).absolute(), Path(key).absolute())
-    elif hosts or not new_token:
-        certificates.make(folder, hosts or certificates.hosts_of(folder))
-    if new_token or not (folder / TOKEN).exists():
-        certificates.make_token(folder)
-        if new_token:
+    with certificates.room(config.access) as folder:
+        if new_token:  # first: that others know the former one cannot wait
+            certificates.make_token(folder)
             print("The token is another one. A cell that runs lets nobody in by the former one any more.")
-    read_token(folder / TOKEN)
-    certificates.hand_over(folder)
-    _tell(folder, config.api.rpartition(":")[2])
+        if cert is not None and key is not None:
+            certificates.take(folder, Path(cert).absolute(), Path(key).absolute())
+        elif hosts or not new_token:
+            certificates.make(folder, hosts or certificates.hosts_of(folder))
+        if not (folder / TOKEN).exists():
+            certificates.make_token(folder)
+        read_token(folder / TOKEN)
+        _tell(folder, config.api.rpartition(":")[2])
 
 
 def _tell(folder: Path, port: str) -> None:
