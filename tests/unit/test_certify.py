@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ CERTIFY = (sys.executable, "-m", "kato", "certify")
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("CI"), reason="only root can act for another user"
 )
+
+
+@pytest.fixture
+def reached() -> Iterator[Path]:
+    """A folder that every user reaches."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def names(folder: Path) -> set[str]:
@@ -57,10 +67,8 @@ def test_an_authority_without_its_key_is_not_exchanged_unasked(tmp_path: Path) -
 
 
 @needs_root
-def test_root_makes_another_users_as_that_user(tmp_path: Path) -> None:
-    for folder in tmp_path.parents[1], tmp_path.parent, tmp_path:
-        folder.chmod(0o755)
-    roots, data = tmp_path / "roots", tmp_path / "data"
+def test_root_makes_another_users_as_that_user(reached: Path) -> None:
+    roots, data = reached / "roots", reached / "data"
     roots.mkdir(0o755)
     (roots / "shadow").touch(0o600)
     data.mkdir()

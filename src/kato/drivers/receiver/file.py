@@ -46,7 +46,9 @@ class Driver:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not to wait, as for who reads a named pipe: nobody could end a thread that does.
+        how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        self._file = os.open(self._path, how, 0o600)
 
     async def close(self) -> None:
         """Lets go."""
