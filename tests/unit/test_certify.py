@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from kato.access import AUTHORITY, TOKEN, Access
-from kato.cli.certify import certify
-from kato.cli.place import Place
+from kato.cli.upkeep.certify import certify
+from kato.cli.words.place import Place
 from kato.config import Config
 from kato.model.errors import InvalidInput
 

@@ -1,6 +1,8 @@
 """The file that says whom a machine asks: taken and given back, and never where somebody else has written it."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,33 @@ def test_who_is_killed_between_keeping_and_writing_loses_nothing(file: Path) -> 
     assert kept(file).read_text() == FORMER, "what stands there is the newest"
     machine.give_back(file, CELL)
     assert file.read_text() == FORMER
+
+
+def test_two_cells_at_once_keep_what_stood_there(file: Path) -> None:
+    """Each sees that no cell has written there; what is kept is what was there all the same."""
+    cells = [Path(f"/cell/{n}") for n in range(4)]
+    for _ in range(30):
+        gate = threading.Barrier(len(cells))
+
+        def take(cell: Path, gate: threading.Barrier = gate) -> None:
+            gate.wait(60)
+            machine.take(file, cell, OURS)
+
+        with ThreadPoolExecutor(len(cells)) as together:
+            assert [*together.map(take, cells)] == [None] * len(cells)
+        assert kept(file).read_text() == FORMER
+        for cell in cells:
+            assert machine.give_back(file, cell) is None
+        assert file.read_text() == FORMER and os.listdir(file.parent) == ["resolv.conf"]
+
+
+@pytest.mark.parametrize("former", [b"nameserver 192.0.2.1\r\n", b"# caf\xe9\nnameserver 192.0.2.1\n"])
+def test_what_is_given_back_is_what_was_there_to_the_byte(file: Path, former: bytes) -> None:
+    file.write_bytes(former)
+    machine.take(file, CELL, OURS)
+    assert nameservers(file.read_text()) == [OURS, "192.0.2.1"]
+    machine.give_back(file, CELL)
+    assert file.read_bytes() == former
 
 
 @pytest.mark.parametrize("edit", ["options timeout:1\n", ""])

@@ -33,16 +33,47 @@ class Mark(msgspec.Struct, frozen=True):
     intact: bool
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """What stands at a path, read once: another cell may write there meanwhile.
+
+    link: where it leads, None where it is a file; about: its mode, user and group.
+    """
+
+    link: str | None
+    content: bytes = b""
+    about: tuple[int, int, int] = (0o644, -1, -1)
+
+    @property
+    def mark(self) -> Mark | None:
+        """Who wrote it, if a cell did."""
+        text = self.content.decode("utf-8", "replace")
+        found = _MARK.search(text)
+        if found is None or self.link is not None:
+            return None
+        return Mark(Path(os.fsdecode(bytes.fromhex(found[1]))), _digest(text) == found[2])
+
+
+def _found(path: Path) -> _Found | None:
+    """None where nothing is there. OSError."""
+    try:
+        return _Found(os.readlink(path))
+    except OSError:  # no link
+        pass
+    try:
+        with path.open("rb") as file:
+            about = os.fstat(file.fileno())
+            return _Found(None, file.read(), (about.st_mode & 0o7777, about.st_uid, about.st_gid))
+    except FileNotFoundError:
+        return None
+
+
 def mark(path: Path) -> Mark | None:
     """Who wrote the file, if a cell did."""
     try:
-        text = path.read_text("utf-8", "replace")
+        found = _found(path)
     except OSError:
         return None
-    found = _MARK.search(text)
-    if found is None or path.is_symlink():
-        return None
-    return Mark(Path(os.fsdecode(bytes.fromhex(found[1]))), _digest(text) == found[2])
+    return found.mark if found else None
 
 
 def check(path: Path, folder: Path, lives: Callable[[Path], bool]) -> None:
@@ -59,21 +90,32 @@ def take(path: Path, folder: Path, server: str) -> str | None:
     """Has the machine ask `server`, an address; a sentence where it does not, for somebody has changed the file
     that a cell wrote. DriverError where it may not.
     """
-    found = mark(path)
-    if found is not None and not found.intact:
-        return _changed(path)
     try:
-        if found is None and os.path.lexists(path):
-            _keep(path)
-        elif found is None:
-            kept(path).unlink(missing_ok=True)
-        _write(path, render(_text(kept(path)), folder, server, kept(path)))
+        found = _found(path)
+        known = found.mark if found else None
+        if known is not None and not known.intact:
+            return _changed(path)
+        if known is None:
+            _keep(path, found, folder)
+        try:
+            _write(path, render(_text(kept(path)), folder, server, kept(path)), folder)
+        except OSError:
+            if known is None:
+                kept(path).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise DriverError(
             f"{path}, which says whom this machine asks for names, cannot be written: {error.strerror or error}. "
-            "It is root's: sudo kato …, or leave --dns-own (or KATO_DNS_OWN) out."
+            f"{_who_may(path, error)}, or leave --dns-own (or KATO_DNS_OWN) out."
         ) from error
     return None
+
+
+def _who_may(path: Path, error: OSError) -> str:
+    if os.geteuid() != 0:
+        return "It is root's: sudo kato …"
+    immutable = error.errno == errno.EPERM
+    return f"Somebody has made it immutable: chattr -i {path}" if immutable else "See what is there: ls -l /etc"
 
 
 def give_back(path: Path, folder: Path) -> str | None:
@@ -93,7 +135,7 @@ def give_back(path: Path, folder: Path) -> str | None:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
-            _overwrite(path, former.read_text("utf-8", "replace"))
+            _overwrite(path, former.read_bytes())
             former.unlink()
     except OSError as error:
         return f"{path} still names a cell that has ended ({error.strerror or error}). As root: mv {former} {path}"
@@ -137,23 +179,24 @@ def _digest(text: str) -> str:
     return hashlib.sha256(_MARK.sub("", text).lstrip("\n").encode()).hexdigest()
 
 
-def _keep(path: Path) -> None:
-    """The file, or the link, has a second name, which takes the place of whatever was kept before."""
-    fresh = kept(path).with_name(f".{path.name}.kato-kept")
-    fresh.unlink(missing_ok=True)
-    if path.is_symlink():
-        fresh.symlink_to(os.readlink(path))
+def _keep(path: Path, found: _Found | None, folder: Path) -> None:
+    """What was found has a second name, and whatever was kept before has it no more."""
+    if found is None:
+        kept(path).unlink(missing_ok=True)
+        return
+    fresh = _fresh(path, folder)
+    if found.link is not None:
+        fresh.symlink_to(found.link)
     else:
-        fresh.write_text(_text(path), "utf-8")
-        found = path.stat()
-        os.chmod(fresh, found.st_mode & 0o7777)
-        os.chown(fresh, found.st_uid, found.st_gid)
+        fresh.write_bytes(found.content)
+        mode, user, group = found.about
+        os.chown(fresh, user, group)
+        fresh.chmod(mode)
     os.replace(fresh, kept(path))
 
 
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.kato-new")
-    fresh.unlink(missing_ok=True)
+def _write(path: Path, text: str, folder: Path) -> None:
+    fresh = _fresh(path, folder)
     fresh.write_text(text, "utf-8")
     fresh.chmod(0o644)
     try:
@@ -162,12 +205,19 @@ def _write(path: Path, text: str) -> None:
         fresh.unlink()
         if error.errno != errno.EBUSY:  # it is mounted, as in containers, and can be written to all the same
             raise
-        _overwrite(path, text)
+        _overwrite(path, text.encode())
 
 
-def _overwrite(path: Path, text: str) -> None:
-    with path.open("r+", encoding="utf-8") as file:
-        file.write(text)
+def _fresh(path: Path, folder: Path) -> Path:
+    """A name that the cell in `folder` alone writes at, and nothing is there."""
+    fresh = path.with_name(f".{path.name}.kato-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}")
+    fresh.unlink(missing_ok=True)
+    return fresh
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.write(content)
         file.truncate()
 
 
