@@ -8,6 +8,7 @@ from test_compose_merge import compose, faults
 
 from kato.cli.changes.source import Chosen, load
 from kato.cli.changes.source import named as which
+from kato.language import gathering
 from kato.language.profiles import Choice
 from kato.model.errors import InvalidInput
 
@@ -267,3 +268,46 @@ def test_what_was_typed_is_said_again() -> None:
     chosen = Chosen(files=("a b.yaml", "c.yaml"), project_name="n", profile=("p",), service=("s",))
     assert chosen.words(".") == "-f 'a b.yaml' -f c.yaml -p n --profile p --service s"
     assert Chosen().words("x.yaml") == "x.yaml" and Chosen().words(".") == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'include: ["a\\0b"]',
+        'include: ["\\ud800"]',
+        'services: {a: {command: x, env_file: "a\\0b"}}',
+        'services: {a: {extends: {service: x, file: "\\ud800"}}}',
+        'services: {a: {command: "\\ud83d"}}',
+        'services: {"\\ud83d": {command: x}}',
+        'include: [{path: b.yaml, project_directory: "a\\0b"}]',
+    ],
+)
+def test_a_name_that_no_file_can_have_is_no_fault_of_ours(tmp_path: Path, text: str) -> None:
+    (tmp_path / "compose.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text("services: {b: {command: x}}")
+    with pytest.raises(InvalidInput, match=r"called as no file can be|surrogate pair") as wrong:
+        load(str(tmp_path))
+    str(wrong.value).encode()
+
+
+def test_variables_that_double_one_another_do_not_fill_the_memory(tmp_path: Path) -> None:
+    doubling = f"A0={'x' * 32}\n" + "".join(f"A{n + 1}=${{A{n}}}$A{n}\n" for n in range(30))
+    (tmp_path / ".env").write_text(doubling)
+    (tmp_path / "compose.yaml").write_text("services: {web: {command: x}}")
+    with pytest.raises(InvalidInput, match=r"\.env:1\d: A1\d: .* more than 2000000 characters"):
+        load(str(tmp_path))
+    (tmp_path / ".env").write_text(f"A={'x' * 1000}\n")
+    (tmp_path / "compose.yaml").write_text(f"services: {{web: {{command: '{'$A' * 3000}'}}}}")
+    with pytest.raises(InvalidInput, match=r"compose.yaml:1:18: .* more than 2000000 characters"):
+        load(str(tmp_path))
+
+
+def test_files_that_unfold_into_too_much_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "MAX_VALUES", 1000)
+    (tmp_path / "compose.yaml").write_text(f"include: [{', '.join(f'{n}.yaml' for n in range(9))}]")
+    for n in range(9):
+        (tmp_path / f"{n}.yaml").write_text(f"x-a: {[1] * 200}\nservices: {{s{n}: {{command: x}}}}")
+    with pytest.raises(InvalidInput, match=r"4\.yaml:1:1: the files unfold into more than"):
+        load(str(tmp_path))

@@ -36,6 +36,7 @@ _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _TOO_MUCH = "The document is nested too deep or unfolds into too much; write it flatter, with fewer aliases."
+_HALF = "has half of a surrogate pair (\\ud800…); write the character."
 _LONE = re.compile("[\ud800-\udfff]")
 
 
@@ -86,7 +87,7 @@ def _read_json(text: str, name: str) -> Document:
     except (ValueError, RecursionError) as error:
         _refuse(name, 1, 1, f"This JSON cannot be taken: {_lower(str(error).split(';')[0])}.")
     if _LONE.search(json.dumps(data, ensure_ascii=False)):
-        _refuse(name, 1, 1, "A text in this JSON has half of a surrogate pair (\\ud800…); write the character.")
+        _refuse(name, 1, 1, f"A text in this JSON {_HALF}")
     return Document(name, data, _json_places(text, name))
 
 
@@ -227,7 +228,7 @@ class _Unfold:
                 continue
             if not isinstance(key, ScalarNode):
                 self.refuse(key, "A key must be a plain word here.")
-            word = str(key.value)
+            word = self.text(key)
             line = key.start_mark.line + 1
             if word in seen:
                 self.refuse(key, f"{word!r} stands twice here, first in line {seen[word]}. Keep one.")
@@ -253,8 +254,15 @@ class _Unfold:
         self.merging.pop()
         return found
 
+    def text(self, node: Node) -> str:
+        """As it is written."""
+        text = str(node.value)
+        if not text.isascii() and _LONE.search(text):
+            self.refuse(node, f"A text here {_HALF}")
+        return text
+
     def scalar(self, node: Node) -> object:  # noqa: RET503 (refuse never returns)
-        text, tag = str(node.value), str(node.tag)
+        text, tag = self.text(node), str(node.tag)
         if tag in (RESET, OVERRIDE):
             is_plain = getattr(node, "style", None) is None
             tag = str(YAML(typ="safe", pure=True).resolver.resolve(ScalarNode, text, (is_plain, True)))

@@ -7,7 +7,7 @@ KEY alone takes its value from the lookup.
 
 import re
 
-from kato.language.interpolation import Lookup, interpolate
+from kato.language.interpolation import Lookup, bounded, interpolate
 from kato.model.errors import InvalidInput
 
 _KEY = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(?:([=:])[ \t]*|(?=\n|#|$))")
@@ -40,7 +40,7 @@ def read_env(text: str, name: str, lookup: Lookup) -> dict[str, str]:
         outer = lookup(key)
         return found.get(key) if outer is None else outer
 
-    at = 0
+    at, inside = 0, bounded(look)
     while (at := _end(_SPACE, text, at)) < len(text):
         line = text.count("\n", 0, at) + 1
         match = _KEY.match(text, at)
@@ -53,7 +53,7 @@ def read_env(text: str, name: str, lookup: Lookup) -> dict[str, str]:
                 found[key] = inherited
             continue
         try:
-            found[key], at = _value(text, at, look)
+            found[key], at = _value(text, at, inside)
         except InvalidInput as error:
             raise InvalidInput(f"{name}:{line}: {key}: {error}.") from None
     return found

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kato.language.anchoring import absolute, anchored, folder_of
-from kato.language.document import Document, read_document
+from kato.language.document import MAX_VALUES, Document, read_document
 from kato.language.dotenv import read_env
 from kato.language.extending import Extending, Scope, paths_in, refuse_others
-from kato.language.interpolation import Lookup
+from kato.language.interpolation import Lookup, bounded
 from kato.language.merging import merge
-from kato.language.pieces import Piece, assembled, pieces, plain
+from kato.language.pieces import Piece, assembled, pieces, plain, too_large
 from kato.language.reading import Findings, interpolated
 from kato.model.errors import Fault, InvalidInput
 
@@ -51,6 +51,7 @@ class Gathering:
     _documents: dict[str, Document | None] = field(default_factory=dict)
     _alone: dict[tuple[str, Lookup], Piece | None] = field(default_factory=dict)
     _count: int = 0
+    _values: int = 0
 
     def documents(self, first: Document, others: Sequence[str]) -> tuple[Document, ...]:
         """The files of the command line as they are. others: absolute paths of those after the first."""
@@ -103,6 +104,9 @@ class Gathering:
             return None
         if not isinstance(document.data, dict):
             raise InvalidInput(f"{document.where(())}: This is no Compose file, which has `services`.")
+        self._values += len(document.places)
+        if self._values > MAX_VALUES:
+            raise too_large(Piece(None, name, (1, 1)))
         findings = Findings(document, self.faults, self.warnings)
         piece = pieces(document, _settled(document, findings, within.lookup))
         if within.alone:
@@ -224,6 +228,7 @@ class Gathering:
 def _settled(document: Document, findings: Findings, lookup: Lookup) -> dict[str, object]:
     """What a file says with the values of its variables; but for its own fragments, where nobody looks."""
     data = document.data if isinstance(document.data, dict) else {}
+    lookup = bounded(lookup)
     return {
         key: value if key.startswith("x-") else interpolated(value, (key,), findings, lookup)
         for key, value in data.items()

@@ -12,8 +12,30 @@ from kato.model.errors import InvalidInput
 
 Lookup = Callable[[str], str | None]
 
+MOST = 2_000_000
+"""Characters that the values of variables may come to in one file: each may hold others twice, and so on."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
+
+
+class TooMuch(InvalidInput):
+    """The values of variables come to more than MOST; there is no use in reading on."""
+
+
+def bounded(lookup: Lookup) -> Lookup:
+    """The same, for one file. TooMuch."""
+    given = 0
+
+    def look(name: str) -> str | None:
+        nonlocal given
+        value = lookup(name)
+        given += len(value or "")
+        if given > MOST:
+            raise TooMuch(f"the values of its variables come to more than {MOST} characters; make them shorter")
+        return value
+
+    return look
 
 
 def interpolate(text: str, lookup: Lookup, unset: Callable[[str], None] = lambda _name: None) -> str:

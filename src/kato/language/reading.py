@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kato.language.document import Document, Path
-from kato.language.interpolation import Lookup, interpolate
+from kato.language.interpolation import Lookup, TooMuch, interpolate
 from kato.language.shape import closest
 from kato.model.errors import Fault, InvalidApp, InvalidInput
 
@@ -64,6 +64,8 @@ def interpolated(value: object, path: Path, findings: Findings, lookup: Lookup) 
         return value
     try:
         return interpolate(value, lookup, lambda name: findings.warn(path, f"{name} is not set; it is left blank"))
+    except TooMuch as error:
+        raise InvalidInput(f"{findings.document.where(path)}: {error}.") from None
     except InvalidInput as error:
         findings.fault(path, f"{error}.")
         return value

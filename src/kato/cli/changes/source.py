@@ -160,6 +160,8 @@ def _mode(path: Path) -> int:
         return 0
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidInput(f"{str(path)!r} is called as no file can be; NUL is in no name.") from error
 
 
 def _contents(name: str) -> bytes | None:
