@@ -104,8 +104,9 @@ class Access:
         return access
 
     def refresh_token(self) -> bool:
-        """Takes the token in the folder, if it is another one, and tells that. InvalidInput where it cannot be read:
-        the former one stays in force."""
+        """Takes the token in the folder; whether it is another one. InvalidInput where it cannot be read: the former
+        one stays in force.
+        """
         stamp = _stamp(self._folder / TOKEN)
         if stamp == self._stamps.get(TOKEN):
             return False
@@ -115,8 +116,8 @@ class Access:
         return known is not None and known != self._token
 
     def refresh_certificate(self) -> None:
-        """Takes the certificate in the folder for new connections. InvalidInput where it cannot be used: the former
-        one stays, in a context of its own, for one that was given another's key has none.
+        """Takes the certificate in the folder for new connections. InvalidInput where it cannot be used: then the
+        former one stays, in its own context, for one that was given a key of another certificate has none.
         """
         stamps = {name: _stamp(self._folder / name) for name in (CERTIFICATE, KEY)}
         if self._https and any(stamps[name] != self._stamps.get(name) for name in stamps):

@@ -229,4 +229,3 @@ def _write(path: Path, content: bytes) -> None:
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
-

@@ -145,10 +145,14 @@ async def test_a_certificate_that_cannot_be_used_costs_neither_the_former_one_no
     former = {"Authorization": f"Bearer {(access / TOKEN).read_text().strip()}"}
     certify("other.example", place=Place(data=str(tmp_path / "theirs")))
     (tmp_path / "theirs" / "access" / "server.pem").replace(access / "server.pem")  # as a renewal that is not over
-    certify(new_token=True, place=Place(data=str(tmp_path)))
-    async with asyncio.timeout(DEADLINE):
-        while (await secured.call("GET", "/v2/apps", **former)).status != 401:
-            pass
+    async with secured.session.get(f"{secured.base}/v2/events", headers=former) as stream:
+        certify(new_token=True, place=Place(data=str(tmp_path)))
+        with pytest.raises(aiohttp.ClientError):
+            async with asyncio.timeout(DEADLINE):
+                while await stream.content.readany():
+                    pass
+                raise aiohttp.ClientPayloadError
+    assert (await secured.call("GET", "/v2/apps", **former)).status == 401
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=authority, server_hostname="localhost")
     writer.close()
 
