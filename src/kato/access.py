@@ -104,8 +104,9 @@ class Access:
         return access
 
     def refresh_token(self) -> bool:
-        """Takes the token in the folder; whether it is another one. InvalidInput where it cannot be read: the former
-        one stays in force.
+        """Takes the token in the folder; whether it is another one.
+
+        InvalidInput where it cannot be read: the former one stays in force.
         """
         stamp = _stamp(self._folder / TOKEN)
         if stamp == self._stamps.get(TOKEN):
