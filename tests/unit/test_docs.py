@@ -18,6 +18,15 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_a_command_that_no_test_types_says_why_and_which_test_does_the_same(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = text.count("\n```sh\n")
+    told = re.findall(r"^<!-- not typed: .*?(tests/[\w/]+\.py).* -->\n\n```sh\n", text, re.MULTILINE)
+    assert len(told) == shown
+    assert all((ROOT / each).exists() for each in told)
+
+
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_every_file_that_is_named_is_there(document: str) -> None:
     named = NAMED.findall((ROOT / document).read_text(encoding="utf-8"))

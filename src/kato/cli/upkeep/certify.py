@@ -57,7 +57,7 @@ def _tell(folder: Path, port: str) -> None:
     if not (folder / CERTIFICATE).exists():
         return
     hosts, until = certificates.hosts_of(folder), certificates.until(folder / CERTIFICATE)
-    print(f"The certificate is for {', '.join((*hosts, *certificates.ALWAYS))}, until {until}.")
+    print(f"The certificate is for {', '.join(dict.fromkeys((*hosts, *certificates.ALWAYS)))}, until {until}.")
     print(f"A cell that others are to reach: kato serve --api 0.0.0.0:{port}")
     believed = f"KATO_CA={AUTHORITY} " if (folder / AUTHORITY).exists() else ""
     what = f"{folder}/{AUTHORITY} and " if believed else ""
