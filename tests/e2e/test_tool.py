@@ -8,6 +8,7 @@ import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,21 @@ def test_a_project_stands_for_its_apps_and_a_task_can_be_asked_about(running: Ma
     running.until(lambda: running.kato("why", idle, code=None).startswith(f"{idle}: "))
     assert "/pair/idle: 1 of 1 healthy." in running.kato("why", idle), "it has ended, and its app goes on"
     assert "There is no app or project 'pari'. Did you mean 'pair'?" in running.kato("ps", "pari", code=1)
+
+
+def test_what_was_written_lately_is_told_alone(running: Machine) -> None:
+    line = "echo early; while test ! -e go; do sleep 0.1; done; echo late; exec sleep 1000"
+    running.deploy({"id": "/lately", "cpus": 0.1, "mem": 32, "cmd": line})
+    running.until(lambda: "early" in running.kato("logs", "lately"))
+    (task,) = running.tasks("/lately")
+    sandbox = running.data / "tasks" / task["id"] / "sandbox"
+    then = datetime.now(UTC).isoformat()
+    (sandbox / "go").touch()
+    running.until(lambda: "late" in running.kato("logs", "lately"))
+    said = running.kato("logs", "lately", "--since", then)
+    assert "late" in said and "early" not in said
+    assert "early" in running.kato("logs", "lately", "--since", "1h")
+    running.kato("rm", "lately", "--force")
 
 
 def test_machines_tell_only_what_matters_to_what_is_wished(running: Machine) -> None:

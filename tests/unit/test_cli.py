@@ -112,6 +112,11 @@ def test_help_of_a_command_tells_all_of_it(nowhere: Mapping[str, str]) -> None:
         (["stop", "vote"], 2, "There is no command 'stop'. Here that is kato scale APP 0, which ends its tasks,"),
         (["stats"], 2, "Here that is kato top. See: kato --help"),
         (["up", "--build"], 2, "kato up has no flag --build. It builds what the file says, every time."),
+        (
+            ["logs", "--since", "soon"],
+            2,
+            "--since is 'soon'; it takes how long ago, as 10m, 1h30m or 2d, or when,",
+        ),
         (["volumes", "rm"], 2, "Which volume? Write: kato volumes rm NAME. See: kato volumes"),
         (["volumes", "ls", "a"], 2, "'a' is too much: kato volumes ls lists all."),
         (["volume", "ls"], 2, "There is no command 'volume'. Here that is kato volumes, or kato volumes rm NAME."),

@@ -255,6 +255,25 @@ def test_composes_own_variables_may_stand_in_dot_env(tmp_path: Path, monkeypatch
     assert [app.id for app in load(".").apps] == ["/env/a", "/env/b"]
 
 
+def test_variables_and_paths_are_taken_from_where_the_user_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    folder(tmp_path / "there", compose_yaml="services: {a: {command: '$A $B $C', volumes: ['./d:/d']}}")
+    (tmp_path / ".env").write_text("A=not")
+    (tmp_path / "there/.env").write_text("A=dot\nB=dot\nC=dot")
+    (tmp_path / "one.env").write_text("A=one\nB=one")
+    (tmp_path / "two.env").write_text("B=two of $A\nC=two")
+    assert load(".", Chosen(project_directory="there")).apps[0].cmd == "dot dot dot"
+    (app,) = load("there", Chosen(project_directory=".", env_file=("one.env", "two.env"))).apps
+    assert app.cmd == "one two of one two"
+    assert app.container is not None and app.container.volumes[0].host_path == str(tmp_path / "d")
+    assert app.id == f"/{tmp_path.name.replace('_', '-')}/a"
+    with pytest.raises(InvalidInput, match=r"There is no file .*/gone\.env \(--env-file\)\."):
+        load("there", Chosen(env_file=("gone.env",)))
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder(tmp_path, a_yaml=ONE)
@@ -267,6 +286,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_what_was_typed_is_said_again() -> None:
     chosen = Chosen(files=("a b.yaml", "c.yaml"), project_name="n", profile=("p",), service=("s",))
     assert chosen.words(".") == "-f 'a b.yaml' -f c.yaml -p n --profile p --service s"
+    chosen = Chosen(project_directory="d", env_file=("a", "b"))
+    assert chosen.words("x.yaml") == "x.yaml --project-directory d --env-file a --env-file b"
     assert Chosen().words("x.yaml") == "x.yaml" and Chosen().words(".") == ""
 
 

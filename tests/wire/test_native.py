@@ -168,7 +168,9 @@ async def test_output_is_streamed_as_lines(cell: Cell) -> None:
         "time": 1.5,
         "text": f"hello from {task}, tail None\n\ufffd",
     }
-    for wrong in ("tail=x", "stream=stdin"):
+    for since, found in (("1.4", 1), ("1.6", 0)):
+        assert len((await cell.call("GET", f"/v1/logs/{task}?since={since}")).text.splitlines()) == found
+    for wrong in ("tail=x", "stream=stdin", "since=then", "since=nan"):
         assert (await cell.call("GET", f"/v1/logs/web?{wrong}")).status == 400
 
 

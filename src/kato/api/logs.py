@@ -38,7 +38,8 @@ class _Source:
 
 
 class Logs:
-    """One request for output. ended: set when the api goes down."""
+    """One request for output. ended: set when the api goes down. since: epoch seconds; what came before that is
+    left out, where it is known when it came."""
 
     def __init__(
         self,
@@ -49,11 +50,13 @@ class Logs:
         tail: int | None,
         follow: bool,
         ended: asyncio.Event,
+        since: float | None = None,
     ) -> None:
         self._mirror = mirror
         self._calls = calls
         self._streams = streams
         self._tail = tail
+        self._since = None if since is None else round(since * 1e9)
         self._follow = follow
         self._ended = ended
         self._held: list[tuple[int, int, float, bytes]] = []
@@ -182,6 +185,9 @@ class Logs:
                 source.task, source.stream, tail=tail, follow=follow, since=source.reached
             )
             async for piece in reading:
+                if self._since is not None and piece.time is not None and piece.time < self._since:
+                    source.reached = piece.end
+                    continue
                 yield piece
 
     async def _put(self, line: bytes, time: int, *, hold: float) -> None:

@@ -1,5 +1,6 @@
 """What Marathon has no word for: `/v1/…`. JSON; times are epoch seconds."""
 
+import math
 from asyncio import to_thread
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,7 @@ class Native:
         logs = (
             Query("stream", list[str], "stdout, stderr, or both."),
             Query("tail", int, "Only the last so many lines, and then what comes."),
+            Query("since", float, "Only what came since, in epoch seconds."),
             Query("follow", bool, "Go on with what comes, and with the tasks that come."),
         )
         lines = ok(
@@ -227,6 +229,7 @@ class Native:
             streams=streams,
             tail=int(tail) if tail else None,
             follow=query.get("follow", "").lower() == "true",
+            since=_moment(query.get("since")),
             ended=self._parts.stream.closed,
         )
 
@@ -235,6 +238,16 @@ class Native:
         conversation = Conversation(self._parts, request)
         await conversation.begin()
         return conversation
+
+
+def _moment(text: str | None) -> float | None:
+    try:
+        found = None if text is None else float(text)
+    except ValueError:
+        found = math.nan
+    if found is not None and not math.isfinite(found):
+        raise InvalidInput(f"since is {text!r}; it takes epoch seconds.")
+    return found
 
 
 def _said(logs: Logs, name: str) -> Response:

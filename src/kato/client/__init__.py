@@ -237,13 +237,17 @@ class Client:
 
     # Streams
 
-    async def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> AsyncIterator[LogPiece]:
+    async def logs(
+        self, name: str, *, tail: int | None = None, follow: bool = False, since: float | None = None
+    ) -> AsyncIterator[LogPiece]:
         """The output of a task, or of all tasks of an app or a group (`/`: all): the last `tail` lines
-        (None: all), then what comes.
+        (None: all), but none of before `since` (epoch seconds), then what comes.
         """
         query = [("follow", "true" if follow else "false")]
         if tail is not None:
             query.append(("tail", str(tail)))
+        if since is not None:
+            query.append(("since", repr(since)))
         decode = msgspec.json.Decoder(LogPiece).decode
         async for line in self._lines("GET", f"/v1/logs/{name.lstrip('/')}".rstrip("/"), query):
             yield decode(line)

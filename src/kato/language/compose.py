@@ -68,7 +68,7 @@ def read_compose(
     files: the text of a file by absolute path, None where there is none; contents: its bytes.
     """
     gathering = Gathering(files)
-    outer = _lookup(folder, environ, files)
+    outer = _lookup(folder, environ, files, choice.env_files)
     documents = gathering.documents(document, others)
     given = choice.name or outer("COMPOSE_PROJECT_NAME") or _name_in(documents, outer)
 
@@ -130,11 +130,19 @@ def _unused(section: Part, idle: Mapping[str, tuple[str, ...]]) -> frozenset[tup
     return frozenset(used[True] - used[False])
 
 
-def _lookup(folder: str, environ: Mapping[str, str], files: Lookup) -> Lookup:
-    """A variable's value: the environment's, else that of `.env` beside the file."""
-    text = files(f"{folder.rstrip('/')}/.env")
-    file = read_env(text, f"{folder.rstrip('/')}/.env", environ.get) if text is not None else {}
-    return lambda name: environ.get(name, file.get(name))
+def _lookup(folder: str, environ: Mapping[str, str], files: Lookup, named: Sequence[str]) -> Lookup:
+    """A variable's value: the environment's, else that of the files that are named, or of `.env` in the folder."""
+    found: dict[str, str] = {}
+
+    def lookup(name: str) -> str | None:
+        return environ.get(name, found.get(name))
+
+    for path in named or (f"{folder.rstrip('/')}/.env",):
+        if (text := files(path)) is not None:
+            found |= read_env(text, path, lookup)
+        elif named:
+            raise InvalidInput(f"There is no file {path} (--env-file).")
+    return lookup
 
 
 def _last(folder: str) -> str:

@@ -19,12 +19,14 @@ _ALL = "*"
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What the user chose of a project. name: in place of the file's own. profiles: the active ones. services:
-    only these, and what they depend on; none means all.
+    only these, and what they depend on; none means all. env_files: absolute paths of files of variables in place
+    of `.env`, a later one wins.
     """
 
     name: str | None = None
     profiles: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    env_files: tuple[str, ...] = ()
 
 
 def inactive(section: Part, choice: Choice, lookup: Lookup) -> dict[str, tuple[str, ...]]:

@@ -52,6 +52,10 @@ class Chosen:
         A file; given again, each is merged upon the ones before, as Compose does (or COMPOSE_FILE).
     project_name
         The project's name, in place of the file's (or COMPOSE_PROJECT_NAME).
+    project_directory
+        The folder from which paths of the file start, in place of the (first) file's own.
+    env_file
+        A file with values of ${VAR}, in place of `.env`; given again, a later one wins.
     profile
         A profile that is active, or '*' for all; may be given again (or COMPOSE_PROFILES=a,b).
     service
@@ -62,12 +66,16 @@ class Chosen:
         tuple[str, ...], Parameter(name=["--file", "-f"], negative=(), consume_multiple=False, group="Compose")
     ] = ()
     project_name: Annotated[str | None, Parameter(name=["--project-name", "-p"], group="Compose")] = None
+    project_directory: Annotated[str | None, Parameter(group="Compose")] = None
+    env_file: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, group="Compose")] = ()
     profile: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, group="Compose")] = ()
     service: Annotated[tuple[str, ...], Parameter(negative=(), consume_multiple=False, group="Compose")] = ()
 
     def words(self, file: str) -> str:
         """What was typed, for a command that is to mean the same."""
         flags = [("-f", each) for each in self.files] + ([("-p", self.project_name)] if self.project_name else [])
+        flags += [("--project-directory", self.project_directory)] if self.project_directory else []
+        flags += [("--env-file", each) for each in self.env_file]
         flags += [("--profile", each) for each in self.profile] + [("--service", each) for each in self.service]
         words = [] if file == DEFAULT else [file]
         return shlex.join([*words, *(word for flag in flags for word in flag)])
@@ -88,14 +96,22 @@ def load(where: str, chosen: Chosen = ALL) -> "Manifest":
         environ=variables(),
         files=_reader(path.parent),
         contents=_contents,
+        folder=os.path.abspath(chosen.project_directory) if chosen.project_directory else None,
         others=[str(other) for other in others],
-        choice=Choice(name=chosen.project_name, profiles=chosen.profile, services=chosen.service),
+        choice=Choice(
+            name=chosen.project_name,
+            profiles=chosen.profile,
+            services=chosen.service,
+            env_files=tuple(map(os.path.abspath, chosen.env_file)),
+        ),
     )
 
 
 def named(where: str, chosen: Chosen = ALL) -> list[Path]:
     """The files that are meant, absolute, the first one first; of a folder with the one that overrides it."""
     files = [*([] if where == DEFAULT else [where]), *chosen.files]
+    if not files and chosen.project_directory:
+        files = [chosen.project_directory]
     if not files and (asked := _variable("COMPOSE_FILE")):
         files = asked.split(_variable("COMPOSE_PATH_SEPARATOR") or os.pathsep)
     if len(files) > 1 or chosen.files:

@@ -1,6 +1,7 @@
 """up: a file goes in; its apps run, are watched, and, in the foreground, what is new goes when a signal comes."""
 
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -12,7 +13,7 @@ from kato.cli.changes.follow import ended_badly, until_served, until_settled
 from kato.cli.changes.source import ALL, Chosen, load, owns, warn
 from kato.cli.changes.stay import stay
 from kato.cli.printing.live import View
-from kato.cli.printing.show import count_of, named, say, say_anyway
+from kato.cli.printing.show import MOST, count_of, named, say, say_anyway
 from kato.cli.signals import Interrupted, Parting, Signals
 from kato.cli.upkeep import cell
 from kato.cli.words.place import HERE, TIMEOUT, NoWait, Place, Seconds
@@ -182,6 +183,9 @@ class _Session:
         ]
         for app, url in [each for each in found if each[1].startswith("http")] or found:
             say(f"  {app}  {url}")
+        ports = {port.service for app in self.manifest.apps for port in app.ports if "tcp" in port.protocol}
+        if told := reach(ports):
+            say(told)
 
     async def foreground(self, force: bool, timeout: float) -> int:
         """Deploys, stays, and removes what it started when a signal comes; the exit code."""
@@ -262,3 +266,20 @@ class _Session:
             await cell.end(self.client, self.process)
             self.process = None
             say_anyway("The cell has ended.")
+
+
+def reach(ports: Collection[int]) -> str:
+    """From where the ports are reached that a file publishes, and how to have others reach them; 0: chosen by the
+    cell, and nobody's to know.
+
+    >>> reach({0, 8080, 443}).partition(". ")[0]
+    'Ports 443, 8080 answer on this machine alone'
+    >>> reach({0})
+    ''
+    """
+    if not (published := sorted(set(ports) - {0})):
+        return ""
+    words = ", ".join(map(str, published[:MOST])) + (", …" if len(published) > MOST else "")
+    one, first = len(published) == 1, published[0]
+    how = f"socat TCP-LISTEN:{first},bind=ADDRESS,fork TCP:127.0.0.1:{first}"
+    return f"Port{'' if one else 's'} {words} answer{'s' if one else ''} on this machine alone. For others: {how}"

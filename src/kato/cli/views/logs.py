@@ -1,6 +1,7 @@
 """What tasks wrote: pieces of output come from the cell; whole lines, with the task's name, go to stdout."""
 
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 from kato.cli.printing.show import coloured, harmless
 from kato.cli.words.names import ended_task, find_task, group_of
 from kato.cli.words.place import THERE, Address
-from kato.cli.words.usage import whole
+from kato.cli.words.usage import moment, whole
 from kato.model.errors import NotFound
 from kato.model.ids import safe, short_task, timestamp
 
@@ -32,6 +33,7 @@ async def logs(
     *,
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative=())] = False,
     tail: Annotated[int | None, Parameter(name=["--tail", "-n"], converter=whole("--tail", "lines", MOST))] = None,
+    since: Annotated[float | None, Parameter(converter=moment(time.time))] = None,
     place: Address = THERE,
 ) -> None:
     """Print what tasks wrote: of all apps, of a project, of an app, or one; in the order of time, by task.
@@ -45,6 +47,8 @@ async def logs(
         Go on with what comes, until Ctrl-C.
     tail
         Only the last lines, so many of each task.
+    since
+        Only what was written since: 10m, 1h30m or 2d ago, or a time such as 2026-11-23T05:20:00Z.
     """
     async with place.client() as client:
         apps = {each["id"]: each for each in await client.apps()}
@@ -58,7 +62,7 @@ async def logs(
                 raise
             found = ended
         lines, silent = Lines(print, named=bool(group) or found in apps), True
-        async for piece in client.logs(found, tail=tail, follow=follow):
+        async for piece in client.logs(found, tail=tail, follow=follow, since=since):
             lines.feed(piece)
             silent = False
         lines.end()

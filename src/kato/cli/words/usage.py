@@ -1,7 +1,9 @@
 """Wrong words: what the argument parser could not take goes in; what was wrong, and what to do, comes out."""
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -160,3 +162,26 @@ def seconds(_type: Any, tokens: Sequence[Token]) -> float:
         f"{tokens[0].keyword or 'It'} is {text[:40]!r}; it takes a number of seconds, more than 0, as in: "
         "--timeout 60."
     )
+
+
+def moment(now: Callable[[], float]) -> Callable[[Any, Sequence[Token]], float]:
+    """Reads a moment, in epoch seconds: how long ago it was (`10m`, `1h30m`), or when (`2026-11-23T05:20:00Z`)."""
+
+    def read(_type: Any, tokens: Sequence[Token]) -> float:
+        text = tokens[0].value
+        parts = _AGO.fullmatch(text)
+        if parts is not None and text:
+            return now() - sum(int(n or 0) * unit for n, unit in zip(parts.groups(), _UNITS, strict=True))
+        try:
+            return datetime.fromisoformat(text).timestamp()  # without a zone it is this machine's time
+        except (ValueError, OverflowError):
+            raise InvalidInput(
+                f"{tokens[0].keyword or 'It'} is {text[:40]!r}; it takes how long ago, as 10m, 1h30m or 2d, or "
+                "when, as 2026-11-23T05:20:00Z."
+            ) from None
+
+    return read
+
+
+_AGO = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+_UNITS = (86_400, 3600, 60, 1)
