@@ -90,7 +90,7 @@ def test_only_the_step_that_is_reached_acts() -> None:
     advance = [action for action in plan.actions if isinstance(action, Advance)]
     assert [each.progress.finished for each in advance] == [2]  # gone is gone, fresh has started with none
     assert {action.task.app for action in plan.actions if isinstance(action, Place)} == {"/g/db", "/g/fresh"}
-    assert "step 3 of deployment d1 comes first" in plan.waits["/g/web"].reason
+    assert "at step 3 of its deployment" in plan.waits["/g/web"].reason
 
 
 def test_a_step_is_finished_only_when_exactly_its_tasks_are_there_and_serve() -> None:
