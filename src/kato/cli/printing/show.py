@@ -30,7 +30,7 @@ COLOURS = {
     "deploying": "yellow",
     "stopping": "magenta",
 }
-HEADS = {"mem": "MEM (MiB)"}
+HEADS = {"mem": "MEM (MiB)", "size": "SIZE (MiB)"}
 """Of columns whose name alone does not say what they hold."""
 WIDE = 100_000
 NARROWEST = 20
