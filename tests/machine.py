@@ -22,6 +22,14 @@ from waiting import until
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = 1.0 if os.environ.get("EXACT") else 10.0
 """What a promised figure is multiplied by: they share a machine, which may be slow. `make bench` is exact."""
+WEB: dict[str, Any] = {
+    "id": "/g/web",
+    "cmd": "exec python3 -m http.server --bind 127.0.0.1 $PORT0",
+    "cpus": 0.1,
+    "mem": 32,
+    "healthChecks": [{"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0.1}],
+}
+"""An app that serves, of a group `/g`."""
 PATIENCE = 60.0
 """Seconds that a test waits for what must come to be, if nothing else is promised: far more than it takes."""
 
@@ -51,10 +59,14 @@ class Machine:
             "NO_COLOR": "1",
         }
 
+    def line(self, *words: str) -> list[str]:
+        """The command line of a program of this cell's; tests have it run in another network."""
+        return [*words]
+
     def kato(self, *args: str, code: int | None = 0, timeout: float = 240) -> str:
         """One command to its end; its output. code: the exit code it must have, None for any."""
         done = subprocess.run(
-            ["kato", *args],
+            self.line("kato", *args),
             env=self.env,
             capture_output=True,
             text=True,
@@ -72,7 +84,7 @@ class Machine:
         """Starts the cell in the foreground of a process of its own, and waits until it answers."""
         with (self.root / "serve.log").open("ab") as log:
             process = subprocess.Popen(
-                ["kato", "serve"], env=self.env, stdout=log, stderr=log, start_new_session=True
+                self.line("kato", "serve"), env=self.env, stdout=log, stderr=log, start_new_session=True
             )
         self._started.append(process)
         self.until(lambda: self.get("/ping") is not None)

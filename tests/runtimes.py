@@ -16,11 +16,17 @@ from kato.drivers.runtime import Exit, Launch, Options, Pulls, Runtime
 from kato.drivers.runtime.folders.sandbox import delete
 from kato.drivers.runtime.keepers.record import Record, Started
 from kato.drivers.runtime.resources.cgroups import hierarchies, room, sweep, unified_mount
+from kato.model.app import Parameter
 from kato.model.link import Pull
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
 TASK = "web.instance-1"
+_GIVEN = {"hostname": "here", "ulimit": "nofile=77", "env": "WORD=said", "cap-drop": "CHOWN", "tmpfs": "/scratch"}
+FLAGS = tuple(Parameter(key=key, value=value) for key, value in _GIVEN.items())
+"""Flags of `docker run`, which every runtime of containers takes as parameters."""
+TELLS_FLAGS = "hostname; ulimit -n; echo $WORD; chown 1:1 /bin/busybox || echo denied; touch /scratch/x && echo ok"
+FLAGS_TOLD = "here\n77\nsaid\ndenied\nok\n"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change users and set limits")
 
 

@@ -36,7 +36,20 @@ from kato.model.conversation import Command
 from kato.model.errors import DriverError, DriverMissing
 from kato.model.secret import Secret
 from person import Person
-from runtimes import PATIENCE, comes, ended, ending_all, folders, hears, launch, reached_by_others, said
+from runtimes import (
+    FLAGS,
+    FLAGS_TOLD,
+    PATIENCE,
+    TELLS_FLAGS,
+    comes,
+    ended,
+    ending_all,
+    folders,
+    hears,
+    launch,
+    reached_by_others,
+    said,
+)
 
 SHARED = (Network(mode="container", name="default"),)
 TASK = "web.instance-1"
@@ -301,21 +314,10 @@ async def test_an_image_is_held_to_its_digest_and_asked_for_anew_where_it_is_to_
 
 
 async def test_parameters_are_flags_of_docker_run(engine: Dockerd) -> None:
-    given = {
-        "hostname": "here",
-        "ulimit": "nofile=77",
-        "env": "WORD=said",
-        "cap-drop": "CHOWN",
-        "tmpfs": "/scratch",
-    }
     async with runtime(engine) as driver:
-        parameters = tuple(Parameter(key=key, value=value) for key, value in given.items())
-        script = (
-            "hostname; ulimit -n; echo $WORD; chown 1:1 /bin/busybox || echo denied; touch /scratch/x && echo ok"
-        )
-        await driver.start(contained(script, parameters=parameters))
+        await driver.start(contained(TELLS_FLAGS, parameters=FLAGS))
         await ended(driver)
-        assert await said(driver) == "here\n77\nsaid\ndenied\nok\n"
+        assert await said(driver) == FLAGS_TOLD
         with pytest.raises(DriverError, match=r"'publish-all' is not taken"):
             await driver.start(contained("true", task="b.1", parameters=(Parameter(key="publish-all", value=""),)))
 

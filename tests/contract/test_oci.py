@@ -33,8 +33,11 @@ from kato.model.secret import Secret
 from oci import IMAGE, bring, build, busybox, mounts, needs_root, supplied
 from oci import run as run_tool
 from runtimes import (
+    FLAGS,
+    FLAGS_TOLD,
     PATIENCE,
     TASK,
+    TELLS_FLAGS,
     alive,
     comes,
     ended,
@@ -440,17 +443,8 @@ async def test_a_folder_of_the_host_may_be_read_only(tmp_path: Path) -> None:
 
 
 async def test_parameters_are_flags_of_docker_run() -> None:
-    given = {
-        "hostname": "here",
-        "ulimit": "nofile=77",
-        "env": "WORD=said",
-        "cap-drop": "CHOWN",
-        "tmpfs": "/scratch",
-    }
-    script = "hostname; ulimit -n; echo $WORD; chown 1:1 /bin/busybox || echo denied; touch /scratch/x && echo ok"
     async with runtime() as (driver, _):
-        parameters = tuple(Parameter(key=key, value=value) for key, value in given.items())
-        assert await run(driver, script, parameters=parameters) == "here\n77\nsaid\ndenied\nok\n"
+        assert await run(driver, TELLS_FLAGS, parameters=FLAGS) == FLAGS_TOLD
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,10 @@ import signal
 from datetime import UTC, datetime
 from typing import Any
 
-from machine import Machine
+from machine import WEB, Machine
 
 TASK = re.compile(r"[\w.-]+\.instance-[0-9a-f-]+\._app\.\d+")
 SHORT = re.compile(r"^(?:place |stop )?(?:g_\w+)\.\d+\b")
-WEB = {
-    "id": "/g/web",
-    "cmd": "exec python3 -m http.server --bind 127.0.0.1 $PORT0",
-    "cpus": 0.1,
-    "mem": 32,
-    "healthChecks": [{"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0.1}],
-}
 
 
 def lines(machine: Machine) -> list[dict[str, Any]]:

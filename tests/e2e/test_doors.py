@@ -65,20 +65,8 @@ class Shared(Machine):
         self.env["DOCKER_HOST"] = engine.url
         self.port = free_port()
 
-    def kato(self, *args: str, code: int | None = 0, timeout: float = 120) -> str:
-        words = self.engine.inside("env", "-C", str(self.root), "kato", *args)
-        done = subprocess.run(words, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
-        said = done.stdout + done.stderr
-        assert code is None or done.returncode == code, f"{args}: {done.returncode}\n{said}\n{self.log()}"
-        return said
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        with (self.root / "serve.log").open("ab") as log:
-            words = self.engine.inside("kato", "serve")
-            process = subprocess.Popen(words, env=self.env, stdout=log, stderr=log, start_new_session=True)
-        self._started.append(process)
-        self.until(lambda: self.get("/ping") is not None)
-        return process
+    def line(self, *words: str) -> list[str]:
+        return self.engine.inside("env", "-C", str(self.root), *words)
 
     def within(self, app: str, *words: str) -> str:
         """What a command in an app's container says; "" where it fails."""

@@ -63,21 +63,8 @@ class Asking(Machine):
         (self.etc / "resolv.real").write_text(FORMER)
         self.conf.symlink_to("resolv.real")
 
-    def kato(self, *args: str, code: int | None = 0, timeout: float = 120) -> str:
-        done = subprocess.run(
-            self.room.inside("kato", *args), env=self.env, capture_output=True, text=True, timeout=timeout
-        )
-        said = done.stdout + done.stderr
-        assert code is None or done.returncode == code, f"{args}: {done.returncode}\n{said}\n{self.log()}"
-        return said
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        with (self.root / "serve.log").open("ab") as log:
-            words = self.room.inside("kato", "serve")
-            process = subprocess.Popen(words, env=self.env, stdout=log, stderr=log, start_new_session=True)
-        self._started.append(process)
-        self.until(lambda: self.get("/ping") is not None)
-        return process
+    def line(self, *words: str) -> list[str]:
+        return self.room.inside(*words)
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         with self.room.network():

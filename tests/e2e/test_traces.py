@@ -13,16 +13,9 @@ from typing import Any
 
 import pytest
 
-from machine import Machine
+from machine import WEB, Machine
 
 MISSING = "OpenTelemetry is missing. Run: pip install -r requirements/otel.txt"
-WEB = {
-    "id": "/g/web",
-    "cmd": "exec python3 -m http.server --bind 127.0.0.1 $PORT0",
-    "cpus": 0.1,
-    "mem": 32,
-    "healthChecks": [{"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0.1}],
-}
 
 
 @contextmanager
