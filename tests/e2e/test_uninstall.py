@@ -53,6 +53,22 @@ def test_what_there_is_is_told_and_nothing_goes_unasked(machine: Machine) -> Non
     machine.until(lambda: machine.processes() == [])
 
 
+def test_nothing_is_deleted_through_a_link(machine: Machine) -> None:
+    elsewhere = machine.root / "elsewhere"
+    elsewhere.mkdir(mode=0o711)
+    machine.data.mkdir()
+    (machine.data / "volumes").symlink_to(elsewhere)
+    up(machine)
+    (elsewhere / "shop_kept/votes").write_text("1")
+    machine.kato("rm", "/shop/web")
+    said = machine.kato("volumes", "rm", "shop_kept", code=1)
+    assert f"is a link to {elsewhere}, and nothing is deleted through a link" in said
+    said = machine.kato("uninstall", "--purge", "--yes")
+    assert "the volume" not in said and f"led to {elsewhere}, where all stays" in said
+    assert (elsewhere / "shop_kept/votes").read_text() == "1"
+    assert not machine.data.exists()
+
+
 def answered(machine: Machine, word: str) -> int:
     """The exit code of a purge that is asked whether on a terminal, and told `word`."""
     ours, theirs = pty.openpty()

@@ -123,7 +123,7 @@ def test_the_remedy_for_a_copied_folder_makes_a_new_node_that_obeys_anew(tmp_pat
     assert (tmp_path / "cell.sqlite").exists()
 
 
-@pytest.mark.parametrize("part", ["volumes/", "tasks/", "cell.log", "cell.sqlite", "agent.json"])
+@pytest.mark.parametrize("part", ["volumes/", "cell.log", "cell.sqlite", "agent.json"])
 def test_parts_of_a_cell_that_were_put_back_are_taken_for_one(tmp_path: Path, part: str) -> None:
     (tmp_path / part).mkdir() if part.endswith("/") else (tmp_path / part).touch()
     Identity.claim(tmp_path, "machine-1").close()
@@ -133,8 +133,17 @@ def test_parts_of_a_cell_that_were_put_back_are_taken_for_one(tmp_path: Path, pa
 def test_a_folder_of_something_else_that_looks_a_little_like_a_cell_is_refused(tmp_path: Path, part: str) -> None:
     (tmp_path / part).mkdir()
     (tmp_path / "letter.txt").touch()
-    with pytest.raises(Refused, match=r"holds letter\.txt and no cell"):
+    with pytest.raises(Refused, match=r"holds (letter\.txt|balancer) and no cell"):
         Identity.claim(tmp_path, "machine-1")
+
+
+@pytest.mark.parametrize("part", ["tasks", "balancer", "docker", "oci"])
+def test_a_folder_with_nothing_but_what_no_backup_puts_back_is_somebody_else_s(tmp_path: Path, part: str) -> None:
+    """A cell would end, and take away, what it finds there."""
+    (tmp_path / part / "mine").mkdir(parents=True)
+    with pytest.raises(Refused, match=rf"holds {part} and no cell\. Choose an empty or a new folder"):
+        Identity.claim(tmp_path, "machine-1")
+    assert (tmp_path / part / "mine").is_dir() and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_machine_without_an_id_is_not_locked_out_when_it_is_renamed(

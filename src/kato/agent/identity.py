@@ -19,10 +19,10 @@ from kato.model.errors import Conflict, Refused
 _NOT_NAME = re.compile(r"[^a-z0-9-]+")
 _MARK = re.compile(rf"node\.json|{re.escape(LOCK)}|agent\.json|cell\.sqlite.*")
 """A file that only a cell makes: the folder that holds one is a cell's."""
-_PART = re.compile(r"cell\.log.*|tasks|volumes|balancer|access")
+_PART = re.compile(r"cell\.log.*|volumes|access")
 """What else a cell keeps; a part may have been put back from a backup before there is a cell."""
-_REST = re.compile(r"docker|oci|ballast.*|(shipped|doors)\.json|(node|agent|shipped|doors)\.new")
-"""What no backup puts back."""
+_REST = re.compile(r"tasks|balancer|docker|oci|ballast.*|(shipped|doors)\.json|(node|agent|shipped|doors)\.new")
+"""What no backup puts back: where nothing else says that a cell was here, it is somebody else's."""
 
 
 class _Record(msgspec.Struct, frozen=True):

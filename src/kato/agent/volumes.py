@@ -25,6 +25,12 @@ def remove(folder: Path, name: str) -> None:
     """Removes a volume, and what a removal has left that was cut short. Blocks. NotFound, DriverError."""
     if "/" in name or name.startswith(".") or not (folder / name).is_dir():
         raise NotFound(f"There is no volume {name}. See: kato volumes")
+    for link in (folder, folder / name):
+        if link.is_symlink():
+            raise DriverError(
+                f"{link} is a link to {link.resolve()}, and nothing is deleted through a link. Remove it "
+                f"yourself: {(folder / name).resolve()}"
+            )
     try:
         (folder / name).rename(folder / f"{_GOING}{name}")  # from here on it is gone, whatever becomes of the rest
         for each in sorted(folder.glob(f"{_GOING}*")):

@@ -70,7 +70,8 @@ def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[
             yield f"{'processes' if runtime == 'process' else f'{runtime} containers'}: {len(tasks)}"
     if ".images" in remnants(config, "docker"):
         yield "images that the cell pulled and nobody uses"
-    for name, bytes in sizes(config.data / "volumes"):
+    volumes = config.data / "volumes"
+    for name, bytes in () if volumes.is_symlink() else sizes(volumes):
         yield f"the volume {name}: {bytes / MIB:.1f} MiB"
     if (found := mark(RESOLVERS)) is not None and found.folder == config.data:
         yield f"{RESOLVERS}, by which this machine asks the cell for names; {kept(RESOLVERS)} is put back"
@@ -81,7 +82,6 @@ def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[
 async def _purge(place: Place, manager: Service | None, names: list[str]) -> None:
     from kato.cli.upkeep.service import take_away
     from kato.drivers.dns.machine import give_back
-    from kato.drivers.runtime.folders.sandbox import delete
     from kato.removal import end_all
 
     config = place.config
@@ -101,9 +101,22 @@ async def _purge(place: Place, manager: Service | None, names: list[str]) -> Non
         await end_all(config)
         # Listed again: it has written to its log. The lock goes last, so that what is left is known as a cell's.
         for name in sorted(_ours(config.data), key=lambda each: each == "node.lock"):
-            delete(config.data / name) if (config.data / name).is_dir() else (config.data / name).unlink()
+            _delete(config.data / name)
     if config.data.is_dir() and not any(config.data.iterdir()):
         config.data.rmdir()
+
+
+def _delete(path: Path) -> None:
+    """Deletes a part of a cell; of a link nothing but itself, whoever made it."""
+    from kato.drivers.runtime.folders.sandbox import delete
+
+    if path.is_symlink():
+        print(f"{path} led to {path.resolve()}, where all stays: nothing is deleted through a link.")
+        path.unlink()
+    elif path.is_dir():
+        delete(path)
+    else:
+        path.unlink()
 
 
 def _ours(folder: Path) -> list[str]:
