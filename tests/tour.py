@@ -88,7 +88,7 @@ def unsaid(machine: Machine, step: Step, own: Mapping[str, str]) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     said = [plain(line) for line in done.stdout.splitlines()]

@@ -156,7 +156,7 @@ def test_libc_finds_names_on_port_53(tmp_path: Path) -> None:
     )
     command = ["unshare", "--net", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
     command += ["sh", "-ec", f"{script}; exec {sys.executable} $0/libc.py", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.stdout.split("\n") == ["10.0.0.1 10.0.0.2 fd00::1", "True", ""], done.stderr
 
 

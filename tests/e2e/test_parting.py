@@ -111,11 +111,11 @@ def test_an_upgrade_goes_on_and_a_cell_with_apps_stays(standing: Machine) -> Non
 def test_each_command_says_what_goes_on(machine: Machine) -> None:
     file = app(machine, **NEVER)
     with begun(machine, "up", str(file), "-d") as up:
-        machine.until(lambda: states(machine) == ["running"])
+        until_said(up, "/app.1")
         said = parted(up)
     assert f"kato: The deployment goes on. See: kato ls. `kato down {file}` removes 1 app.\n" in said
     with begun(machine, "scale", "app", "2", "--force") as scale:
-        machine.until(lambda: states(machine) == ["running"] * 2)
+        until_said(scale, "/app.2")
         said = parted(scale)
     assert "kato: The change of /app to 2 tasks goes on. See: kato ls\n" in said
     with begun(machine, "restart", "app", "--force") as restart:

@@ -50,7 +50,7 @@ class Reached(Machine):
         self.url = f"https://{HERE}:{self.port}"
         self.api = self.env["KATO_API"] = f"0.0.0.0:{self.port}"
 
-    def kato(self, *args: str, code: int | None = 0, timeout: float = 120) -> str:
+    def kato(self, *args: str, code: int | None = 0, timeout: float = 240) -> str:
         with self.room.network():
             return super().kato(*args, code=code, timeout=timeout)
 
@@ -216,7 +216,7 @@ def test_who_never_shakes_hands_keeps_nobody_out(reached: Reached) -> None:
         )
         assert len(standing.stdout.splitlines()) < 100
     finally:
-        holding.communicate(timeout=120)
+        holding.communicate(timeout=240)
 
 
 def test_the_token_is_in_no_log_list_of_processes_or_archive(reached: Reached) -> None:

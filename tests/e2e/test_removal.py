@@ -64,7 +64,7 @@ class Asking(threading.Thread):
     def run(self) -> None:
         request = urllib.request.Request(f"http://{self._address}/slow", headers={"Host": HOST})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=240) as answer:
                 self.body = answer.read().decode()
         except OSError as error:
             self.body = f"{error}"

@@ -37,7 +37,7 @@ def set_secret(machine: Machine, value: str, *words: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     return done.stdout + done.stderr
 
@@ -52,7 +52,7 @@ def test_a_value_is_told_to_its_tasks_and_is_in_no_listing_log_event_or_command_
     cell.until(lambda: "kato secrets set shop/password" in json.dumps(cell.get("/v1/why/shop/db")))
     said = [cell.kato("why", "db"), cell.kato("plan", str(file), code=None)]
     said.append(set_secret(cell, CANARY, "-"))
-    assert deploying.wait(60) == 0
+    assert deploying.wait(240) == 0
     (task,) = cell.tasks("/shop/db")
     cell.until(lambda: f"told {len(CANARY)} {len(CANARY)}" in json.dumps(cell.get("/v1/logs/shop/db")))
     lists = (["ls"], ["ps"], ["secrets", "ls"], ["nodes"], ["versions", "db"])
@@ -136,7 +136,7 @@ def test_a_compose_file_brings_its_own_and_a_changed_one_is_rolled_out_and_taken
 
 def listen(machine: Machine, heard: list[bytes]) -> None:
     request = urllib.request.Request(f"http://{machine.api}/v2/events", headers={"Accept": "text/event-stream"})
-    with suppress(OSError), urllib.request.urlopen(request, timeout=60) as events:
+    with suppress(OSError), urllib.request.urlopen(request, timeout=240) as events:
         heard.extend(events)
 
 

@@ -59,7 +59,7 @@ def test_the_command_ends_with_its_terminal(running: Machine) -> None:
 def test_pipes_and_exit_codes(running: Machine) -> None:
     def run(*words: str, input: bytes | None = b"") -> tuple[int, bytes, bytes]:
         done = subprocess.run(
-            ["kato", "exec", *words], env=running.env, input=input, capture_output=True, timeout=60
+            ["kato", "exec", *words], env=running.env, input=input, capture_output=True, timeout=240
         )
         return done.returncode, done.stdout, done.stderr
 

@@ -54,7 +54,7 @@ def test_of_many_cells_at_one_api_port_one_lives_and_the_others_leave_nothing(cr
     finally:
         for process in started:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=240)
 
 
 @as_root
@@ -65,5 +65,5 @@ def test_a_cell_that_is_told_to_end_while_it_starts_leaves_nothing(crowd: list[M
         started = serving(machine)
         machine.until(place.exists)
         started.terminate()
-        said = started.communicate(timeout=60)[0]
+        said = started.communicate(timeout=240)[0]
         assert started.returncode == 0 and not place.exists(), said

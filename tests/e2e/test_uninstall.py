@@ -75,7 +75,7 @@ def answered(machine: Machine, word: str) -> int:
     with open(ours, "wb", buffering=0) as keys:
         keys.write(word.encode())
         done = subprocess.run(
-            ["kato", "uninstall", "--purge"], env=machine.env, stdin=theirs, capture_output=True, timeout=60
+            ["kato", "uninstall", "--purge"], env=machine.env, stdin=theirs, capture_output=True, timeout=240
         )
         os.close(theirs)
     assert b"[y/N]" in done.stdout

@@ -109,7 +109,7 @@ async def test_an_upgrade_under_load_fails_no_request(machine: Machine, keep_ali
     port = int(machine.ingress.rpartition(":")[2])
     async with pressing(port, "vote.localhost", keep_alive=keep_alive, clients=8) as tally:
         await asyncio.to_thread(machine.kato, "restart", "vote")
-        machine.until(lambda: not machine.get("/v2/deployments"))
+        await asyncio.to_thread(machine.until, lambda: not machine.get("/v2/deployments"))
     assert not before & {task["id"] for task in machine.tasks("/voting/vote")}
     assert tally.answers.total() > 100
     assert tally.failures == []
@@ -145,7 +145,7 @@ def test_a_bad_version_is_rolled_back_and_never_served(machine: Machine, project
     assert machine.ask("DELETE", f"/v2/deployments/{deployment['id']}") is not None
     machine.until(lambda: not machine.get("/v2/deployments"))
     machine.until(lambda: {task["id"] for task in machine.tasks("/voting/vote")} == good)
-    assert all_healthy(machine)
+    machine.until(lambda: all_healthy(machine))
     machine.kato("plan", str(project), code=0)
 
 
