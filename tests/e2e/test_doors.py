@@ -72,7 +72,7 @@ class Shared(Machine):
         """What a command in an app's container says; "" where it fails."""
         (id,) = self.engine.ask("ps", "--quiet", f"--filter=label=kato.app={app}").split()
         command = self.engine.docker("exec", id, *words)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         return done.stdout if done.returncode == 0 else ""
 
     def found(self, name: str, kind: str = "A") -> str:
