@@ -221,12 +221,13 @@ async def test_a_volume_without_a_name_is_a_task_s_own_and_goes_with_it(engine: 
     before = set(engine.ask("volume", "ls", "-q").split())
     async with runtime(engine) as driver:
         source = AppVolume(container_path="/code", host_path=str(tmp_path))
+        named = AppVolume(container_path="/code/named", external=External(name="within"))
         own = (Parameter(key="volume", value="/code/own"),)
-        leave = "ls /code/own; cat /code/page; echo 1 > /code/own/left"
-        for task in (TASK, "web.instance-2"):
-            await driver.start(contained(leave, task=task, volumes=(source,), parameters=own))
+        leave = "ls /code/own; cat /code/page; ls /code/named; echo 1 > /code/own/left; echo 2 > /code/named/kept"
+        for task, found in ((TASK, "hello"), ("web.instance-2", "hellokept\n")):
+            await driver.start(contained(leave, task=task, volumes=(named, source), parameters=own))
             assert (await ended(driver, task)).code == 0
-            assert await said(driver, task) == "hello", "nothing of the task before"
+            assert await said(driver, task) == found, "nothing of the task before, but what is named"
             await driver.remove(task)
     assert [each.name for each in (tmp_path / "own").iterdir()] == [], "it hides the folder that it lies in"
     assert set(engine.ask("volume", "ls", "-q").split()) <= before

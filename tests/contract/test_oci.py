@@ -404,13 +404,20 @@ async def test_a_volume_without_a_name_is_a_task_s_own_and_goes_with_it(tmp_path
     (tmp_path / "data").mkdir()
     async with runtime() as (driver, options):
         source = AppVolume(container_path="/code", host_path=str(tmp_path))
+        named = AppVolume(container_path="/code/named", external=External(name="within"))
         own = [Parameter(key="volume", value=place) for place in ("/code/data", "/data")]
-        leave = "cat /data/seed; stat -c %u /data; ls /code/data; echo 1 > /code/data/left; echo 2 > /data/seed"
+        leave = "echo 3 > /code/named/kept; cat /data/seed; stat -c %u /data; ls /code/data; "
+        leave += "echo 1 > /code/data/left; echo 2 > /data/seed"
         for task in (TASK, "web.instance-2"):
-            what = {"task": task, "volumes": (source,), "parameters": (*own, Parameter(key="read-only", value=""))}
+            what = {
+                "task": task,
+                "volumes": (named, source),
+                "parameters": (*own, Parameter(key="read-only", value="")),
+            }
             assert await run(driver, leave, **what) == "grown\n77\n", "what the image has, not the task before"
             await driver.remove(task)
             assert not list(options.folder.rglob("left")), "it went with its task"
+            assert (options.volumes / "within/kept").exists(), "and what is named, within another, stays"
     assert not [*(tmp_path / "data").iterdir()], "it hides the folder that it lies in"
 
 

@@ -87,7 +87,8 @@ class Launcher:
         missing = app.instances - len(review.standing) if app is not None else 0
         if missing > 0:
             first = ", ".join(sorted(course.steps[course.done].actions)) if course.done < len(course.steps) else ""
-            reason = f"{first or 'what is before it'} comes first, at step {course.done + 1} of its deployment"
+            waits = f"{first or 'what is before it'} {'come' if ', ' in first else 'comes'} first"
+            reason = f"{waits}, at step {course.done + 1} of its deployment"
             if app is not None and (awaited := goals.awaits(app)):
                 reason = f"{awaited} is to end well first"
             self.waits[id] = Wait(app=id, count=missing, reason=reason)

@@ -7,10 +7,15 @@ import signal
 
 
 def size(text: str) -> int:
-    """Bytes of `64m`, `1g`, `512`."""
-    units = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    number, unit = (text[:-1], text[-1].lower()) if text and text[-1].isalpha() else (text, "b")
-    if unit not in units or not number.isdecimal():
+    """Bytes of `64m`, `128mb`, `1g`, `512`, as `docker run` reads them.
+
+    >>> size("128mb") == size("128M") == size("128MiB") == 128 << 20, size("512b")
+    (True, 512)
+    """
+    units = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    number = text.rstrip("bBkKmMgGi")
+    unit = text[len(number) :].lower().removesuffix("b").removesuffix("i")
+    if unit not in units or not (number.isascii() and number.isdecimal()):
         raise ValueError("write a number with b, k, m or g, as 64m")
     return int(number) * units[unit]
 

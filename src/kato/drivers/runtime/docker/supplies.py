@@ -114,7 +114,7 @@ class Supplies:
         fills an empty one with what the image has there, as users expect.
         """
         found: dict[str, str] = {}
-        for link in links(app, self._volumes, Path()):
+        for link in links(app, self._volumes, Path(), nested=True):
             if link.owned:
                 await asyncio.to_thread(link.target.mkdir, exist_ok=True)
                 found[f"/{link.place}"] = await self._volume(link.target)

@@ -119,13 +119,13 @@ def working_folder(app: App, sandbox: Path) -> Path:
     return sandbox / app.labels.get("KATO_WORKDIR", "")
 
 
-def links(app: App, volumes: Path, secrets: Path) -> tuple[VolumeLink, ...]:
+def links(app: App, volumes: Path, secrets: Path, *, nested: bool = False) -> tuple[VolumeLink, ...]:
     """The volumes of an app as links. secrets: the folder with its files of secrets, each called by the number of
-    its volume. DriverError for what a plain process cannot have."""
+    its volume. nested: whether one may lie within another, as in a container. DriverError for what is not had."""
     found: list[VolumeLink] = []
     for n, volume in enumerate(app.container.volumes if app.container else ()):
         link = _link(app, volume, volumes, secrets / str(n))
-        for other in found:
+        for other in () if nested else found:
             if link.place.is_relative_to(other.place) or other.place.is_relative_to(link.place):
                 raise DriverError(
                     f"Its volumes at '{other.place}' and '{link.place}' lie one within the other, and volumes of "

@@ -26,7 +26,7 @@ def binds(app: App, volumes: Path, lower: Path, secrets: Path) -> tuple[Bind, ..
     it cannot have."""
     assert app.container is not None
     found = []
-    for volume, link in zip(app.container.volumes, links(app, volumes, secrets), strict=True):
+    for volume, link in zip(app.container.volumes, links(app, volumes, secrets, nested=True), strict=True):
         if volume.secret is not None:
             found.append(Bind(str(link.target), str(PurePosixPath(SANDBOX, volume.container_path)), True))
             continue
