@@ -31,6 +31,18 @@ services:
 """
 
 
+ANOTHER = """
+  api:
+    image: {image}
+    stop_grace_period: 0.5s
+    command: sh -c "mkdir /w; echo apart > /w/index.html; exec httpd -f -p 80 -h /w"
+    ports: ["80"]
+    networks: [back]
+networks: {{back: {{}}}}
+"""
+"""A service of the same project that shares no network with its first one."""
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Dockerd]:
     """One whose machine asks a name server that containers reach, and that knows one name."""
@@ -86,7 +98,8 @@ def machine(engine: Dockerd) -> Iterator[Shared]:
         machine = Shared(engine)
         try:
             machine.up(PROJECT.format(name="voting", service="redis", port=machine.port))
-            machine.up(PROJECT.format(name="shop", service="web", port=free_port()))
+            shop = PROJECT.format(name="shop", service="web", port=free_port())
+            machine.up(shop + "    depends_on: [api]" + ANOTHER.format(image=IMAGE))
             machine.until(lambda: machine.healthy("/voting/redis") == machine.healthy("/shop/web") == 1)
             yield machine
         finally:
@@ -94,7 +107,7 @@ def machine(engine: Dockerd) -> Iterator[Shared]:
 
 
 def gateway(engine: Dockerd, project: str) -> str:
-    (id,) = engine.ask("network", "ls", f"--filter=name={project}", "--quiet").split()
+    (id,) = engine.ask("network", "ls", f"--filter=name=-{project}$", "--quiet").split()
     return engine.ask("network", "inspect", id, "--format={{(index .IPAM.Config 0).Gateway}}")
 
 
@@ -104,6 +117,11 @@ def test_a_container_finds_and_reaches_an_app_of_another_project(machine: Shared
     machine.until(lambda: machine.within("/shop/web", "wget", "-qO-", url) == "voting\n")
     assert f" {machine.port} redis.voting.kato" in machine.found("_redis._tcp.voting.kato", "SRV")
     assert machine.found("nobody.voting.kato") == ""
+
+
+def test_a_service_without_a_network_in_common_is_where_its_variables_say(machine: Shared) -> None:
+    asked = "wget -qO- http://$API_HOST:$API_PORT/"
+    machine.until(lambda: machine.within("/shop/web", "sh", "-c", asked) == "apart\n")
 
 
 def test_other_names_are_asked_of_whom_the_machine_asks(machine: Shared) -> None:
@@ -152,7 +170,7 @@ def test_a_killed_cell_leaves_other_names_and_open_doors_and_the_next_one_answer
     cell = machine.get("/v1/cell")["pid"]
     os.kill(cell, signal.SIGKILL)
     machine.until(lambda: not alive(cell))
-    assert ELSEWHERE[1] in machine.found(ELSEWHERE[0])
+    machine.until(lambda: ELSEWHERE[1] in machine.found(ELSEWHERE[0]))
     told = machine.within("/shop/web", "sh", "-c", "nslookup -type=A redis.voting.kato 2>&1; true")
     assert "can't find" in told and "timed out" not in told
     url = f"http://{gateway(engine, 'shop')}:{machine.port}/"

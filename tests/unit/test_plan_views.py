@@ -111,6 +111,21 @@ def test_environment_names_what_is_on_one_network_by_its_own_name_and_port() -> 
         assert (found[id]["REDIS_HOST"], found[id]["REDIS_PORT"]) == ("127.0.0.1", "10007")
 
 
+def test_environment_of_a_docker_container_on_a_network_names_what_is_elsewhere() -> None:
+    shared, bridge = (Network(mode="container", name="default"),), (Network(mode="container/bridge"),)
+    redis = app("/shop/redis", port_definitions=PORTS)
+
+    def contained(id: str, networks: tuple[Network, ...]) -> App:
+        container = Container(type="DOCKER", docker=Docker(image="web:1"))
+        return app(id, networks=networks, container=container, dependencies=("/shop/redis",))
+
+    wishes = contained("/shop/web", shared), contained("/shop/apart", bridge)
+    cell = world(apps=[redis, *wishes])
+    found = [environment(each, task(each), node(), cell) for each in wishes]
+    assert [each["REDIS_HOST"] for each in found] == ["redis.shop.kato", "127.0.0.1"]
+    assert {each["REDIS_PORT"] for each in found} == {"10000"}
+
+
 def test_frontends_show_what_serves_and_what_drains() -> None:
     wish = app(
         port_definitions=PORTS, labels={"HAPROXY_0_VHOST": "a.localhost, b.localhost", "HAPROXY_0_PATH": "/x"}

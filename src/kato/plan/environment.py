@@ -16,6 +16,7 @@ from kato.model.secret import given as given_secrets
 from kato.model.task import Task
 from kato.model.world import World
 from kato.plan.constraints import scalar
+from kato.plan.names import host_name
 
 LONGEST = 512
 """Characters of a label's name or value that may become a variable (Marathon's limit)."""
@@ -72,7 +73,8 @@ def _ports(app: App, task: Task, node: Node) -> dict[str, str]:
 
 def _callees(app: App, node: Node, world: World) -> dict[str, str]:
     """Where each app is reached that this one depends on: by its name and its own ports on a network that both are
-    on, otherwise at the balancer's address and by its service ports.
+    on, otherwise at the balancer's address and by its service ports. A docker container on a network of its own
+    is told the name of that address, which is another one on each network (`drivers/dns/doors.py`).
     """
     found: dict[str, str] = {}
     for id in sorted(Dependencies(world.apps).named(app)):
@@ -84,7 +86,8 @@ def _callees(app: App, node: Node, world: World) -> dict[str, str]:
         ports = [port.container if shared else port.service for port in callee.ports]
         reached = [port for port in ports if port]
         if reached or shared:
-            found[f"{name}_HOST"] = alias(id) if shared else _balancer(node, world)
+            there = host_name(id) if app.runtime == "docker" and app.own_networks else None
+            found[f"{name}_HOST"] = alias(id) if shared else there or _balancer(node, world)
             found |= {f"{name}_PORT" + (f"_{n}" if n else ""): str(port) for n, port in enumerate(reached)}
     return found
 

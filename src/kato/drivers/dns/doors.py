@@ -76,7 +76,8 @@ class Doors:
         doors = cls(file, resolvers)
         with contextlib.suppress(OSError, msgspec.DecodeError):
             for each in msgspec.json.decode(file.read_bytes(), type=list[Door]):
-                await doors.open(each)
+                if there(each):  # else its engine makes it anew, or it is gone
+                    await doors.open(each)
         return doors
 
     def hear(self, changed: Callable[[Sequence[Door]], None]) -> None:
@@ -184,6 +185,14 @@ class Doors:
             if found:
                 break
         return found[: SERVERS - 1]
+
+
+def there(door: Door) -> bool:
+    """Whether this machine has the interface of a door."""
+    try:
+        return bool(socket.if_nametoindex(door.interface))
+    except OSError:
+        return False
 
 
 def _beyond(host: str) -> bool:
