@@ -52,11 +52,14 @@ class Loop:
 
     The first wake is acted on at once. In a burst it rests between passes for as long as the last one took, at
     least 20 ms and at most 1 s, so that it never takes more than half of a core and events gather meanwhile.
+    gathers: seconds to which the least rest grows in a long burst, twice as long each time.
     """
 
-    def __init__(self, name: str, step: Callable[[], Awaitable[Pass]]) -> None:
+    def __init__(self, name: str, step: Callable[[], Awaitable[Pass]], gathers: float = SHORTEST_REST) -> None:
         self.name = name
         self._step = step
+        self._gathers = gathers
+        self._least = SHORTEST_REST
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -86,7 +89,8 @@ class Loop:
             await self._rest_until_woken(took, done.again_in)
 
     async def _rest_until_woken(self, took: float, again_in: float | None) -> None:
-        await asyncio.sleep(min(max(took, SHORTEST_REST), LONGEST_REST))
+        await asyncio.sleep(min(max(took, self._least), LONGEST_REST))
+        self._least = min(2 * self._least, self._gathers) if self._woken.is_set() else SHORTEST_REST
         try:
             async with asyncio.timeout(again_in if again_in is None else max(again_in, 0)):
                 await self._woken.wait()

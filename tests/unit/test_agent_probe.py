@@ -58,6 +58,13 @@ async def test_tcp_is_content_with_a_connection() -> None:
         await Prober().tcp("127.0.0.1", port)
 
 
+async def test_a_name_is_asked_for_its_addresses() -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\n\r\n") as (port, heads):
+        await Prober().tcp("localhost", port)
+        assert await Prober().http("localhost", port, "/", tls=False) == 200
+    assert f"Host: localhost:{port}" in heads[-1].decode()
+
+
 async def test_a_server_that_never_answers_is_left_when_the_caller_gives_up() -> None:
     left = asyncio.Event()
 

@@ -1,6 +1,7 @@
 """The loop acts at once, gathers bursts, and backs off for as long as it fails; elections outlast an outage."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -40,6 +41,39 @@ def test_a_loop_outlives_any_number_of_failures() -> None:
         return calls
 
     assert run(main()) == 2000
+
+
+def test_in_a_long_burst_rests_grow_and_a_lone_wake_never_waits() -> None:
+    async def main() -> list[float]:
+        passes: list[float] = []
+        clock = asyncio.get_running_loop().time
+
+        async def step() -> Pass:
+            passes.append(clock())
+            return Pass()
+
+        loop = Loop("test", step, gathers=0.1)
+        running = asyncio.create_task(loop.run())
+        await asyncio.sleep(1)
+        for _ in range(200):
+            loop.wake()
+            await asyncio.sleep(0.005)
+        last = clock() - 0.005
+        await asyncio.sleep(1)
+        loop.wake()
+        await asyncio.sleep(0)
+        lone, woken = passes[-1], clock()
+        loop.wake()
+        await asyncio.sleep(1)
+        running.cancel()
+        assert lone == woken and passes[-1] == pytest.approx(woken + 0.02)
+        assert last <= passes[-3] <= last + 0.1
+        return passes[1:-2]
+
+    burst = run(main())
+    rests = [later - one for one, later in itertools.pairwise(burst)]
+    assert rests[:4] == pytest.approx([0.02, 0.04, 0.08, 0.1]) and max(rests) < 0.1 + 1e-9
+    assert len(burst) <= 13
 
 
 def test_the_first_wake_is_acted_on_at_once_and_a_burst_is_one_pass() -> None:

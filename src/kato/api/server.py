@@ -26,10 +26,28 @@ GRACE = 1
 """Seconds that open requests get when the api goes down."""
 LOOKS = 1.0
 """Seconds until a new token, or a new certificate, counts."""
+DATE = 1.0
+"""Seconds until answers have another date."""
 
 
 class Server(uvicorn.Server):
-    """Leaves signals to the node."""
+    """Leaves signals to the node, and is told when it is to end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Has it close."""
+        self.should_exit = True
+        self._ended.set()
+
+    async def main_loop(self) -> None:
+        """The library's own looks ten times a second whether it is to end; every tenth time it sets the date."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE):
+                    await self._ended.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -122,5 +140,5 @@ async def _serve(
         await asyncio.shield(serving)
     finally:
         ending()
-        server.should_exit = True
+        server.end()
         await serving

@@ -18,6 +18,8 @@ from kato.model.link import BorderLink
 
 SOON, LATE = 0.05, 0.25
 """Seconds between two looks at draining sessions: at first, and at most."""
+GATHERS = 0.1
+"""Seconds for which changes are gathered at most where they come one after the other, as in a start of many."""
 
 log = structlog.get_logger()
 
@@ -34,7 +36,7 @@ class Border:
         self._said: BorderAck | None = None
         self._shape: tuple[Frontends | None, str] = (None, "")
         self._rest = SOON
-        self._loop = Loop("border", self.step)
+        self._loop = Loop("border", self.step, GATHERS)
 
     async def run(self) -> None:
         """Runs until cancelled."""
