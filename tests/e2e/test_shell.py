@@ -81,6 +81,26 @@ def test_pipes_and_exit_codes(running: Machine) -> None:
         assert subprocess.check_output(words, env=running.env, stdin=file).decode() == COMPOSE
 
 
+@pytest.mark.parametrize(
+    ("line", "code", "out"),
+    [
+        ("kato exec -i one -- cat <&-", 0, b""),
+        ("kato exec -i one -- sh -c 'head -c 3 | wc -c; exit 3' </dev/zero", 3, b"3\n"),
+        ("kato exec -i one -- sh -c 'exec 0<&-; exit 6' </dev/zero", 6, b""),
+        ("kato exec one -- sh -c 'echo hi; exit 5' >&-", 5, b""),
+    ],
+)
+def test_an_end_of_it_may_be_closed_or_without_end(running: Machine, line: str, code: int, out: bytes) -> None:
+    done = subprocess.run(["bash", "-c", line], env=running.env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, b"")
+
+
+def test_a_closed_input_is_no_terminal(running: Machine) -> None:
+    line = "kato exec -it one sh <&-"
+    done = subprocess.run(["bash", "-c", line], env=running.env, capture_output=True, timeout=60)
+    assert done.returncode == 2 and b"-t needs a terminal" in done.stderr
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

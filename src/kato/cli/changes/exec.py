@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import stat
 import sys
 import termios
 from collections.abc import AsyncIterator, Iterator
@@ -111,7 +110,7 @@ class _Typing:
                     yield Size(rows, columns)
                 if self._stdin is not None and self._readable:
                     self._readable = False
-                    if data := os.read(self._stdin, CHUNK):
+                    if data := _read(self._stdin):
                         yield Keys(data)
                     else:
                         self._stdin = None
@@ -121,11 +120,12 @@ class _Typing:
 
     async def _something(self) -> None:
         stdin = self._stdin
-        if stdin is not None and _always_readable(stdin):
-            self._readable = True
-            return
         if stdin is not None:
-            self._loop.add_reader(stdin, self._read)
+            try:
+                self._loop.add_reader(stdin, self._read)
+            except PermissionError:  # a file, /dev/null, /dev/zero: always readable, which epoll(7) does not take
+                self._readable = True
+                return
         try:
             await self._happened.wait()
         finally:
@@ -142,9 +142,9 @@ class _Typing:
         self._happened.set()
 
 
-def _always_readable(end: int) -> bool:
-    """Whether it is a file or the null device, which epoll(7) does not take."""
-    seen = os.fstat(end)
-    return stat.S_ISREG(seen.st_mode) or (
-        stat.S_ISCHR(seen.st_mode) and seen.st_rdev == os.stat(os.devnull).st_rdev
-    )
+def _read(end: int) -> bytes:
+    """What there is; nothing at the end, or where it cannot be read any more."""
+    try:
+        return os.read(end, CHUNK)
+    except OSError:
+        return b""
