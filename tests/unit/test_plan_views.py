@@ -76,6 +76,23 @@ def test_environment_of_a_container_names_its_image_and_its_own_ports() -> None:
     assert (found["MARATHON_APP_DOCKER_IMAGE"], found["PORT_80"], found["PORT0"]) == ("nginx:1", "31010", "31010")
 
 
+def test_a_container_on_a_network_of_its_own_is_told_where_it_listens_there() -> None:
+    mappings = (PortMapping(container_port=5000, service_port=10_000), PortMapping(container_port=0))
+    wish = app(
+        port_definitions=None,
+        networks=(Network(mode="container", name="default"),),
+        container=Container(docker=Docker(image="nginx:1"), port_mappings=mappings),
+    )
+    found = environment(wish, task(wish, ports=(31010, 31011)), node(), world(apps=[wish]))
+    assert (found["PORT"], found["PORT0"], found["PORT1"], found["PORTS"]) == (
+        "5000",
+        "5000",
+        "31011",
+        "5000,31011",
+    )
+    assert "HOST" not in found, "it would listen on the machine's address, which is not there"
+
+
 def test_environment_says_where_dependencies_are_reached() -> None:
     db = app("/g/data/my-db", port_definitions=PORTS)
     cache = app("/g/data/cache", ports=1)

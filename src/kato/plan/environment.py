@@ -55,19 +55,28 @@ def _labels(app: App) -> dict[str, str]:
 
 
 def _ports(app: App, task: Task, node: Node) -> dict[str, str]:
-    """HOST, and each port by its number, by the number asked for and by its name."""
-    found = {"HOST": node.address}
-    for index, (port, given) in enumerate(zip(app.ports, task.ports, strict=False)):
-        value = str(given)
+    """HOST, and each port by its number, by the number asked for and by its name.
+
+    On a network that has names a container is told its own ports (Marathon's container mode), and no HOST: many
+    programs listen where HOST and PORT say, and there neither is the machine's.
+    """
+    inside = bool(app.own_networks)
+    found = {} if inside else {"HOST": node.address}
+    ports = [
+        port.container if inside and port.container and not port.host else given
+        for port, given in zip(app.ports, task.ports, strict=False)
+    ]
+    for index, (port, number) in enumerate(zip(app.ports, ports, strict=False)):
+        value = str(number)
         found[f"PORT{index}"] = value
         asked = port.container or port.service
         if asked:
             found[f"PORT_{asked}"] = value
         if port.name:
             found[f"PORT_{_name(port.name)}"] = value
-    if task.ports:
-        found["PORT"] = str(task.ports[0])
-        found["PORTS"] = ",".join(map(str, task.ports))
+    if ports:
+        found["PORT"] = str(ports[0])
+        found["PORTS"] = ",".join(map(str, ports))
     return found
 
 
