@@ -382,8 +382,10 @@ async def test_what_a_container_s_root_leaves_makes_nobody_else_root(engine: Doc
 async def test_an_engine_that_hangs_is_told_and_holds_nobody(engine: Dockerd) -> None:
     with folders() as options:
         told = asked(options, engine)
+        first = await Driver.open(told)
+        await first.start(contained("sleep 1000"))
+        await first.close()
         driver = await Driver.open(told, Engine(engine.url, answer=0.5))
-        await driver.start(contained("sleep 1000"))
         with engine.hanging():
             for ask in (
                 driver.found,
