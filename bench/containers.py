@@ -84,7 +84,7 @@ def cell(engine: Dockerd) -> Iterator[Machine]:
     machine.env["DOCKER_HOST"] = engine.url
     try:
         machine.start()
-        until(lambda: any("docker" in node["runtimes"] for node in machine.get("/v1/nodes")["nodes"]), 10)
+        until(lambda: any("docker" in node["runtimes"] for node in machine.get("/v1/nodes")["nodes"]))
         yield machine
     finally:
         machine.close()
@@ -122,7 +122,7 @@ def by_kato(machine: Machine, engine: Dockerd, id: str, count: int) -> float:
     """An app of as many instances, until the engine has started the last; it is removed."""
     took = wish(machine, engine, id, count)
     machine.kato("rm", id)
-    until(lambda: engine.ask("ps", "--all", "--quiet") == "", 60)
+    until(lambda: engine.ask("ps", "--all", "--quiet") == "")
     return took
 
 
@@ -163,11 +163,11 @@ def without_engine(machine: Machine) -> tuple[list[float], list[float], list[flo
 
 def unengined(machine: Machine, id: str, count: int, *, keep: bool = True) -> float:
     began = ask(machine, id, count, "MESOS")
-    until(lambda: len(inits(machine, id)) == count, 60)
+    until(lambda: len(inits(machine, id)) == count)
     took = max(inits(machine, id).values()) - began
     if not keep:
         machine.kato("rm", id)
-        until(lambda: not inits(machine, id), 60)
+        until(lambda: not inits(machine, id))
     return took
 
 
@@ -186,7 +186,7 @@ def mended(machine: Machine, id: str) -> float:
     pid = int((machine.data / "oci" / victim / "oci/init").read_text())
     began = time.time()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: bool(inits(machine, id).keys() - {victim}), 60)
+    until(lambda: bool(inits(machine, id).keys() - {victim}))
     return max(inits(machine, id).values()) - began
 
 
@@ -200,7 +200,7 @@ def by_swarm() -> tuple[list[float], list[float]]:
             service(engine, f"crowd-{n}", CROWD)
             crowds.append(started(engine, began, CROWD) - began)
             engine.ask("service", "rm", f"crowd-{n}")
-            until(lambda: engine.ask("ps", "--all", "--quiet") == "", 60)
+            until(lambda: engine.ask("ps", "--all", "--quiet") == "")
         began = time.time()
         service(engine, "old", HEALS)
         started(engine, began, HEALS)

@@ -54,7 +54,7 @@ def start(machine: Machine, file: Path) -> None:
             machine.kato("down", "--all")
         began = time.perf_counter()
         machine.kato("up", str(file), "-d")
-        took.append(until(lambda: all(answer(machine, m) for m in range(COUNT)), 30, began))
+        took.append(until(lambda: all(answer(machine, m) for m in range(COUNT)), began=began))
     say("start_ten", "s", took, note="a cell with its balancer, ten apps, all healthy and answering through it")
     young = [kill(lambda n=n: answer(machine, n)) for n in range(COUNT // 2)]  # type: ignore[misc]
     tell("heal_young", young, note="ran for < 60 s: Marathon's launch delay of 1 s (backoffSeconds) comes first")
@@ -103,6 +103,7 @@ def answer(machine: Machine, n: int) -> str:
 
 def kill(ask: Callable[[], str]) -> Gap:
     """From SIGKILL of who answers to the first answer of another."""
+    until(lambda: bool(ask()))
     pid = int(ask().split()[1])
     began = time.perf_counter()
     os.kill(pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import dns.exception
@@ -38,7 +39,7 @@ RATE = 30_000
 SOON = 0.1
 """Seconds within which a change is to be answered."""
 SERVER = "exec python3 -m http.server --bind 127.0.0.1 $PORT0"
-CHECK = {"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0, "timeoutSeconds": 1}
+CHECK = {"protocol": "TCP", "portIndex": 0, "intervalSeconds": 1, "delaySeconds": 0, "timeoutSeconds": 10}
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
     port = int(machine.env["KATO_DNS"].rpartition(":")[2])
     try:
         start(machine)
-        until(lambda: len(targets(port, "_web-0._tcp.shop.kato")) == TASKS, 10)
+        until(lambda: len(targets(port, "_web-0._tcp.shop.kato")) == TASKS)
         time.sleep(2)
         questions = write_questions(machine.root, port)
         rates(machine, port, questions)
@@ -66,7 +67,7 @@ def start(machine: Machine) -> None:
     machine.kato("up", str(file), "-d")
 
 
-def targets(port: int, name: str, within: float = 5) -> dict[int, str]:
+def targets(port: int, name: str, within: float = 30) -> dict[int, str]:
     """Host ports and names of the tasks behind a service name."""
     answer = dns.query.udp(dns.message.make_query(name, "SRV"), "127.0.0.1", within, port).answer
     return {record.port: str(record.target).rstrip(".") for each in answer for record in each}
@@ -175,7 +176,7 @@ def dnsmasq(port: int) -> Iterator[tuple[subprocess.Popen[bytes], int] | None]:
             command += [f"--srv-host=_web-{n}._tcp.shop.kato,{host},{number},0,1"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        until(lambda: answers(its), 10)
+        until(lambda: answers(its))
         yield process, its
     finally:
         process.terminate()
@@ -195,16 +196,16 @@ def answers(port: int) -> bool:
 def changes(machine: Machine, port: int) -> None:
     """Seconds from SIGKILL of a task to answers without it, and from its heir's health to answers with that."""
     service = "_checked._tcp.shop.kato"
-    until(lambda: len(targets(port, service)) == TASKS, 10)
+    until(lambda: len(targets(port, service)) == TASKS)
     gone, back = [], []
     for _ in range(CHANGES):
         before = targets(port, service)
         victim = machine.tasks("/shop/checked")[0]
         os.kill(machine.pid(victim["id"]), signal.SIGKILL)
         killed = time.perf_counter()
-        until(lambda: len(targets(port, service)) < TASKS, 10, killed)
+        until(partial(lambda former: former not in targets(port, service), victim["ports"][0]), began=killed)
         gone.append(time.perf_counter() - killed)
-        until(lambda: len(targets(port, service)) == TASKS, 30)
+        until(partial(lambda former: bool(targets(port, service).keys() - former), before.keys()))
         seen = time.time()
         (heir,) = targets(port, service).keys() - before.keys()
         (task,) = (each for each in machine.tasks("/shop/checked") if each["ports"] == [heir])

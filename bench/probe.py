@@ -11,6 +11,8 @@ from threading import Event
 from typing import Any, NamedTuple
 
 TICK = os.sysconf("SC_CLK_TCK")
+LONGEST = 120.0
+"""Seconds after which a figure does not come out. How long anything took is not judged: short runs share two cores."""
 
 
 def pss(pid: int) -> float:
@@ -45,7 +47,7 @@ def get(address: str, host: str = "", path: str = "/") -> tuple[int, str]:
         connection.close()
 
 
-def until(holds: Callable[[], bool], within: float, began: float | None = None) -> float:
+def until(holds: Callable[[], bool], within: float = LONGEST, began: float | None = None) -> float:
     """Seconds from `began` (perf_counter; by default now) until something holds, asked every 2 ms."""
     began = time.perf_counter() if began is None else began
     while not holds():
@@ -63,7 +65,7 @@ class Gap(NamedTuple):
     refused: int
 
 
-def gap(asks: Callable[[], bool], began: float, within: float = 30.0) -> Gap:
+def gap(asks: Callable[[], bool], began: float, within: float = LONGEST) -> Gap:
     """How long a service is away, asked anew every 10 ms, whether or not earlier requests were answered.
 
     One request after another would measure the wait of a single one: HAProxy holds a request whose server is gone

@@ -77,7 +77,7 @@ class Supervisor:
         words = [self.binary() or "", "-c", str(self.folder / "supervisord.conf")]
         self._process = subprocess.Popen(words, **ALONE)
         try:
-            probe.until(lambda: all(self.answer(name) for name in self.programs), 60)
+            probe.until(lambda: all(self.answer(name) for name in self.programs))
         except TimeoutError:
             self._end()
             raise
@@ -129,7 +129,7 @@ class PlainHaproxy:
         words = [str(haproxy.binary()), "-db", "-f", str(self._config)]
         self._process = subprocess.Popen(words, **ALONE)
         try:
-            probe.until(lambda: probe.get(self.address)[0] == 200, 10)
+            probe.until(lambda: probe.get(self.address)[0] == 200)
         except TimeoutError:
             self.__exit__(None, None, None)
             raise
@@ -171,7 +171,7 @@ class Small:
         """Its process id, once its program runs."""
         words = [self._kind, str(self._service)]
         self._process = subprocess.Popen(words, **ALONE)
-        probe.until(lambda: b"sleep" in self._command(), 10)
+        probe.until(lambda: b"sleep" in self._command())
         return self._process.pid
 
     def _children(self) -> list[int]:

@@ -52,7 +52,7 @@ def ours(machine: Machine, folder: Path) -> None:
     """Ten instances in a cell: the price of its balancer, then upgrades under load."""
     file = folder / "web.json"
     roll(machine, file, 0)
-    until(lambda: get(machine.ingress, HOST)[0] == 200, 10)
+    until(lambda: get(machine.ingress, HOST)[0] == 200)
     steady(machine, folder)
     version = 0
     for mode in MODES:
@@ -157,7 +157,7 @@ def theirs(folder: Path) -> None:
 def haproxy_counts(machine: Machine) -> dict[str, int]:
     """What Káto's HAProxy has counted so far: failures towards clients, and retries that clients do not see."""
     with socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(5)
+        control.settimeout(60)
         control.connect(str(machine.data / "balancer" / "worker.sock"))
         control.sendall(b"show stat\n")
         said = b"".join(iter(lambda: control.recv(65536), b"")).decode()

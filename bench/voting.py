@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import ROOT, SHORT, absent, say
-from bench.probe import Gap, cpu, gap, gaps, get, pss, rss, until
+from bench.probe import LONGEST, Gap, cpu, gap, gaps, get, pss, rss, until
 from bench.rivals import Supervisor
 from load import free_ports
 from machine import Machine
@@ -57,8 +57,8 @@ def start(machine: Machine) -> None:
         began = time.perf_counter()
         machine.kato("up", PROJECT, "-d")
         commands.append(time.perf_counter() - began)
-        sites.append(until(lambda: answers(machine), 30, began))
-        assert all(healthy(machine, app) for app in APPS)
+        sites.append(until(lambda: answers(machine), began=began))
+        until(lambda: all(healthy(machine, app) for app in APPS))
     say("up_voting_command", "s", commands, target=5.0)
     say("up_voting_serving", "s", sites, target=5.0, note="the command, then 200 of both sites")
 
@@ -122,11 +122,11 @@ def heal(machine: Machine) -> None:
     """SIGKILL of each app's task that ran for more than a minute, to its replacement's first answer."""
     took: dict[str, list[Gap]] = {app: [] for app in APPS}
     for _ in range(ROUNDS):
-        until(lambda: youngest(machine) > FORGIVEN, FORGIVEN + 30)
+        until(lambda: youngest(machine) > FORGIVEN, FORGIVEN + LONGEST)
         for app in APPS:
             for task in ids(machine, app):
                 took[app].append(kill(machine, app, task))
-        until(lambda: all(healthy(machine, app) for app in APPS), 30)
+        until(lambda: all(healthy(machine, app) for app in APPS))
     for app in APPS:
         figure = f"heal{app.replace('/', '_')}"
         say(figure, "s", [each.back for each in took[app]], target=1.0, **gaps(took[app]))
@@ -153,7 +153,7 @@ def kill(machine: Machine, app: str, task: str) -> Gap:
     pid = machine.pid(task)
     began = time.perf_counter()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists(), 5)
+    until(lambda: not Path(f"/proc/{pid}").exists())
     return gap(serves, began)
 
 
