@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 TICK = os.sysconf("SC_CLK_TCK")
 LONGEST = 120.0
-"""Seconds after which a figure does not come out. How long anything took is not judged: short runs share two cores."""
+"""Seconds after which a figure does not come out. No time is judged: short runs share two cores."""
 
 
 def pss(pid: int) -> float:
