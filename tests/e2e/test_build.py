@@ -1,13 +1,16 @@
 """A Compose project whose image is built by the real engine, and run by it and without it."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from engine import IMAGE, Dockerd
-from machine import SLOW, Machine, own_cell
+from machine import PATIENCE, SLOW, Machine, own_cell
 
 PROJECT = """
 name: shop
@@ -111,6 +114,55 @@ def test_a_build_that_fails_shows_its_last_lines_and_changes_nothing(machine: Ma
     error = said.partition("The image of /shop/web was not built: `docker build` ended with exit code ")[2]
     assert "Nothing was deployed" in error and "it is too late" in error and "returned a non-zero code: 7" in error
     assert tasks(machine) == before
+
+
+def test_a_line_may_be_as_long_as_it_likes(machine: Machine) -> None:
+    before = tasks(machine)
+    write(machine, "Dockerfile", f"FROM {IMAGE} AS served\nRUN head -c 3000000 /dev/zero | tr '\\0' x; exit 7\n")
+    try:
+        said = up(machine, code=1)
+    finally:
+        write(machine, "Dockerfile", DOCKERFILE)
+    assert "returned a non-zero code: 7" in said and "fault in" not in said and tasks(machine) == before
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
+def test_what_would_be_read_without_end_is_refused(machine: Machine, name: str) -> None:
+    path = machine.root / "web" / name
+    before = path.read_text()
+    path.unlink()
+    os.mkfifo(path)
+    try:
+        assert f"{path} is no regular file" in up(machine, code=1)
+    finally:
+        path.unlink()
+        path.write_text(before)
+
+
+def test_a_command_that_is_ended_ends_its_builds(machine: Machine) -> None:
+    write(machine, "Dockerfile", f"FROM {IMAGE} AS served\nRUN sleep 9000\n")
+    words, env = ["kato", "up", "-d", str(project(machine))], {**machine.env, "TMPDIR": str(machine.root)}
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert process.stdout is not None
+        while "RUN sleep" not in process.stdout.readline():
+            assert process.poll() is None
+        process.terminate()
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+        write(machine, "Dockerfile", DOCKERFILE)
+    assert "Nothing was deployed." in said and process.returncode == 130
+    assert not [*machine.root.glob("kato-build-*")] and str(machine.root / "web") not in _command_lines()
+
+
+def _command_lines() -> str:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_text(errors="replace").replace("\0", " "))
+    return "\n".join(found)
 
 
 def test_another_image_is_another_version(machine: Machine) -> None:

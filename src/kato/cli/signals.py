@@ -1,10 +1,11 @@
 """Ctrl-C and its kin: signals come in; work is cancelled, and the exit code that they mean comes out."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,20 @@ class Interrupted(Exception):
         self.exit_code = 128 + number
         self.left = left
         super().__init__(signal.Signals(number).name)
+
+
+@contextlib.contextmanager
+def cancelled_by_signals() -> Iterator[None]:
+    """While it is entered, SIGTERM and SIGHUP cancel the work as Ctrl-C does: what it began is ended."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(each, task.cancel)
+    try:
+        yield
+    finally:
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            loop.remove_signal_handler(each)
 
 
 class Parting:

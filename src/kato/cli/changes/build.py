@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kato.cli.printing.live import Row, View
 from kato.cli.printing.show import harmless
+from kato.cli.signals import cancelled_by_signals
 from kato.config import variables
 from kato.model.build import Build
 from kato.model.errors import KatoError
@@ -29,7 +30,7 @@ async def built(manifest: "Manifest", engine: str | None) -> "Manifest":
     """Builds what is to be built, all at once, and shows how far it is. engine: as DOCKER_HOST has it."""
     if not manifest.builds:
         return manifest
-    from kato.drivers.runtime.docker.build import Builder, has_client
+    from kato.drivers.runtime.docker.build import Builder, has_client, unfit
 
     if not has_client():
         raise NotBuilt(
@@ -38,7 +39,12 @@ async def built(manifest: "Manifest", engine: str | None) -> "Manifest":
     apps: dict[Build, list[str]] = {}
     for app, build in manifest.builds.items():
         apps.setdefault(build, []).append(app)
-    with View() as view:
+        if (path := unfit(build)) is not None:
+            raise NotBuilt(
+                f"The image of {app} was not built: {path} is no regular file, and `docker build` would read it "
+                "without end. Name a file: build.dockerfile"
+            )
+    with cancelled_by_signals(), View() as view:
         builds = _Builds(Builder(variables(), engine), view)
         try:
             async with asyncio.TaskGroup() as group:

@@ -7,15 +7,18 @@ An image is called by its own id: another one is another app, and the same one c
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from os.path import exists, isdir, isfile
 from pathlib import Path
 
 from kato.model.app import BUILT
 from kato.model.build import Build
 
 SOCKET = "unix:///var/run/docker.sock"
-LONGEST_LINE = 1 << 20
-"""Bytes of a line that a build may write."""
+LONGEST_LINE = 4096
+"""Bytes of a line that a build writes; what is longer becomes several."""
+PATIENCE = 5.0
+"""Seconds that a client has to end when it is asked to."""
 ID = 24
 """Digits of an image's id in its name."""
 
@@ -39,6 +42,17 @@ def words(build: Build, iid: Path) -> list[str]:
     found += [f"--{flag}={value}" for flag, value in build.flags]
     file = "-" if build.inline is not None else build.dockerfile
     return [*found, *([f"--file={file}"] if file else []), "--", build.context]
+
+
+def unfit(build: Build) -> Path | None:
+    """What of a folder the client would read without end, as a device or a named pipe; None where all is well."""
+    folder = Path(build.context)
+    file = Path(build.dockerfile) if build.dockerfile else folder / "Dockerfile"
+    if not folder.is_absolute():
+        return None
+    read = [folder / ".dockerignore"] if build.inline is not None else [file, folder / ".dockerignore"]
+    read.append(file.with_name(f"{file.name}.dockerignore"))
+    return next((each for each in read if exists(each) and not (isfile(each) or isdir(each))), None)
 
 
 def environment(environ: Mapping[str, str], engine: str) -> dict[str, str]:
@@ -73,18 +87,40 @@ class Builder:
             stdin=asyncio.subprocess.PIPE if text is not None else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            limit=LONGEST_LINE,
         )
         assert process.stdout is not None
         try:
             if process.stdin is not None:
                 process.stdin.write((text or "").encode())
                 process.stdin.close()
-            async for raw in process.stdout:
-                heard(raw.decode(errors="replace").rstrip())
+            async for line in _lines(process.stdout):
+                heard(line.decode(errors="replace").rstrip())
             if code := await process.wait():
                 raise Ended(step, code)
         finally:
             if process.returncode is None:
-                process.terminate()
-                await process.wait()
+                await _end(process)
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What a program writes, until it ends; as long as it may be, and without a newline."""
+    rest = b""
+    while piece := await stream.read(1 << 16):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line
+        while len(rest) > LONGEST_LINE:
+            yield rest[:LONGEST_LINE]
+            rest = rest[LONGEST_LINE:]
+    if rest:
+        yield rest
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    process.terminate()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
