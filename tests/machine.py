@@ -105,7 +105,7 @@ class Machine:
         request = urllib.request.Request(f"http://{self.api}{path}", data, {"Content-Type": "application/json"})
         request.method = method
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 text = answer.read().decode()
         except urllib.error.HTTPError as error:
             error.close()
@@ -121,7 +121,7 @@ class Machine:
         data = urllib.parse.urlencode(form).encode() if form else None
         request = urllib.request.Request(f"http://{self.ingress}{path}", data, {"Host": host})
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
