@@ -85,10 +85,12 @@ def test_pipes_and_exit_codes(running: Machine) -> None:
     ("line", "code", "out"),
     [
         ("kato exec -i one -- cat <&-", 0, b""),
+        ("kato exec -i one -- sh -c 'head -c 3 | wc -c; exit 3' </dev/zero", 3, b"3\n"),
+        ("kato exec -i one -- sh -c 'exec 0<&-; exit 6' </dev/zero", 6, b""),
         ("kato exec one -- sh -c 'echo hi; exit 5' >&-", 5, b""),
     ],
 )
-def test_an_end_of_it_may_be_closed(running: Machine, line: str, code: int, out: bytes) -> None:
+def test_an_end_of_it_may_be_closed_or_without_end(running: Machine, line: str, code: int, out: bytes) -> None:
     done = subprocess.run(["bash", "-c", line], env=running.env, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (code, out, b"")
 

@@ -6,6 +6,7 @@ are those of `model/conversation.py`.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ LONGEST_LINE = 1 << 18
 """Bytes of one line that a client sends."""
 WAITING = 64
 """Words that wait for a command that reads slowly, before the client waits too."""
+PARTING = 5.0
+"""Seconds that a client has to hear the last word while it still sends."""
 LOOK = 1.0
 """Seconds between two looks at whether the client lives: while it waits, nothing is heard of it."""
 _T = TypeVar("_T")
@@ -47,6 +50,7 @@ class Conversation(Response):
         self._gone = asyncio.create_task(self._until_gone())
         self._said: AsyncGenerator[Said, None] | None = None
         self._first: Said | None = None
+        self._over = False
 
     async def begin(self) -> None:
         """Returns with the command's first word. Raises what keeps it from being run."""
@@ -74,9 +78,18 @@ class Conversation(Response):
                     said = await self._next(self._said)
                 except KatoError as error:
                     said = Broke(str(error))
+            await self._hear_out()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await self._close()
+
+    async def _hear_out(self) -> None:
+        """Takes what the client still sends, until it has heard how the command left: a connection that is closed
+        under who writes is reset, and what was said last is lost with it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PARTING):
+                while not (self._over or self._gone.done()):
+                    await self._unless_gone(asyncio.create_task(self._words.get()))
 
     async def _close(self) -> None:
         self._gone.cancel()
@@ -127,6 +140,7 @@ class Conversation(Response):
             if len(rest) > LONGEST_LINE:
                 return
             if over:
+                self._over = True
                 await self._words.put(None)
 
     async def _typing(self) -> AsyncIterator[Typed]:
