@@ -7,6 +7,7 @@ namespaces that end with it. It needs root, mmdebstrap and systemd-container.
 
 import contextlib
 import hashlib
+import http.client
 import json
 import os
 import shutil
@@ -229,7 +230,7 @@ class Booted:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:8180{path}", timeout=20) as answer:
                     return json.loads(answer.read())
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):
                 return None
 
     def another(self, name: str, version: str, changes: Mapping[str, tuple[str, str]]) -> str:

@@ -1,5 +1,6 @@
 """A real cell on this machine for tests: `kato` commands go in, as a user types them; what stands comes out."""
 
+import http.client
 import json
 import os
 import shutil
@@ -110,7 +111,7 @@ class Machine:
         except urllib.error.HTTPError as error:
             error.close()
             return None
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the latter where an answer breaks off
             return None
         with suppress(ValueError):
             return json.loads(text)
@@ -126,7 +127,7 @@ class Machine:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode(errors="replace")
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             return 0, str(error)
 
     def up(self, compose: str, *, code: int = 0, timeout: float = 200) -> str:

@@ -100,7 +100,7 @@ COMPOSE = """
 name: pair
 services:
   web:
-    command: 'cd $$MESOS_SANDBOX; cat run/secrets/pw front run/secrets/own; exec sleep 1000'
+    command: 'cd $$MESOS_SANDBOX; echo "$$(cat run/secrets/pw front run/secrets/own)"; exec sleep 1000'
     secrets: [pw, {source: outside, target: own}]
     configs: [front]
     x-kato: {runtime: process}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kato.drivers.balancer.silence import living
 from load import free_port
 from machine import Machine, own_cell
 
@@ -55,7 +56,7 @@ def test_a_port_that_another_program_took_while_the_cell_was_dead_is_told() -> N
         port = machine.get("/v2/apps//taken")["app"]["portDefinitions"][0]["port"]
         os.kill(int(machine.get("/v1/cell")["pid"]), signal.SIGKILL)
         balancer = machine.data / "balancer"
-        pids = [pid for pid in machine.processes() if Path(f"/proc/{pid}/cwd").resolve() == balancer]
+        pids = living(balancer)
         assert pids
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
