@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -30,7 +31,8 @@ def machine() -> Iterator[Machine]:
             machine.kato("down", "--all", code=None)
         finally:
             for pid in machine.processes():
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # one goes with another
+                    os.kill(pid, signal.SIGKILL)
             machine.until(lambda: not machine.processes())
             subprocess.run(["umount", str(disk)], check=True)
             machine.close()
@@ -90,7 +92,8 @@ def test_a_disk_that_a_task_filled_with_files_is_freed_by_removing_its_app(machi
     cell.send_signal(signal.SIGKILL if end == "killed" else signal.SIGTERM)
     cell.wait()
     for pid in living(machine.data / "balancer"):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # one goes with another
+            os.kill(pid, signal.SIGKILL)
     machine.start()
     said = machine.kato("scale", "calm", "3", code=None)
     assert "The disk that the cell lives on is full, so nothing more is started" in said
