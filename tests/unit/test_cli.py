@@ -24,7 +24,7 @@ from kato.cli.app import COMMANDS, application, hoist, part, sentences
 from kato.cli.changes.source import find
 from kato.cli.printing.show import document
 from kato.cli.printing.terminal import speak_to
-from kato.cli.signals import Interrupted, Signals
+from kato.cli.signals import Interrupted, Signals, cancelled_by_signals
 from kato.cli.upkeep import cell
 from kato.cli.words.topics import TOPICS
 from kato.cli.words.usage import ELSEWHERE, FLAGS_ELSEWHERE
@@ -419,6 +419,21 @@ async def test_a_signal_ends_the_work_and_not_what_comes_after(number: signal.Si
         await signals.guard(clean())
     assert caught.value.exit_code == 128 + number
     assert cleaned == ["work", "after"]
+
+
+async def test_a_part_of_the_work_that_signals_cancel_leaves_them_as_they_were() -> None:
+    with Signals():
+        taken = signal.getsignal(signal.SIGTERM)
+        with cancelled_by_signals():
+            assert signal.getsignal(signal.SIGTERM) is taken
+        assert signal.getsignal(signal.SIGTERM) is taken is not signal.SIG_DFL
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        with cancelled_by_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 async def test_an_error_of_the_work_is_the_guards() -> None:

@@ -64,6 +64,7 @@ class Agent:
         self._images = Images(self._runtimes, self._news.set)
         self._facts = facts
         self._volumes = folder / "volumes" if folder else None
+        self._at_volumes = asyncio.Lock()
         self._journal = Journal(folder, clock())
         self._reporter = Reporter(link)
         self._hear = hear
@@ -129,18 +130,18 @@ class Agent:
 
     async def volumes(self) -> Sequence[NamedVolume]:
         """The named volumes of this node (AgentCalls)."""
-        found = await asyncio.to_thread(sizes, self._volumes) if self._volumes else ()
+        async with self._at_volumes:  # the cell has few threads, and each look may take one for minutes
+            found = await asyncio.to_thread(sizes, self._volumes) if self._volumes else ()
         return [NamedVolume(self._node.id, name, size) for name, size in found]
 
     async def remove_volume(self, name: str) -> None:
         """Removes one with all that is in it (AgentCalls). NotFound, Conflict where a task has it."""
-        if using := [
-            each.task for each in self._workers.values() if each.holds and name in named_volumes(each.holds)
-        ]:
-            raise Conflict(f"The volume {name} is in use by {', '.join(sorted(using))}. See: kato ps")
-        if self._volumes is None:
-            raise NotFound(f"There is no volume {name}.")
-        await asyncio.to_thread(remove, self._volumes, name)
+        async with self._at_volumes:
+            if using := [each.task for each in self._workers.values() if name in named_volumes(each.holds)]:
+                raise Conflict(f"The volume {name} is in use by {', '.join(sorted(using))}. See: kato ps")
+            if self._volumes is None:
+                raise NotFound(f"There is no volume {name}.")
+            await asyncio.to_thread(remove, self._volumes, name)
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:
         """Runs a command beside a task (AgentCalls). NotFound where it is none of this node's."""

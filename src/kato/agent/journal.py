@@ -38,7 +38,7 @@ def remembered(folder: Path) -> tuple[str, Age] | None:
 
 
 class Journal:
-    """RemovedTask in `folder/agent.json`; with no folder, only for this life (the simulation).
+    """Kept in `folder/agent.json`; with no folder, only for this life (the simulation).
 
     Safety rule 3 wants the highest (incarnation, epoch, revision) of a cell kept, so that no older list starts a
     task that was forgotten or stops one as absent. A list that brings and takes no task cannot do either beyond

@@ -3,6 +3,7 @@ nobody names it.
 """
 
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from kato.drivers.runtime.folders.sandbox import delete
 from kato.model.errors import DriverError, NotFound
 
 _GOING = ".going."
-"""How the name of a volume begins that is being deleted: no app can name it so."""
+"""How the folder of a volume that is being deleted is called at first: no app can name one so."""
 
 
 def sizes(folder: Path) -> Sequence[tuple[str, int]]:
@@ -32,7 +33,8 @@ def remove(folder: Path, name: str) -> None:
                 f"yourself: {(folder / name).resolve()}"
             )
     try:
-        (folder / name).rename(folder / f"{_GOING}{name}")  # from here on it is gone, whatever becomes of the rest
+        # From here on it is gone, whatever becomes of the rest; what was cut short may have had the same name.
+        (folder / name).rename(folder / f"{_GOING}{secrets.token_hex(8)}")
         for each in sorted(folder.glob(f"{_GOING}*")):
             delete(each)
     except OSError as error:

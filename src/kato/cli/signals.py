@@ -23,15 +23,19 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def cancelled_by_signals() -> Iterator[None]:
-    """While it is entered, SIGTERM and SIGHUP cancel the work as Ctrl-C does: what it began is ended."""
+    """While it is entered, SIGTERM and SIGHUP cancel the work as Ctrl-C does: what it began is ended.
+
+    One that is ignored (nohup), or that Signals has taken, stays so, now and afterwards.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    for each in (signal.SIGTERM, signal.SIGHUP):
+    free = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in free:
         loop.add_signal_handler(each, task.cancel)
     try:
         yield
     finally:
-        for each in (signal.SIGTERM, signal.SIGHUP):
+        for each in free:
             loop.remove_signal_handler(each)
 
 

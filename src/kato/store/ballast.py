@@ -67,7 +67,7 @@ class Ballast:
                 os.truncate(self._path, held // 2)
             else:
                 self._path.unlink()
-        return True
+        return self.held < held
 
     def _give_files(self) -> bool:
         given = self._empty[len(self._empty) // 2 :]

@@ -131,9 +131,7 @@ class Doors:
         try:
             fresh.write_bytes(msgspec.json.encode(doors))
             fresh.replace(self._file)
-        except (
-            OSError
-        ) as error:  # the next life of the cell opens them when the engine has told it of its networks
+        except OSError as error:  # then the next life opens them once the engine has told of its networks
             log.warning("the doors of networks are not kept", why=str(error))
         self._changed(doors)
 
