@@ -449,6 +449,24 @@ async def test_a_folder_of_the_host_may_be_read_only(tmp_path: Path) -> None:
         assert await run(driver, "cat /in/page; touch /in/other || echo ' no'", volumes=(volume,)) == "hello no\n"
 
 
+async def test_what_is_mounted_within_a_folder_of_the_host_is_bound_no_less(tmp_path: Path) -> None:
+    """Nothing on it is a device or gives rights, and it is read-only where the folder is."""
+    (within := tmp_path / "within").mkdir()
+    run_tool(["mount", "-t", "tmpfs", "tmpfs", str(within)], tmp_path)
+    try:
+        os.mknod(within / "null", 0o20666, os.makedev(1, 3))
+        os.chmod(within / "null", 0o666)
+        asked = "touch /in/within/new || echo no; cat /in/within/null || echo no device"
+        async with runtime() as (driver, _):
+            volume = AppVolume(container_path="/in", host_path=str(tmp_path), mode="RO")
+            assert await run(driver, asked, volumes=(volume,)) == "no\nno device\n"
+            volume = AppVolume(container_path="/in", host_path=str(tmp_path))
+            task = "web.instance-2"
+            assert await run(driver, asked, task=task, volumes=(volume,)) == "no device\n"
+    finally:
+        run_tool(["umount", str(within)], tmp_path)
+
+
 async def test_parameters_are_flags_of_docker_run() -> None:
     async with runtime() as (driver, _):
         assert await run(driver, TELLS_FLAGS, parameters=FLAGS) == FLAGS_TOLD

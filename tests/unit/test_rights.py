@@ -56,7 +56,9 @@ def test_what_docker_gives_every_container_is_not(host: dict[str, Any]) -> None:
     "place",
     ["/", "//", "/var/..", "/proc", "/proc/1/root", "/proc/sys/kernel", "/etc", "/etc/shadow", "/run", "/var/run",
      "/var/run/docker.sock", "/run/dbus/system_bus_socket", "/var", "/var/lib", "/var/lib/docker/volumes", "/root",
-     "/root/.ssh/authorized_keys", "/srv/other/docker.sock"],
+     "/root/.ssh/authorized_keys", "/srv/other/docker.sock", "/run/user/0/bus", "/var/run/user",
+     "/run/libvirt/libvirt-sock", "/var/lib/incus/unix.socket", "/proc/self/cwd", "/proc/thread-self/cwd/x",
+     "/srv/../proc/self/cwd/..", "//proc/./self/cwd"],
 )  # fmt: skip
 def test_places_that_no_container_gets(place: str) -> None:
     with pytest.raises(DriverError, match=r"of the host.*could do anything to this machine"):
@@ -66,7 +68,9 @@ def test_places_that_no_container_gets(place: str) -> None:
 @pytest.mark.parametrize(
     "place",
     ["/etc/cron.d", "/etc/passwd", "/usr", "/usr/local/bin", "/bin", "/lib", "/boot", "/sys/fs/cgroup", "/home",
-     "/home/ada", "/home/ada/.bashrc", "/home/ada/.ssh", "/root/.profile", "/var/spool/cron/crontabs"],
+     "/home/ada", "/home/ada/.bashrc", "/home/ada/.ssh", "/root/.profile", "/var/spool/cron/crontabs", "/dev",
+     "/run/systemd/transient", "/run/systemd/generator/x.service",
+     "/var/lib/cloud/scripts/per-boot", "/nix/store"],
 )  # fmt: skip
 def test_places_that_no_container_writes_to(place: str) -> None:
     with pytest.raises(DriverError, match=r"write to .*Bind it read-only"):
@@ -98,7 +102,12 @@ def test_places_that_people_bind(place: str, read_only: bool) -> None:
 def test_a_link_is_what_it_leads_to_and_the_cell_s_own_folder_is_no_container_s(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/")
     (tmp_path / "cell").mkdir()
-    for place in (tmp_path / "link", tmp_path / "link/proc", tmp_path / "cell/access", tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "mine").symlink_to("../" * len(tmp_path.parts) + "proc/self/cwd")
+    for place in (
+        tmp_path / "link", tmp_path / "link/proc", tmp_path / "cell/access", tmp_path, tmp_path / "mine",
+        tmp_path / "loop",
+    ):  # fmt: skip
         with pytest.raises(DriverError, match="could do anything"):
             hold_place(str(place), read_only=True, own=(tmp_path / "cell",))
     hold_place(str(tmp_path / "other"), read_only=False, own=(tmp_path / "cell",))

@@ -76,11 +76,14 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bind(msgspec.Struct, frozen=True):
-    """A folder or file of the host in the container."""
+    """A folder or file of the host in the container. covers: whether something is mounted within it, as cgroups
+    are in /sys, which comes along and is held no less. (crun then makes no folder in it for what lies within.)
+    """
 
     source: str
     place: str
     read_only: bool = False
+    covers: bool = False
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,6 +293,8 @@ def _depth(mount: Body) -> int:
 
 def _bind(bind: Bind) -> Body:
     options = ["rbind", "rprivate", "nosuid", "nodev", "ro" if bind.read_only else "rw"]
+    if bind.covers:
+        options += ["rnosuid", "rnodev", *(["rro"] if bind.read_only else ())]
     return {"destination": bind.place, "type": "bind", "source": bind.source, "options": options}
 
 

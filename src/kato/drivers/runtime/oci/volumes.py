@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from kato.drivers.runtime.brought.pulled import docker_of
-from kato.drivers.runtime.folders.sandbox import SANDBOX, links
+from kato.drivers.runtime.folders.sandbox import SANDBOX, links, mounted_in
 from kato.drivers.runtime.oci.config import Bind
 from kato.model.app import App
 from kato.model.errors import DriverError
@@ -25,7 +25,7 @@ def binds(app: App, volumes: Path, lower: Path, secrets: Path) -> tuple[Bind, ..
     """The app's volumes. lower: the image's files; secrets: the folder of its secrets' files. DriverError for what
     it cannot have."""
     assert app.container is not None
-    found = []
+    found, mounts = [], Path("/proc/self/mountinfo").read_text()
     for volume, link in zip(app.container.volumes, links(app, volumes, secrets, nested=True), strict=True):
         if volume.secret is not None:
             found.append(Bind(str(link.target), str(PurePosixPath(SANDBOX, volume.container_path)), True))
@@ -34,7 +34,8 @@ def binds(app: App, volumes: Path, lower: Path, secrets: Path) -> tuple[Bind, ..
             _provide(link.target, lower, str(link.place))
         elif not link.target.exists():
             raise DriverError(f"Its volume's host path {link.target} is not there. Make it, or name another.")
-        found.append(Bind(str(link.target), f"/{link.place}", volume.mode == "RO"))
+        covers = link.target.is_dir() and mounted_in(link.target.resolve(), mounts) is not None
+        found.append(Bind(str(link.target), f"/{link.place}", volume.mode == "RO", covers))
     return tuple(found)
 
 
