@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import math
-import os
-import resource
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +23,6 @@ from kato.drivers.balancer.render import (
     KEEP_ALIVE,
     Entrance,
     Layout,
-    Site,
     held_entrance,
     held_port,
     lay_out,
@@ -73,7 +70,7 @@ class Driver:
         self._folder = options.folder
         self._haproxy = haproxy
         self._version = build.version
-        self._site = _site(options, build)
+        self._site = process.site(options, build)
         self._exporter = Exporter(options.folder)
         self._socket = RuntimeSocket(options.folder)
         self._patience = silence.Patience(options.folder)
@@ -389,21 +386,3 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(after, self._due.set)
-
-
-def _site(options: Options, build: process.Build) -> Site:
-    """What this machine lets HAProxy have: two descriptors a connection, some left for listeners, four threads."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    room = 50_000 if files == resource.RLIM_INFINITY else files
-    return Site(
-        address=_ip(options.address),
-        ingress=f"{_ip(options.ingress.rpartition(':')[0])}:{options.ingress.rpartition(':')[2]}",
-        connections=max(100, min(10_000, room // 2 - 250)),
-        threads=min(4, len(os.sched_getaffinity(0))),
-        uid=process.drops_to(),
-        exports=build.exports,
-    )
-
-
-def _ip(host: str) -> str:
-    return "127.0.0.1" if host == "localhost" else host

@@ -11,11 +11,14 @@ import importlib.util
 import os
 import pwd
 import re
+import resource
 import shutil
 import signal
 from pathlib import Path
 from typing import NamedTuple
 
+from kato.drivers.balancer import Options
+from kato.drivers.balancer.render import Site
 from kato.drivers.balancer.runtime_socket import MASTER, SOCKET, RuntimeSocket
 from kato.model.errors import DriverError, DriverMissing
 
@@ -80,6 +83,24 @@ def drops_to() -> int | None:
     ranges = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
     mapped = [id for id in OWN if any(first <= id < first + count for first, _, count in ranges)]
     return next((id for id in mapped if not _given(id)), None)
+
+
+def site(options: Options, build: Build) -> Site:
+    """What this machine lets HAProxy have: two descriptors a connection, some left for listeners, four threads."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    room = 50_000 if files == resource.RLIM_INFINITY else files
+    return Site(
+        address=_ip(options.address),
+        ingress=f"{_ip(options.ingress.rpartition(':')[0])}:{options.ingress.rpartition(':')[2]}",
+        connections=max(100, min(10_000, room // 2 - 250)),
+        threads=min(4, len(os.sched_getaffinity(0))),
+        uid=drops_to(),
+        exports=build.exports,
+    )
+
+
+def _ip(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
 
 
 def _given(id: int) -> bool:
