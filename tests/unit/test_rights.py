@@ -68,7 +68,8 @@ def test_places_that_no_container_gets(place: str) -> None:
 @pytest.mark.parametrize(
     "place",
     ["/etc/cron.d", "/etc/passwd", "/usr", "/usr/local/bin", "/bin", "/lib", "/boot", "/sys/fs/cgroup", "/home",
-     "/home/ada", "/home/ada/.bashrc", "/home/ada/.ssh", "/root/.profile", "/var/spool/cron/crontabs", "/dev",
+     "/home/ada", "/home/ada/.bashrc", "/home/ada/.ssh", "/root/.profile",
+     "/home/ada/.config", "/home/ada/.config/fish", "/home/ada/.zprofile", "/var/spool/cron/crontabs", "/dev",
      "/run/systemd/transient", "/run/systemd/generator/x.service",
      "/var/lib/cloud/scripts/per-boot", "/nix/store"],
 )  # fmt: skip
@@ -88,6 +89,7 @@ def test_places_that_no_container_writes_to(place: str) -> None:
         ("/var/log", True),
         ("/home/ada/shop/data", False),
         ("/root/shop/data", False),
+        ("/home/ada/.config/shop", False),
         ("/srv", False),
         ("/opt/shop", False),
         ("/dev/shm", False),

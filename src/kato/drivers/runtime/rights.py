@@ -78,9 +78,8 @@ KEPT = (
 LINKS = 40
 """Links on the way to a place, as many as the kernel follows (path_resolution(7))."""
 SOCKETS = ("containerd.sock", "docker.sock", "podman.sock")
-_HOME = re.compile(
-    r"(/var)?/(home|((home/[^/]+|root|roothome)(/\.(ssh|bash|profile|zsh|config/systemd)[^/]*(/.*)?)?))"
-)
+_FIRST = r"(ssh|bash|profile|login|zsh|zlogin|zprofile|config/(autostart|fish|systemd))[^/]*(/.*)?"
+_HOME = re.compile(rf"(/var)?/(home|(home/[^/]+|root|roothome)(/\.(config|{_FIRST}))?)")
 """A home, and what in it says who may log in, and what is run then."""
 
 
