@@ -23,7 +23,7 @@ from kato.drivers.runtime.oci import Driver
 from kato.model.app import App, Container, Docker, Network, Parameter, PortMapping
 from kato.model.errors import DriverError
 from oci import IMAGE, linked, roomed
-from runtimes import PATIENCE, TASK, command, ending_all, hears, said, until
+from runtimes import PATIENCE, TASK, command, ended, ending_all, hears, said, until
 
 HTTP = (PortMapping(container_port=80),)
 USER = 77
@@ -234,7 +234,7 @@ def interfaces(room: Room) -> list[str]:
     return [line.split("@")[0] for line in said.splitlines() if line.startswith("kato")]
 
 
-async def test_a_killed_helper_costs_its_own_ports_alone(
+async def test_a_task_ends_with_what_carries_its_ports_and_costs_nobody_else(
     driver: Driver, options: Options, own_network: Room
 ) -> None:
     for n in (1, 2):
@@ -244,9 +244,19 @@ async def test_a_killed_helper_costs_its_own_ports_alone(
         )
         await hears(driver, "ready", f"web.{n}")
     os.kill(int((options.folder / "web.1/oci/network.0").read_text()), signal.SIGKILL)
+    end = await ended(driver, "web.1")
+    assert end.signal == signal.SIGKILL and "What carried its ports was killed" in await said(
+        driver, "web.1", "stderr"
+    )
     assert await asked(own_network, 31502) == "web2\n"
-    heard = await contained.say(driver, "wget -qO- http://web1/", "ask.1", id="/shop/ask", networks=SHARED)
-    assert heard == "web1\n"
+    heard = await contained.say(driver, "wget -qO- http://web2/", "ask.1", id="/shop/ask", networks=SHARED)
+    assert heard == "web2\n"
+
+
+async def test_the_end_of_a_task_is_its_own_and_no_remark_is_made_of_its_ports(driver: Driver) -> None:
+    await start(driver, "exit 3", networks=BRIDGE, mappings=HTTP, ports=(31501,))
+    assert (await ended(driver)).code == 3
+    assert await said(driver, TASK, "stderr") == ""
 
 
 async def test_it_knows_itself_and_who_it_was_told_of(driver: Driver, options: Options) -> None:

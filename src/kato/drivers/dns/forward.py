@@ -18,11 +18,16 @@ PATIENCE = 2.0
 SERVERS = 3
 """Resolvers that are asked at most, as by libc (resolv.conf(5), MAXNS)."""
 OUTSTANDING = 512
-"""Questions under way at once; each has a socket of its own, and so a port that is hard to guess."""
+"""Questions under way at once, of all name servers of a cell; each has a socket of its own, and so a port that is
+hard to guess. One server has no more than EACH of them, and FAIR in any case: who floods one takes no other's."""
+EACH = 128
+FAIR = 8
 
 
 class Forwarder:
     """Asks the servers of a resolv.conf, which is read again when it has changed. own: who is never asked."""
+
+    _of_all = 0
 
     def __init__(self, path: Path, port: int, *, own: Address) -> None:
         self._path = path
@@ -34,9 +39,10 @@ class Forwarder:
 
     async def ask(self, query: bytes, *, tcp: bool) -> bytes | None:
         """The first answer; None where there is none in time, or too much is asked at once."""
-        if self._under_way >= OUTSTANDING:
+        if self._under_way >= (EACH if Forwarder._of_all < OUTSTANDING else FAIR):
             return None
         self._under_way += 1
+        Forwarder._of_all += 1
         try:
             for server in self._now():
                 with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -44,6 +50,7 @@ class Forwarder:
                         return await (_by_tcp if tcp else _by_udp)(server, query)
         finally:
             self._under_way -= 1
+            Forwarder._of_all -= 1
         return None
 
     def _now(self) -> Sequence[Address]:

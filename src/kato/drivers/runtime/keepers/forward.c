@@ -6,6 +6,7 @@
  * It is in the network namespace NETNS for as long as PID lives, and so that lives too, whatever becomes of the cell;
  * FILE is told its pid. A port of HOST is bound where it was started, so that nobody else gets it; but it listens
  * there only once somebody listens inside: a client is refused until then, as by any server that is not up.
+ * Where it dies before PID, its ports are anybody's: the task's keeper ends the task then (stood).
  */
 #define _GNU_SOURCE
 #include "forward.h"
@@ -363,6 +364,16 @@ static void begin(char **argv, int rules, int faults) {
     int size = snprintf(text, sizeof text, "%d\n", (int)getpid());
     if (file < 0 || !write_all(file, text, (size_t)size)) fault(faults, "write its pid");
     close(file);
+}
+
+bool stood(pid_t pid) {
+    char path[64], text[32];
+    for (int n = 0; n < DOORS; n++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d/oci/network.%d", dir, n);
+        read_text(path, text, sizeof text);
+        if (!*text || atoi(text) == pid) return *text;
+    }
+    return false;
 }
 
 int share(int argc, char **argv) {

@@ -221,13 +221,25 @@ static void save_end(int status, const struct spec *spec) {
          oom ? "true" : "false");
 }
 
-static void reap(const struct spec *spec) {
+/* A line of ours in the task's output. */
+static void remark(struct stream *stream, const char *line) {
+    if (stream->file < 0) open_stream(stream);
+    note_time(stream);
+    ssize_t done = write(stream->file, line, strlen(line));
+    if (done > 0) stream->size += done;
+}
+
+/* A task is not left without who stands at its ports: they would be anybody's. */
+static void reap(const struct spec *spec, struct stream *errors) {
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         if (pid == leader) {
             save_end(status, spec);
             ended = true;
+        } else if (!ended && !killing && status && stood(pid)) {
+            remark(errors, "kato: What carried its ports was killed. It is ended, to be started anew.\n");
+            kill(leader, SIGKILL);
         }
     childless = pid < 0 && errno == ECHILD;
 }
@@ -283,13 +295,13 @@ static void keep(const struct spec *spec, struct stream streams[2], int control,
         while (read(signals, &heard, sizeof heard) > 0)
             if (heard.ssi_signo == SIGTERM) stop(spec->grace);
         if (on[2].revents) obey(control);
-        reap(spec);
+        reap(spec, &streams[1]);
         /* While it stops, the rest of its group has the rest of the grace: a shell ends before its server. */
         if (ended && !groupless) groupless = kill(-leader, 0) < 0 && errno == ESRCH;
         killing = killing || (ended && (!stopping || groupless)) ||
                   (stopping && now(CLOCK_BOOTTIME) >= deadline);
         left = killing ? slay(spec) : 1;
-        if (killing) reap(spec);
+        if (killing) reap(spec, &streams[1]);
     }
     for (int i = 0, waiting; i < 2; i++)
         if (streams[i].pipe >= 0 && !ioctl(streams[i].pipe, FIONREAD, &waiting))
