@@ -38,8 +38,8 @@ async def down(
     all
         Every app, and the cell.
     volumes
-        Remove its named volumes too, with all in them, but those that are external or that another app names;
-        with --all every one.
+        Remove its named volumes too, with all in them, but those that a Compose file calls external or that
+        another app names; with --all every one.
     timeout
         Seconds to wait at most.
     """
