@@ -128,6 +128,28 @@ async def test_the_balancer_hears_of_doors_and_they_are_there_again_in_the_next_
     assert heard[4:] == [()]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'[{"address":"127.0.0.1","interface":"l\\u0000o"}]',
+        b'[{"address":"\\u0000","interface":"lo"}]',
+        b'[{"address":"\xff\xfe","interface":"lo"}]',
+        b'[{"address":"","interface":"lo"}]',
+        b'[{"address":"0.0.0.0","interface":"lo"}]',
+        b'[{"address":"localhost","interface":"lo"}]',
+        b'[{"address":"127.0.0.1","more":' + b"[" * 100_000,
+        b"\0" * 64,
+    ],
+)
+async def test_a_damaged_file_of_doors_opens_none_and_keeps_no_cell_from_its_start(
+    text: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "doors.json").write_bytes(text)
+    doors, heard = await opened(tmp_path), list[Sequence[Door]]()
+    doors.hear(heard.append)
+    assert heard == [()]
+
+
 async def test_a_network_of_the_same_name_has_a_door_of_its_own(doors: Doors, guest: Guest) -> None:
     await doors.open(DOOR)
     ip("link delete guest", "link delete br-kato0")

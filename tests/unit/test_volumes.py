@@ -24,3 +24,14 @@ def test_a_volume_with_the_longest_name_goes(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
     with pytest.raises(NotFound):
         remove(tmp_path, "v" * 255)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../db", "/etc", "v" * 256, "v\0", "\udcff", "\ud800", ".going.1"]
+)
+def test_a_name_that_no_volume_can_have_is_told_as_no_volume(name: str, tmp_path: Path) -> None:
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "db").mkdir()
+    with pytest.raises(NotFound, match="There is no volume"):
+        remove(tmp_path / "volumes", name)
+    assert [each.name for each in tmp_path.iterdir()] in (["volumes", "db"], ["db", "volumes"])

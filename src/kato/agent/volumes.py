@@ -24,7 +24,7 @@ def sizes(folder: Path) -> Sequence[tuple[str, int]]:
 
 def remove(folder: Path, name: str) -> None:
     """Removes a volume, and what a removal has left that was cut short. Blocks. NotFound, DriverError."""
-    if "/" in name or name.startswith(".") or not (folder / name).is_dir():
+    if not name or "/" in name or name.startswith(".") or not _is_there(folder / name):
         raise NotFound(f"There is no volume {name}. See: kato volumes")
     for link in (folder, folder / name):
         if link.is_symlink():
@@ -39,6 +39,13 @@ def remove(folder: Path, name: str) -> None:
             delete(each)
     except OSError as error:
         raise DriverError(f"The volume {name} cannot be removed: {error}.") from error
+
+
+def _is_there(volume: Path) -> bool:
+    try:
+        return volume.is_dir()
+    except OSError:  # no file can be called so
+        return False
 
 
 def size(path: Path) -> int:

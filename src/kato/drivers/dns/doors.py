@@ -74,10 +74,9 @@ class Doors:
     async def at(cls, file: Path, resolvers: Path) -> Self:
         """Opens those that an earlier life of the cell had, where their networks are there."""
         doors = cls(file, resolvers)
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            for each in msgspec.json.decode(file.read_bytes(), type=list[Door]):
-                if there(each):  # else its engine makes it anew, or it is gone
-                    await doors.open(each)
+        for each in kept(file):
+            if there(each):  # else its engine makes it anew, or it is gone
+                await doors.open(each)
         return doors
 
     def hear(self, changed: Callable[[Sequence[Door]], None]) -> None:
@@ -183,6 +182,17 @@ class Doors:
             if found:
                 break
         return found[: SERVERS - 1]
+
+
+def kept(file: Path) -> Sequence[Door]:
+    """Those that a file keeps; of a damaged one, none: the engine tells of its networks anyway."""
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=list[Door])
+        return [
+            each for each in found if not ip_address(each.address).is_unspecified and "\0" not in each.interface
+        ]
+    except (OSError, ValueError, RecursionError, msgspec.DecodeError):
+        return ()
 
 
 def there(door: Door) -> bool:
