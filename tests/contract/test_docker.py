@@ -261,6 +261,14 @@ async def test_what_gives_the_machine_away_is_held_back(engine: Dockerd, more: d
         assert await driver.found() == {}
 
 
+@pytest.mark.parametrize("name", ["container:web", "../../info", "x?y"])
+async def test_a_network_s_name_leads_into_no_other_container(engine: Dockerd, name: str) -> None:
+    async with runtime(engine) as driver:
+        with pytest.raises(DriverError, match="which says something else to the engine"):
+            await driver.start(contained("true", networks=(Network(mode="container", name=name),)))
+        assert await driver.found() == {}
+
+
 async def test_a_privileged_cell_holds_back_nothing(engine: Dockerd) -> None:
     asked = {"pid": "host", "volume": "/:/host:ro", "device": "/dev/null:/dev/x"}
     parameters = tuple(Parameter(key=key, value=value) for key, value in asked.items())

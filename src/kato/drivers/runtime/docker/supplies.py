@@ -18,9 +18,12 @@ from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, Reje
 from kato.drivers.runtime.docker.reach import walled
 from kato.drivers.runtime.folders.sandbox import links
 from kato.model.app import DEFAULT, App
+from kato.model.errors import DriverError
 from kato.model.frontend import Door
 from kato.model.ids import parent, safe
 
+STRANGE = frozenset(":/?#%")
+"""Letters that a network's name does not have: what has them means another thing in a mode, or in a path."""
 log = structlog.get_logger()
 
 
@@ -97,6 +100,11 @@ class Supplies:
         return f"kato-{self._node}-{safe(parent(app.id)) or 'root'}" if name == DEFAULT else name
 
     async def _network(self, name: str) -> str:
+        if STRANGE & set(name):
+            raise DriverError(
+                f"Its network is called {name!r}, which says something else to the engine: container:… is a place "
+                f"in another container. Name one without any of {' '.join(sorted(STRANGE))}."
+            )
         async with self._making:  # asked for the same name twice at a time, an engine makes two of them
             with unless(NOT_FOUND):
                 await self._open(await self._engine.ask("GET", f"/networks/{name}"))
