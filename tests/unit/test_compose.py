@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kato.language import Manifest, read
-from kato.model.app import App
+from kato.model.app import App, UpgradeStrategy
 from kato.model.errors import InvalidApp, InvalidInput
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "compose"
@@ -311,6 +311,14 @@ def test_an_app_with_a_named_volume_is_upgraded_carefully() -> None:
 def test_a_named_volume_is_not_used_by_two_versions_at_once() -> None:
     [fault] = service_faults("volumes: [data:/data]\ndeploy: {update_config: {order: start-first}}")
     assert "two tasks must not use a volume at once; use stop-first" in fault
+
+
+@pytest.mark.parametrize("volume", ["data:/data:ro", "{type: volume, source: data, target: /a, read_only: true}"])
+def test_a_named_volume_that_is_only_read_is_used_by_two_versions_at_once(volume: str) -> None:
+    assert service(f"volumes: [{volume}]").upgrade_strategy == UpgradeStrategy()
+    order = "deploy: {update_config: {order: start-first}}"
+    strategy = service(f"volumes: [{volume}]\n{order}").upgrade_strategy
+    assert (strategy.minimum_health_capacity, strategy.maximum_over_capacity) == (1, 1)
 
 
 @pytest.mark.parametrize(

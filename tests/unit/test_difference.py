@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from builders import V1, V2, app
-from kato.api.wish.difference import difference
-from kato.model.app import Command, HealthCheck
+from builders import V1, V2, app, world
+from kato.api.wish.difference import difference, differences
+from kato.model.app import AppVolume, Command, Container, External, HealthCheck
 
 LONG = "exec gunicorn --bind 127.0.0.1:$PORT --workers {} --access-logfile - shop:application"
 
@@ -52,3 +52,15 @@ def test_a_variable_is_shown_unless_it_looks_like_a_secret(
     old: dict[str, str], new: dict[str, str], shown: str
 ) -> None:
     assert said({"env": old}, {"env": new}) == shown
+
+
+@pytest.mark.parametrize("mode", ["RW", "RO"])
+def test_of_an_upgrade_it_is_said_that_the_old_task_stops_first_where_both_would_write(mode: Any) -> None:
+    volume = AppVolume(container_path="data", external=External(name="v", provider="kato"), mode=mode)
+    box = Container(type="MESOS", volumes=(volume,))
+    old, new = (app(version=version, container=box, cmd=version) for version in (V1, V2))
+    (found,) = differences(world(apps=[old]), world(apps=[new]))
+    ends = "; an older task stops before a newer one starts, since both would write to its volume"
+    assert found.sentence.endswith(ends) == (mode == "RW")
+    (first,) = differences(world(), world(apps=[new]))
+    assert first.sentence == "create /web with 1 task"

@@ -130,6 +130,9 @@ def test_volumes_change_the_upgrade_and_residency() -> None:
     )
     assert external.upgrade_strategy == UpgradeStrategy(minimum_health_capacity=0, maximum_over_capacity=0)
     assert external.residency is None
+    volume = {"containerPath": "d", "external": {"name": "n", "provider": "kato"}, "mode": "RO"}
+    read = app(cmd="x", container={"type": "MESOS", "volumes": [volume]})
+    assert read.upgrade_strategy == UpgradeStrategy() and not read.resident
 
 
 def test_health_checks_get_the_first_port() -> None:

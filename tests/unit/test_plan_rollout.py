@@ -3,7 +3,7 @@
 import pytest
 
 from builders import V2, app, node, task
-from kato.model.app import App, AppVolume, Container, Persistent, UpgradeStrategy
+from kato.model.app import App, AppVolume, Container, External, Persistent, UpgradeStrategy
 from kato.plan.rollout import Runner, Strategy, restart_strategy, roll_out, victims
 
 DATA = Container(type="MESOS", volumes=(AppVolume(container_path="data", persistent=Persistent(size=1)),))
@@ -41,6 +41,15 @@ def test_restart_strategy(
 ) -> None:
     found = restart_strategy(wished(instances, least, over, resident=resident), running)
     assert found == Strategy(kill_now, capacity)
+
+
+def test_a_volume_that_is_only_read_is_no_data_of_one_s_own() -> None:
+    read = AppVolume(container_path="data", external=External(name="v", provider="kato"), mode="RO")
+    written = AppVolume(container_path="more", external=External(name="w", provider="kato"))
+    for volumes, found in (((read,), Strategy(0, 2)), ((read, written), Strategy(1, 1))):
+        careful = UpgradeStrategy(minimum_health_capacity=1.0, maximum_over_capacity=0.0)
+        wish = app(version=V2, upgrade_strategy=careful, container=Container(type="MESOS", volumes=volumes))
+        assert restart_strategy(wish, 1) == found
 
 
 def runners(old: str, new: str, of: App) -> list[Runner]:

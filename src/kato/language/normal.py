@@ -127,7 +127,7 @@ def _ports(app: Json, faults: list[Fault]) -> None:
 def _volumes(app: Json) -> None:
     volumes = app.get("container", {}).get("volumes", ())
     persistent = any("persistent" in volume for volume in volumes)
-    if persistent or any("external" in volume for volume in volumes):
+    if persistent or any("external" in volume and volume.get("mode") != "RO" for volume in volumes):
         careful = {"minimumHealthCapacity": 0.5, "maximumOverCapacity": 0}
         app["upgradeStrategy"] = careful | app.get("upgradeStrategy", {})
     if persistent:

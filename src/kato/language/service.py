@@ -151,7 +151,7 @@ def _health(
 def _upgrade(deploy: Deploy, restart: Restart, volumes: tuple[AppVolume, ...]) -> UpgradeStrategy:
     if restart.policy is not None and restart.policy.job:
         return AT_ONCE
-    return deploy.upgrade or (_CAREFUL if any(v.external for v in volumes) else UpgradeStrategy())
+    return deploy.upgrade or (_CAREFUL if any(each.own for each in volumes) else UpgradeStrategy())
 
 
 def _runtime(service: Part, kato: Part) -> str:

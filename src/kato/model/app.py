@@ -126,6 +126,12 @@ class AppVolume(Wire, frozen=True, kw_only=True):
     secret: str | None = None
     access: Access | None = None
 
+    @property
+    def own(self) -> bool:
+        """Whether two tasks must not use it at once: it outlives the task, is not shared, and is written to."""
+        kept = self.persistent is not None or (self.external is not None and not self.external.shared)
+        return kept and self.mode == "RW"
+
 
 class Container(Wire, frozen=True, kw_only=True):
     """How the task is contained. No container, or MESOS without an image, is a process on the host;
@@ -307,11 +313,10 @@ class App(Wire, frozen=True, kw_only=True):
     def resident(self) -> bool:
         """Whether its tasks have data of their own, which two of them must not use at once.
 
-        Persistent volumes, as in Marathon; and, unlike there, external ones that are not shared: a database that
-        starts beside its predecessor on the same files never gets healthy, and the upgrade would hang.
+        Persistent volumes, as in Marathon; and, unlike there, external ones, neither shared nor read-only: a
+        database that starts beside its predecessor on the same files never gets healthy; the upgrade would hang.
         """
-        volumes = self.container.volumes if self.container else ()
-        return any(each.persistent or (each.external and not each.external.shared) for each in volumes)
+        return any(each.own for each in (self.container.volumes if self.container else ()))
 
     @property
     def restarts(self) -> str:

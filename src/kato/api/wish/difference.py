@@ -16,6 +16,7 @@ _WIDEST = 40
 """Characters of one value that are shown."""
 _BEFORE = 12
 """Characters that two long values have in common and that are shown before what differs."""
+_STOPS_FIRST = "an older task stops before a newer one starts, since both would write to its volume"
 _SECRET = re.compile(r"pass|pwd|secret|token|key|cred|auth|private|salt|cert|dsn|cookie|session|sign|hash", re.I)
 """In the name of a variable whose value is not shown."""
 _PLAIN = re.compile(r"(?!.*[0-9a-f]{16})[\w.:/ +,-]{0,40}", re.I | re.ASCII)
@@ -35,6 +36,8 @@ def differences(before: World, after: World) -> Iterator[Difference]:
     for id in sorted(before.apps.keys() | after.apps.keys()):
         old, new = before.apps.get(id), after.apps.get(id)
         if old is not new and (found := difference(id, old, new)):
+            if found.kind in ("update", "restart") and old and old.instances and new and new.resident:
+                found = msgspec.structs.replace(found, sentence=f"{found.sentence}; {_STOPS_FIRST}")
             yield found
 
 
