@@ -33,7 +33,7 @@ from kato.model.app import (
     SecretSource,
 )
 from kato.model.conversation import Command
-from kato.model.errors import DriverError, DriverMissing
+from kato.model.errors import DriverError, DriverMissing, DriverSilent
 from kato.model.secret import Secret
 from person import Person
 from runtimes import (
@@ -362,17 +362,25 @@ async def test_a_restart_of_the_engine_ends_no_task_and_loses_no_end() -> None:
             )
             await driver.start(contained("sleep 1000", task="b.1"))
             await hears(driver, "ready", "a.1")
+            await driver.start(
+                contained("trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done", task="c.1")
+            )
+            await hears(driver, "ready", "c.1")
             pids = {task: found.pid for task, found in (await driver.found()).items()}
             waiting = asyncio.create_task(driver.wait("a.1"))
             await asyncio.sleep(0)
             await asyncio.to_thread(engine.stop)
             with pytest.raises(DriverError, match=r"docker\.sock"):
                 await driver.found()
+            with pytest.raises(DriverSilent):  # of which a health check says nothing
+                await driver.execute("b.1", ("true",), 10)
+            await driver.stop("c.1", 30)
             assert pids["a.1"] is not None
             os.kill(pids["a.1"], signal.SIGUSR1)
             await asyncio.to_thread(engine.start)
             async with asyncio.timeout(60):
                 assert (await waiting).code == 7
+                assert (await driver.wait("c.1")).code == 5
             assert (await driver.found())["b.1"].pid == pids["b.1"]
 
 

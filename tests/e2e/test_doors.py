@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -210,3 +211,36 @@ def test_where_a_firewall_keeps_containers_from_the_cell_they_ask_whom_the_engin
         finally:
             subprocess.run(["iptables", "-w", "5", "-D", *rule], check=True)
             machine.close()
+
+
+TAKES = """
+import contextlib, socket, time
+taken = [socket.socket() for _ in range(17, 32)]
+for each, place in zip(taken, range(17, 32)):  # where Docker's engine makes networks
+    each.setsockopt(socket.IPPROTO_IP, 15, 1)  # IP_FREEBIND, ip(7): the address need not be there yet
+    with contextlib.suppress(OSError):  # a network of another test is there
+        each.bind((f"172.{place}.0.1", 53))
+        each.listen()
+print(flush=True)
+time.sleep(1000)
+"""
+
+
+def test_a_door_that_somebody_held_is_open_to_the_next_container_once_it_is_free(engine: Dockerd) -> None:
+    with engine.network():
+        machine = Shared(engine)
+        line = engine.inside(sys.executable, "-c", TAKES)
+        with subprocess.Popen(line, stdout=subprocess.PIPE) as holder:
+            try:
+                assert holder.stdout is not None and holder.stdout.readline()
+                lone = PROJECT.format(name="lone", service="web", port=machine.port)
+                machine.up(lone)
+                door = gateway(engine, "lone")
+                assert machine.within("/lone/web", "nslookup", "-type=A", "web.lone.kato") == ""
+                holder.kill()
+                holder.wait()
+                machine.up(lone + ANOTHER.format(image=IMAGE).replace("[back]", "[default]"))
+                machine.until(lambda: door in machine.within("/lone/api", "nslookup", "-type=A", "web.lone.kato"))
+            finally:
+                holder.kill()
+                machine.close()

@@ -13,7 +13,7 @@ from kato.agent.checks import CheckedTask, Verdict, examine, hurried, is_ready, 
 from kato.agent.edge import Edge
 from kato.drivers.runtime import Executed, Launch
 from kato.model.app import App, Command, HealthCheck, PortDefinition, ReadinessCheck
-from kato.model.errors import DriverError
+from kato.model.errors import DriverError, DriverMissing, DriverSilent
 from kato.model.link import Assignment
 from kato.model.task import Health
 from scenes import Scene, passes
@@ -118,6 +118,15 @@ def test_a_check_that_the_agent_has_no_descriptor_for_says_nothing_of_the_task(p
         watching.cancel()
 
     run(scenario())
+
+
+@pytest.mark.parametrize("error", [DriverSilent, DriverMissing])
+def test_an_engine_that_is_silent_says_nothing_of_the_task(error: type[DriverError]) -> None:
+    runtime = FakeRuntime()
+    runtime.broken = error("The engine does not answer.")
+    check = HealthCheck(protocol="COMMAND", command=Command(value="true"))
+
+    assert look(check, {}, runtime) == (None, "The engine does not answer.")
 
 
 def test_a_command_that_cannot_be_run_is_a_failure_with_its_reason() -> None:

@@ -135,6 +135,13 @@ async def test_a_certificate_is_exchanged_while_the_cell_runs(secured: Cell, tmp
     async with asyncio.timeout(DEADLINE):
         while "other.example" not in await names():
             pass
+    spoilt = (tmp_path / "access" / TOKEN).with_suffix(".spoilt")
+    spoilt.write_text("no token\n")
+    certify("third.example", place=Place(data=str(tmp_path)))
+    spoilt.replace(tmp_path / "access" / TOKEN)  # a slip of somebody's costs no renewal
+    async with asyncio.timeout(DEADLINE):
+        while "third.example" not in await names():
+            pass
 
 
 async def test_a_certificate_that_cannot_be_used_costs_neither_the_former_one_nor_a_new_token(

@@ -21,7 +21,7 @@ import msgspec
 from kato.agent.edge import Edge
 from kato.drivers.runtime import Executed, Runtime
 from kato.model.app import App, Command, HealthCheck, ReadinessCheck
-from kato.model.errors import DriverError
+from kato.model.errors import DriverError, DriverSilent
 from kato.model.health import count
 from kato.model.link import Assignment
 from kato.model.task import Health, Response
@@ -156,7 +156,7 @@ async def examine(task: CheckedTask, check: HealthCheck) -> Verdict:
     except OSError as error:
         return Verdict(None if _ours(error) else False, _words(error))
     except DriverError as error:
-        return Verdict(None if _ours(error.__cause__) else False, str(error))
+        return Verdict(None if isinstance(error, DriverSilent) or _ours(error.__cause__) else False, str(error))
 
 
 async def _execute(task: CheckedTask, check: HealthCheck) -> Verdict:

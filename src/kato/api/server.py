@@ -99,20 +99,24 @@ def _protocol(access: Access, guests: Guests) -> Callable[..., asyncio.Protocol]
 
 
 async def _look(access: Access, guests: Guests) -> None:
-    """Whoever showed the former token has to show the new one."""
-    said = ""
+    """Whoever showed the former token has to show the new one. Neither waits for a fault of the other."""
+
+    def token() -> None:
+        if access.refresh_token():
+            log.info("the token is another one; what the former one let in is ended")
+            guests.expel()
+
+    said: dict[str, str] = {}
     while True:
         await asyncio.sleep(LOOKS)
-        try:
-            if access.refresh_token():
-                log.info("the token is another one; what the former one let in is ended")
-                guests.expel()
-            access.refresh_certificate()
-            said = ""
-        except InvalidInput as error:
-            if said != str(error):
-                log.warning("the former certificate and token stay in force", why=str(error))
-            said = str(error)
+        for what, refresh in {"token": token, "certificate": access.refresh_certificate}.items():
+            try:
+                refresh()
+                said.pop(what, None)
+            except InvalidInput as error:
+                if said.get(what) != str(error):
+                    log.warning(f"the former {what} stays in force", why=str(error))
+                said[what] = str(error)
 
 
 async def _serve(

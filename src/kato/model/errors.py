@@ -15,7 +15,8 @@ KatoError
 │   └── Compacted      a watch asked for a revision that is gone: relist
 ├── LeadershipLost     the leader key is no longer ours; the plan was not committed
 ├── DriverError        a driver could not do what it was asked
-│   ├── DriverMissing  a dependency of a driver is not installed; says what installs it
+│   ├── DriverSilent   what a driver asks does not answer: of its tasks nothing is known
+│   │   └── DriverMissing  it is not there, or not installed; says what installs it
 │   └── NotRun         a command beside a task is no program there; carries a shell's exit code
 └── Refused            safety refused: a foreign host, an older assignment, a node id of another machine
     └── Unproven       who asks shows no token, or a wrong one                    (HTTP 401)
@@ -109,8 +110,12 @@ class DriverError(KatoError):
     """A driver could not do what it was asked; the message names driver, task and cause."""
 
 
-class DriverMissing(DriverError):
-    """A dependency of a driver is not installed; the message says what installs it."""
+class DriverSilent(DriverError):
+    """What a driver asks does not answer: that says nothing of the task that it was asked about."""
+
+
+class DriverMissing(DriverSilent):
+    """A dependency of a driver is not there; the message says what installs it."""
 
 
 class NotRun(DriverError):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ from kato.model.link import Output, Pull, Reached, RemovedTask, Used
 from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
+AGAIN, LONGEST_AGAIN = 0.5, 5.0
+"""Seconds until an engine that did not stop a container is asked again: twice as long each time."""
 AT_ONCE = 12
 """Containers that an engine makes or starts at one time: more of them only wait for each other in it."""
 PARTING = 10.0
@@ -268,16 +271,25 @@ class Driver:
         """Asks the engine, which goes on though the cell dies. It counts whole seconds; the exact one is ours."""
         path = f"/containers/{self._name(task)}"
         whole = math.ceil(grace)
-        self._in_background(task, self._engine.ask("POST", f"{path}/stop", within=whole + ANSWER, t=whole))
-        self._in_background(task, _later(grace, lambda: self._engine.ask("POST", f"{path}/kill")))
+        stop = partial(self._engine.ask, "POST", f"{path}/stop", within=whole + ANSWER, t=whole)
+        self._in_background(task, 0.0, stop)
+        self._in_background(task, grace, partial(self._engine.ask, "POST", f"{path}/kill"))
 
-    def _in_background(self, task: str, act: Awaitable[Any]) -> None:
+    def _in_background(self, task: str, delay: float, act: Callable[[], Awaitable[Any]]) -> None:
+        """Acts after a delay; an engine that is silent or fails is asked again, until the container has ended."""
+
         async def perform() -> None:
-            try:
-                with unless(NOT_FOUND, CONFLICT):  # it has ended, or nobody knows it
-                    await act
-            except DriverError as error:
-                log.warning("a container was not stopped", task=task, why=str(error))
+            await asyncio.sleep(delay)
+            pause = AGAIN
+            while True:
+                try:
+                    with unless(NOT_FOUND, CONFLICT):  # it has ended, or nobody knows it
+                        await act()
+                    return
+                except DriverError as error:
+                    log.warning("a container was not stopped", task=task, why=str(error), again_in=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_AGAIN)
 
         running = asyncio.create_task(perform())
         group = self._stopping.setdefault(task, set())
@@ -393,8 +405,3 @@ class Driver:
                 async for when, data in pieces:
                     yield Output(task, stream, offset, data, when)
                     offset += len(data)
-
-
-async def _later(delay: float, act: Any) -> None:
-    await asyncio.sleep(delay)
-    await act()

@@ -21,6 +21,9 @@ from kato.model.errors import DriverError
 PAUSE = 0.5
 """Seconds before an engine that does not answer is asked again."""
 
+GRACE = 3.0
+"""Seconds that a container whose processes are gone may wait for its engine to say how it ended."""
+
 OVERLAP = 5
 """Seconds of events that are heard again with a new connection: an engine answers before it begins to listen."""
 
@@ -39,6 +42,7 @@ class Ends:
         self._exit = exit
         self._clock = time.time
         self._first: dict[str, tuple[int, str]] = {}
+        self._gone: dict[str, float] = {}
         self.silence: str | None = None
         self.changed: Callable[[], None] = lambda: None
         self._awaited: dict[str, asyncio.Future[Exit]] = {}
@@ -76,6 +80,7 @@ class Ends:
     def forget(self, name: str) -> None:
         """After a container's removal."""
         self._first.pop(name, None)
+        self._gone.pop(name, None)
         if (end := self._awaited.pop(name, None)) is not None:
             end.cancel()
 
@@ -121,6 +126,7 @@ class Ends:
                 query: dict[str, str | int] = {"filters": self._filters, "since": int(self._clock()) - OVERLAP}
                 async with self._engine.open("GET", "/events", query=query) as events:
                     self._tell(None)
+                    self._gone.clear()
                     await self._look_at_all()
                     async with contextlib.aclosing(lines(events)) as told:
                         async for line in told:
@@ -143,10 +149,14 @@ class Ends:
         self.changed()
 
     def _end_those_gone(self) -> None:
-        """The engine is silent, and these of its containers do not go on without it."""
+        """The engine is silent, and these of its containers do not go on without it. One that starts again is
+        given a moment to tell how they ended."""
+        now = asyncio.get_running_loop().time()
         for name, (pid, id) in [*self._first.items()]:
             end = self._awaited.get(name)
-            if end is not None and not end.done() and _gone(pid, id):
+            if end is None or end.done() or not _gone(pid, id):
+                self._gone.pop(name, None)
+            elif now - self._gone.setdefault(name, now) >= GRACE:
                 end.set_result(Exit(ended=self._clock(), message=WENT, rebooted=True))
 
 

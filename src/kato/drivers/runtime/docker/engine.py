@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from kato.model.errors import DriverError, DriverMissing, NotRun
+from kato.model.errors import DriverError, DriverMissing, DriverSilent, NotRun
 
 SOCKET = Path("/var/run/docker.sock")
 INSTALL = "Install Docker (apt-get install docker.io) and start it, or name its socket with DOCKER_HOST."
@@ -43,7 +43,7 @@ class Rejected(DriverError):
 class Engine:
     """One engine. host: as DOCKER_HOST has it; None for the usual socket. answer: seconds in which it has to.
 
-    Every verb raises DriverMissing where there is none, DriverError where it does not answer, Rejected where it
+    Every verb raises DriverMissing where there is none, DriverSilent where it does not answer, Rejected where it
     refuses.
     """
 
@@ -98,7 +98,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def _soon(self, seconds: float) -> AsyncIterator[None]:
-        """DriverError where what is in it takes longer: an engine may hang, and nobody is to hang with it."""
+        """DriverSilent where what is in it takes longer: an engine may hang, and nobody is to hang with it."""
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
@@ -106,7 +106,7 @@ class Engine:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise DriverError(
+            raise DriverSilent(
                 f"the engine at {self._host} has not answered for {seconds:g} s. Look at its log; where it hangs, "
                 "start it again (systemctl restart docker)."
             ) from error
@@ -191,8 +191,8 @@ class Engine:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    def _silent(self, error: Exception) -> DriverError:
-        return DriverError(f"the engine at {self._host} does not answer ({error}). Look at its log.")
+    def _silent(self, error: Exception) -> DriverSilent:
+        return DriverSilent(f"the engine at {self._host} does not answer ({error}). Look at its log.")
 
     async def output(
         self,

@@ -36,7 +36,8 @@ class Supplies:
         self._volumes = volumes
         self._doors = doors
         self._servers: dict[str, Sequence[str]] = {}
-        self._judged: dict[str, Sequence[str]] = {}
+        self._reached: set[str] = set()
+        self._walled: set[str] = set()
         self._making = asyncio.Lock()
 
     async def networks(self, app: App) -> Mapping[str, str]:
@@ -64,16 +65,17 @@ class Supplies:
                 await self._doors.open(found[0])
 
     async def _open(self, network: Mapping[str, Any]) -> None:
-        """Opens the door of a network before a container is made on it; once, one that nobody can come to is shut:
-        whom containers ask first must answer, whatever it is.
+        """Opens the door of a network before a container is made on it. One that a firewall keeps shut is not
+        tried again: whom containers ask first must answer, whatever it is.
         """
         if self._doors is None or (found := self._place(network)) is None:
             return
         door, subnet = found
-        if (name := network["Id"]) not in self._judged:
-            servers = await self._doors.open(door)
-            shut = bool(servers) and await asyncio.to_thread(walled, door, subnet)
-            if shut:
+        id = network["Id"]
+        servers = await self._doors.open(door) if id not in self._walled else ()
+        if servers and id not in self._reached:
+            if await asyncio.to_thread(walled, door, subnet):
+                self._walled.add(id)
                 await self._doors.shut(door.interface)
                 servers = ()
                 log.warning(
@@ -82,10 +84,9 @@ class Supplies:
                     "start the cell anew",
                     network=network["Name"],
                 )
-            self._judged[name] = servers
-        elif self._judged[name]:
-            self._judged[name] = await self._doors.open(door)
-        self._servers[network["Name"]] = self._judged[name]
+            else:
+                self._reached.add(id)
+        self._servers[network["Name"]] = servers
 
     def _place(self, network: Mapping[str, Any]) -> tuple[Door, str] | None:
         """The machine's address on a network of our own, and all that are there; None where it is no bridge."""
