@@ -4,13 +4,13 @@ and the folder alone is left. Its store is not asked: it may be damaged, or newe
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from kato.agent.identity import Identity
 from kato.config import Config
-from kato.drivers.runtime import Brings, Runtime
+from kato.drivers.runtime import Brings, Holds, Runtime
 from kato.machine import folder_of, open_balancer, open_runtimes
-from kato.model.errors import DriverMissing
+from kato.model.errors import Conflict, DriverError, DriverMissing
 from kato.model.runtimes import RUNTIMES
 
 GRACE = 10.0
@@ -25,8 +25,8 @@ def remnants(config: Config, runtime: str) -> Collection[str]:
     return {name for name in names if not name.startswith(".")} | images
 
 
-async def end_all(config: Config, grace: float = GRACE) -> None:
-    """Ends every task, container and balancer of the cell.
+async def end_all(config: Config, grace: float = GRACE) -> Sequence[str]:
+    """Ends every task, container and balancer of the cell; what an engine keeps of its volumes, as sentences.
 
     Raises Conflict where a cell runs in the folder, Refused where the folder is no cell's or another machine's,
     and DriverError where something could not be ended, or an engine does not answer that may hold something.
@@ -34,11 +34,32 @@ async def end_all(config: Config, grace: float = GRACE) -> None:
     async with contextlib.AsyncExitStack() as stack:
         identity = stack.enter_context(contextlib.closing(Identity.claim(config.data)))
         left = {name: remnants(config, name) for name in RUNTIMES}
+        kept: list[str] = []
         for name, runtime in (await open_runtimes(config, identity.id, stack)).items():
             if left.get(name):
                 await _end_tasks(runtime, grace)
+            kept += await _kept(runtime, config)
         with contextlib.suppress(DriverMissing):  # then none runs
             await (await open_balancer(config, identity.id)).close(stop=True)
+        return kept
+
+
+async def _kept(runtime: Runtime, config: Config) -> Sequence[str]:
+    """Why the engine of a runtime does not let go of the cell's volumes."""
+    volumes = config.data / "volumes"
+    if not isinstance(runtime, Holds) or volumes.is_symlink() or not volumes.is_dir():
+        return ()
+    kept: list[str] = []
+    for name in sorted(each.name for each in volumes.iterdir() if not each.name.startswith(".")):
+        try:
+            await runtime.let_go(name)
+        except DriverMissing:  # no engine has any
+            return kept
+        except Conflict as conflict:
+            kept.append(str(conflict))
+        except DriverError as error:  # it may not answer for the others either
+            return [*kept, str(error)]
+    return kept
 
 
 async def _end_tasks(runtime: Runtime, grace: float) -> None:

@@ -1,9 +1,14 @@
 """Named volumes of a real cell: what apps keep is listed with its size, and goes by `rm` and `down -v` alone."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from machine import Machine
+import pytest
+
+from engine import IMAGE, Dockerd, dockerd, needs_root
+from kato.drivers.runtime.folders.sandbox import delete
+from machine import Machine, own_cell
 
 SHOP = """
 name: shop
@@ -46,3 +51,66 @@ def test_volumes_are_listed_and_go_where_no_app_names_them(machine: Machine) -> 
     assert "has a volume shop_data. See: kato volumes" in machine.kato("volumes", "rm", "shop_data", code=1)
     machine.kato("down", "--all", "-v")
     assert [*(machine.data / "volumes").iterdir()] == []
+
+
+BOOK = f"""
+name: book
+services:
+  db:
+    image: {IMAGE}
+    command: sh -c "echo line >> /data/lines; trap 'exit 0' TERM; sleep 1000 & wait"
+    stop_grace_period: 1s
+    volumes: ["data:/data"]
+volumes: {{data: }}
+"""
+
+
+@pytest.fixture(scope="module")
+def own_engine() -> Iterator[Dockerd]:
+    """An engine that is started anew while its containers run (live-restore)."""
+    needs_root()
+    with dockerd() as engine:
+        yield engine
+
+
+def test_what_an_engine_holds_stays_and_is_said(own_engine: Dockerd) -> None:
+    with own_engine.network(), own_cell(DOCKER_HOST=own_engine.url) as machine:
+        machine.up(BOOK)
+        own_engine.stop()
+        own_engine.start()
+        for _ in range(2):  # it counts wrong from here on, and keeps the folder of the second mounted
+            machine.kato("down", "compose.yaml")
+            (held,) = own_engine.ask("volume", "ls", "--quiet").split()
+            machine.up(BOOK)
+        said = machine.kato("down", "-v", "compose.yaml")
+        assert "The volume book_data stays. The engine holds the volume book_data" in said, said
+        assert "volume has active mounts" in said, said
+        said = machine.kato("volumes", "rm", "book_data", code=1)
+        assert "volume has active mounts" in said and "restart the engine while none" in said, said
+        assert (machine.data / "volumes/book_data/lines").read_text() == "line\n" * 3
+        machine.up(BOOK)
+        machine.kato("down", "compose.yaml")
+        delete(machine.data / "volumes/book_data")  # as if somebody did not know
+        machine.up(BOOK, code=1, timeout=5)
+        machine.until(lambda: "the engine holds the volume book_data as it was" in machine.kato("why", "/book/db"))
+        machine.kato("down", "compose.yaml")
+        own_engine.stop()
+        own_engine.start()
+        machine.up(BOOK)
+        assert "The volume book_data is removed." in machine.kato("down", "-v", "compose.yaml")
+        assert held not in own_engine.ask("volume", "ls", "--quiet")
+
+
+def test_a_container_of_somebody_else_keeps_a_volume_and_uninstall_says_so(own_engine: Dockerd) -> None:
+    with own_engine.network(), own_cell(DOCKER_HOST=own_engine.url) as machine:
+        machine.up(BOOK)
+        (held,) = own_engine.ask("volume", "ls", "--quiet").split()
+        other = own_engine.ask("create", f"--volume={held}:/theirs", IMAGE, "true")
+        machine.kato("down", "compose.yaml")
+        said = machine.kato("volumes", "rm", "book_data", code=1)
+        assert f"docker ps --all --filter volume={held}" in said, said
+        assert (machine.data / "volumes/book_data/lines").read_text() == "line\n"
+        said = machine.kato("uninstall", "--purge", "--yes")
+        assert "The engine holds the volume book_data" in said and "The rest is removed." in said, said
+        own_engine.ask("rm", other)
+        own_engine.ask("volume", "rm", held)

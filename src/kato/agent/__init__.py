@@ -18,11 +18,11 @@ from kato.agent.images import Images
 from kato.agent.journal import Journal
 from kato.agent.report import Reporter
 from kato.agent.runtimes import Runtimes
-from kato.agent.volumes import remove, sizes
+from kato.agent.volumes import remove, sizes, there
 from kato.agent.worker import Context, Worker
-from kato.drivers.runtime import Carried, Exec, Found, Pulls, Runtime, Stats
+from kato.drivers.runtime import Carried, Exec, Found, Holds, Pulls, Runtime, Stats
 from kato.model.conversation import Command, Said, Typing
-from kato.model.errors import Conflict, DriverError, NotFound, Unavailable
+from kato.model.errors import Conflict, DriverError, DriverMissing, NotFound, Unavailable
 from kato.model.link import AgentLink, Assignment, Assignments, Output, Pull, Reached, RemovedTask, Sample, Used
 from kato.model.node import Node
 from kato.model.task import Status
@@ -135,12 +135,17 @@ class Agent:
         return [NamedVolume(self._node.id, name, size) for name, size in found]
 
     async def remove_volume(self, name: str) -> None:
-        """Removes one with all that is in it (AgentCalls). NotFound, Conflict where a task has it."""
+        """Removes one with all that is in it (AgentCalls). NotFound, Conflict where a task or an engine has it."""
         async with self._at_volumes:
             if using := [each.task for each in self._workers.values() if name in named_volumes(each.holds)]:
                 raise Conflict(f"The volume {name} is in use by {', '.join(sorted(using))}. See: kato ps")
             if self._volumes is None:
                 raise NotFound(f"There is no volume {name}.")
+            await asyncio.to_thread(there, self._volumes, name)
+            for runtime in self._runtimes.all:
+                if isinstance(runtime, Holds):
+                    with contextlib.suppress(DriverMissing):  # no engine has it
+                        await runtime.let_go(name)
             await asyncio.to_thread(remove, self._volumes, name)
 
     async def exec(self, task: str, command: Command, typing: Typing) -> AsyncGenerator[Said, None]:

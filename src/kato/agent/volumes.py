@@ -22,8 +22,8 @@ def sizes(folder: Path) -> Sequence[tuple[str, int]]:
     return [(name, size(folder / name)) for name in names]
 
 
-def remove(folder: Path, name: str) -> None:
-    """Removes a volume, and what a removal has left that was cut short. Blocks. NotFound, DriverError."""
+def there(folder: Path, name: str) -> None:
+    """That a volume is there, and may be removed. Blocks. NotFound, DriverError."""
     if not name or "/" in name or name.startswith(".") or not _is_there(folder / name):
         raise NotFound(f"There is no volume {name}. See: kato volumes")
     for link in (folder, folder / name):
@@ -32,6 +32,11 @@ def remove(folder: Path, name: str) -> None:
                 f"{link} is a link to {link.resolve()}, and nothing is deleted through a link. Remove it "
                 f"yourself: {(folder / name).resolve()}"
             )
+
+
+def remove(folder: Path, name: str) -> None:
+    """Removes a volume, and what a removal has left that was cut short. Blocks. NotFound, DriverError."""
+    there(folder, name)
     try:
         # From here on it is gone, whatever becomes of the rest; what was cut short may have had the same name.
         (folder / name).rename(folder / f"{_GOING}{secrets.token_hex(8)}")

@@ -4,7 +4,7 @@ wanted: service, cell, tasks, containers, images, balancer, folder.
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -50,10 +50,12 @@ async def uninstall(*, purge: Flag = False, yes: Flag = False, place: Place = HE
     if not (yes or _agreed()):
         print("Nothing was removed.")
         return 1
-    await _purge(place, manager, ours)
+    kept = await _purge(place, manager, ours)
     if left := sorted(set(names) - set(ours)):
         print(f"{config.data} stays, for what is not Káto's in it: {', '.join(left[:5])}.")
-    print("All of it is removed. The program itself: pip uninstall katosys")
+    for line in kept:
+        print(line)
+    print(f"{'The rest' if kept else 'All of it'} is removed. The program itself: pip uninstall katosys")
     return 0
 
 
@@ -79,7 +81,8 @@ def told(config: Config, manager: Service | None, names: list[str]) -> Iterator[
         yield f"the cell in {config.data}: {sum(size(config.data / each) for each in names) / MIB:.1f} MiB"
 
 
-async def _purge(place: Place, manager: Service | None, names: list[str]) -> None:
+async def _purge(place: Place, manager: Service | None, names: list[str]) -> Sequence[str]:
+    """Removes it; what an engine keeps, as sentences."""
     from kato.cli.upkeep.service import take_away
     from kato.drivers.dns.machine import give_back
     from kato.removal import end_all
@@ -97,13 +100,15 @@ async def _purge(place: Place, manager: Service | None, names: list[str]) -> Non
         )
     if left := give_back(RESOLVERS, config.data):
         print(f"kato: {left}", file=sys.stderr)
+    kept: Sequence[str] = ()
     if names:
-        await end_all(config)
+        kept = await end_all(config)
         # Listed again: it has written to its log. The lock goes last, so that what is left is known as a cell's.
         for name in sorted(_ours(config.data), key=lambda each: each == "node.lock"):
             _delete(config.data / name)
     if config.data.is_dir() and not any(config.data.iterdir()):
         config.data.rmdir()
+    return kept
 
 
 def _delete(path: Path) -> None:

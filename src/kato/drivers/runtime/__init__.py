@@ -190,6 +190,17 @@ class Brings(Protocol):
         ...
 
 
+@runtime_checkable
+class Holds(Protocol):
+    """A runtime whose engine has names of its own for named volumes, and may hold their folders."""
+
+    async def let_go(self, volume: str) -> None:
+        """Has the engine forget a named volume. Conflict where it does not: the folder is not to be deleted then.
+        DriverError.
+        """
+        ...
+
+
 class Runtime(Protocol):
     """A runtime driver. All verbs are idempotent for one task id; errors are DriverError."""
 

@@ -200,9 +200,9 @@ class Driver:
             try:
                 async with self._gate:
                     await self._engine.ask("POST", f"/containers/{name}/start", within=MAKING)
-            except DriverError:
+            except DriverError as error:
                 await self._discard(name, launch.task)
-                raise
+                raise self._supplies.explained(error) from error
             return await self._found(await self._engine.ask("GET", f"/containers/{name}/json"))
 
     async def _made(self, name: str, launch: Launch) -> bool:
@@ -334,6 +334,11 @@ class Driver:
         with about("What this node brought to the engine cannot be removed"):
             await self._supplies.tidy()
             await self._images.clear()
+
+    async def let_go(self, volume: str) -> None:
+        """Has the engine forget a named volume (Holds)."""
+        with about(f"Whether the engine holds the volume {volume} is not known"):
+            await self._supplies.let_go(volume)
 
     async def kept(self) -> Sequence[RemovedTask]:
         """The removed tasks whose output is still kept."""

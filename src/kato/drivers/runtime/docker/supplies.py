@@ -7,9 +7,12 @@ used where an app names it, and never removed.
 
 import asyncio
 import contextlib
+import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -18,12 +21,17 @@ from kato.drivers.runtime.docker.engine import CONFLICT, NOT_FOUND, Engine, Reje
 from kato.drivers.runtime.docker.reach import walled
 from kato.drivers.runtime.folders.sandbox import links
 from kato.model.app import DEFAULT, App
-from kato.model.errors import DriverError
+from kato.model.errors import Conflict, DriverError
 from kato.model.frontend import Door
 from kato.model.ids import parent, safe
 
 STRANGE = frozenset(":/?#%")
 """Letters that a network's name does not have: what has them means another thing in a mode, or in a path."""
+RESTART = "restart the engine while none of its containers runs (systemctl restart docker)"
+LEAVING = 10.0
+"""Seconds that a volume is waited for whose last container is being removed."""
+SURE = 3
+"""Looks until nobody goes who is waited for: an engine tells of no container a little before it lets go of it."""
 log = structlog.get_logger()
 
 
@@ -130,7 +138,7 @@ class Supplies:
         return found
 
     async def _volume(self, folder: Path) -> str:
-        name = f"kato-{self._node}-{folder.name}"
+        name = self._name(folder.name)
         asked = {
             "Name": name,
             "Driver": "local",
@@ -140,6 +148,54 @@ class Supplies:
         with about(f"Its volume {folder.name} cannot be made"):
             await self._engine.ask("POST", "/volumes/create", asked)
         return name
+
+    def _name(self, volume: str) -> str:
+        return f"kato-{self._node}-{volume}"
+
+    async def let_go(self, volume: str) -> None:
+        """Has the engine forget its volume of that name. Conflict where it holds it: an engine that was started
+        anew while containers ran (live-restore) counts their mounts wrong, and keeps the folder mounted for ever.
+        """
+        name = self._name(volume)
+        path = f"/volumes/{quote(name, safe='')}"
+        with unless(NOT_FOUND):
+            if ((await self._engine.ask("GET", path))["Labels"] or {}).get("kato.node") != self._node:
+                return
+            deadline, without = time.monotonic() + LEAVING, 0
+            while (words := await self._kept(path)) is not None:
+                without += not await self._leaves(name)
+                if time.monotonic() > deadline or without == SURE:
+                    raise Conflict(
+                        f"The engine holds the volume {volume} and does not let go of it ({words}). Remove the "
+                        f"containers that have it (docker ps --all --filter volume={name}); where there are none, "
+                        f"{RESTART}."
+                    )
+                await asyncio.sleep(0.1)
+
+    async def _kept(self, path: str) -> str | None:
+        """Why the engine does not remove a volume; None where it has."""
+        try:
+            await self._engine.ask("DELETE", path)
+        except Rejected as error:
+            return None if error.status == NOT_FOUND else str(error)
+        return None
+
+    async def _leaves(self, volume: str) -> bool:
+        """Whether containers of this node's have a volume, and nobody else's: they have ended, and go by now."""
+        having = await self._engine.ask("GET", "/containers/json", all=1, filters=filters(volume=volume))
+        nodes = [each["Labels"].get("kato.node") for each in having]
+        return bool(nodes) and all(each == self._node for each in nodes)
+
+    def explained(self, error: DriverError) -> DriverError:
+        """Why a container did not start, where an engine has a volume mounted whose folder was deleted since."""
+        words = str(error)
+        found = re.search(rf"/volumes/{re.escape(self._name(''))}([^/]+)/_data\b", words)
+        if found is None or "no such file or directory" not in words:
+            return error
+        return DriverError(
+            f"the engine holds the volume {found[1]} as it was before its folder was deleted. For a new one, "
+            f"{RESTART}."
+        )
 
     async def tidy(self) -> None:
         """Removes networks and names of volumes of this node that no container uses. Volumes' folders stay."""
