@@ -1,10 +1,17 @@
 """A cell that changes between two questions goes in; a view without a contradiction comes out."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import pytest
 
 from kato.cli.changes.follow import until_settled
 from kato.cli.printing.live import Row, View
+from kato.cli.views.why import why
+from kato.cli.words.place import Address
+from kato.model.errors import NotFound
 
 
 class Failing:
@@ -39,3 +46,31 @@ async def test_a_delay_is_shown_with_the_failure_that_it_comes_from() -> None:
     view = Seen()
     await until_settled(Failing(), ["/web"], view)  # type: ignore[arg-type]
     assert view.notes[0] == "nothing can be run; it backs off"
+
+
+@dataclass(frozen=True)
+class Parting(Address):
+    """A cell of which some apps go between the list of them and the question about each."""
+
+    going: frozenset[str] = frozenset()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Any]:  # type: ignore[override]
+        yield self
+
+    async def apps(self) -> list[dict[str, Any]]:
+        return [{"id": id, "tasks": []} for id in ("/book/api", "/book/db")]
+
+    async def why(self, app: str) -> dict[str, Any]:
+        if app in self.going:
+            raise NotFound(f"App '{app}' does not exist")
+        return {"app": app, "wished": 1, "healthy": 1, "sentences": ["1 of 1 tasks are healthy."]}
+
+
+async def test_of_a_project_of_which_one_app_has_just_gone_the_others_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await why("book", place=Parting(going=frozenset({"/book/api"})))
+    assert capsys.readouterr().out == "/book/db: 1 of 1 healthy.\n1 of 1 tasks are healthy.\n"
+    with pytest.raises(NotFound, match="'book' has been removed meanwhile"):
+        await why("book", place=Parting(going=frozenset({"/book/api", "/book/db"})))

@@ -305,6 +305,32 @@ def test_why_of_a_young_task_says_when_it_is_checked_first(now: float, said: str
     assert why(cell, Plan(), "/web", now).sentences == (f"web.1 on n1 {said}",)
 
 
+@pytest.mark.parametrize(
+    ("goal", "more", "said"),
+    [
+        ("run", {}, "still runs, and is taken out of service next"),
+        ("drain", {}, "ends when its last connections have, at the latest in 3 s"),
+        ("stop", {}, "has been asked to end, and is killed in 18 s if it has not"),
+        ("stop", {"dark": frozenset({"n1"})}, "ends once n1 answers again"),
+        (
+            "stop",
+            {"nodes": [node(runtimes=(), notes=("process: It is silent.",))]},
+            "ends once the process runtime answers again: It is silent",
+        ),
+    ],
+)
+def test_why_of_an_app_that_is_being_removed_says_what_its_tasks_wait_for(
+    goal: Any, more: dict[str, Any], said: str
+) -> None:
+    gone = app(task_kill_grace_period_seconds=20)
+    left = task(gone, goal=goal, goal_since=100.0)
+    given: dict[str, Any] = {"old": [gone], "nodes": [node()], "tasks": [left], "statuses": [status(left)]}
+    cell = world(**(given | more))
+    found = why(cell, Plan(), "/web", 102.0)
+    assert found.sentences == ("/web is being removed.", f"web.1 on n1 {said}.")
+    assert (found.wished, found.healthy) == (0, 0)
+
+
 def test_queue_tells_delay_from_lack_of_room() -> None:
     late, large = app("/late"), app("/large", cpus=99.0, instances=2)
     cell = world(

@@ -48,8 +48,8 @@ class Answer:
 class Machine:
     """A node that runs what it is told to, at once. sick: apps whose tasks fail their health checks.
 
-    idle: apps whose tasks stay in staging. chatty: apps whose tasks never stop writing. It speaks through the
-    store, as the links' server end would.
+    idle: apps whose tasks stay in staging. chatty: apps whose tasks never stop writing. stubborn: those whose
+    tasks do not end. It speaks through the store, as the links' server end would.
     """
 
     store: Store
@@ -57,6 +57,7 @@ class Machine:
     sick: set[str] = field(default_factory=set)
     idle: set[str] = field(default_factory=set)
     chatty: set[str] = field(default_factory=set)
+    stubborn: set[str] = field(default_factory=set)
     held: list[str] = field(default_factory=list)
     volumes_kept: list[str] = field(default_factory=lambda: ["shop_data", "old_data"])
     seqs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -74,7 +75,7 @@ class Machine:
 
     async def obey(self, task: Task) -> None:
         known = self.mirror.world().statuses.get(task.app, {}).get(task.id)
-        if task.goal == "stop":
+        if task.goal == "stop" and task.app not in self.stubborn:
             await self.say(task, TaskState.KILLED, ended=time.time())
         elif known is None and task.app not in self.idle:
             await self.say(task, TaskState.RUNNING, started=time.time())

@@ -140,7 +140,7 @@ async def test_a_locked_app_names_the_deployment(cell: Cell) -> None:
         ("DELETE", "/v2/deployments/none?force=true", "DeploymentPlan none does not exist"),
         ("DELETE", "/v2/queue/none/delay", "Application /none not found in tasks queue."),
         ("GET", "/v2/nothing", "Not Found"),
-        ("GET", "/v1/why/none", "App '/none' does not exist"),
+        ("GET", "/v1/why/none", "App '/none' does not exist. `kato ls` lists those that do."),
         ("GET", "/v1/logs/none", "There is no app, group or task 'none'"),
     ],
 )

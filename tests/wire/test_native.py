@@ -114,6 +114,18 @@ async def test_why_names_what_is_missing(cell: Cell) -> None:
     assert "cpus" in said["sentences"][0] and said["wait"]["count"] == 2
 
 
+async def test_why_of_an_app_that_is_being_removed_tells_what_is_left_of_it(cell: Cell) -> None:
+    cell.machine.stubborn.add("/web")
+    await cell.deploy({**SLEEP, "id": "/web", "taskKillGracePeriodSeconds": 1000})
+    await cell.call("DELETE", "/v2/apps/web?force=true")
+    await cell.until(lambda: any(each.goal == "stop" for each in cell.mirror.world().tasks["/web"].values()))
+    said = await cell.get("/v1/why/web")
+    assert (said["app"], said["wished"], said["healthy"]) == ("/web", 0, 0)
+    assert said["sentences"][0] == "/web is being removed."
+    assert said["sentences"][1].startswith("web.1 on n1 has been asked to end, and is killed in ")
+    assert said["sentences"][2].startswith("the deployment of /web since ")
+
+
 async def test_services_have_urls(cell: Cell) -> None:
     labels = {"HAPROXY_0_VHOST": "vote.localhost", "HAPROXY_0_PATH": "/x"}
     await cell.deploy({**SLEEP, "id": "/vote", "labels": labels}, {**SLEEP, "id": "/db"})

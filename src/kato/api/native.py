@@ -142,13 +142,13 @@ class Native:
         return answer(await to_thread(foresee, world, body, before, parts.clock(), salt=salt, own=own))
 
     async def why(self, request: Request) -> Response:
-        """What an app is missing, and which refusal of which node it meets."""
-        world, parts = self._parts.world, self._parts
-        app = find.app(world, app_id(request))
-        pulls = await parts.calls.pulls() if app.image else ()
-        said = why(world, await parts.planner.now(world), app.id, parts.clock(), pulls)
+        """What an app is missing, and which refusal of which node it meets; of one that goes, what is left."""
+        world, parts, id = self._parts.world, self._parts, app_id(request)
+        app = world.apps.get(id)
+        pulls = await parts.calls.pulls() if app is not None and app.image else ()
+        said = why(world, await parts.planner.now(world), id, parts.clock(), pulls)
         wait = wait_in_words(said.wait) if said.wait else None
-        problems = Problems(world.borders).of(app)
+        problems = Problems(world.borders).of(app) if app is not None else ()
         sentences = (*problems, *said.sentences)
         return answer({**msgspec.structs.asdict(said), "sentences": sentences, "wait": wait, "problems": problems})
 

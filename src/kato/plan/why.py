@@ -16,6 +16,7 @@ from kato.model.link import Pull
 from kato.model.task import Health, Status, Task, TaskState
 from kato.model.world import World
 from kato.plan.deployment import view
+from kato.plan.parting import parting, parts
 from kato.plan.rollout import awaits_image
 
 Coming = Mapping[tuple[str, str], str]
@@ -67,12 +68,15 @@ class Queued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def why(world: World, plan: Plan, id: str, now: float, pulls: Sequence[Pull] = ()) -> Why:
-    """Why an app has not all its tasks at `now` (epoch seconds). NotFound where there is no such app.
+    """Why an app has not all its tasks at `now` (epoch seconds), or why one that is being removed is not gone yet.
+    NotFound where there is no such app.
 
     pulls: what nodes bring just now.
     """
     app = world.apps.get(id)
     if app is None:
+        if parts(world, id):
+            return Why(app=id, wished=0, healthy=0, sentences=(*parting(world, id, now), *_deployments(world, id)))
         raise NotFound(f"App '{id}' does not exist. `kato ls` lists those that do.")
     tasks, statuses = world.tasks.get(id, {}), world.statuses.get(id, {})
     config = app.config_version
@@ -114,12 +118,7 @@ def _sentences(
     yield from _unmet(world, app)
     yield from _former(world, app)
     yield from _images(world, app, coming)
-    for deployment in world.deployments.values():
-        if app.id in deployment.target and not deployment.cancelled:
-            seen = view(deployment, world)
-            others = f" and {len(deployment.target) - 1} more" if len(deployment.target) > 1 else ""
-            step = f"step {seen.current} of {max(1, len(seen.steps))}"
-            yield f"the deployment of {app.id}{others} since {deployment.version} is at {step}."
+    yield from _deployments(world, app.id)
     launches = world.launches.get(app.id)
     last = launches.last_failure if launches else None
     if last is not None and (healthy < app.instances or wait is not None):
@@ -130,6 +129,16 @@ def _sentences(
             "have finished" if done >= app.instances else "are healthy or have finished" if done else "are healthy"
         )
         yield f"{healthy} of {app.instances} tasks {word}."
+
+
+def _deployments(world: World, id: str) -> Iterator[str]:
+    """How far they are that hold an app."""
+    for deployment in world.deployments.values():
+        if id in deployment.target and not deployment.cancelled:
+            seen = view(deployment, world)
+            others = f" and {len(deployment.target) - 1} more" if len(deployment.target) > 1 else ""
+            step = f"step {seen.current} of {max(1, len(seen.steps))}"
+            yield f"the deployment of {id}{others} since {deployment.version} is at {step}."
 
 
 def missing(app: App, dependencies: Dependencies) -> Iterator[tuple[str, str]]:

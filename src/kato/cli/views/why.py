@@ -42,9 +42,20 @@ async def why(name: Name, /, *, output: Output = "table", watch: Watch = False, 
         task, ids = (None, beneath(group, apps)) if group is not None else await _meant(client, name, apps)
 
         async def look() -> Sequence[Row]:
-            return [(await client.why(id)) | (await _of_task(client, task, id) if task else {}) for id in ids]
+            found = [row for id in ids if (row := await _said(client, task, id)) is not None]
+            if not found:
+                raise NotFound(f"{name!r} has been removed meanwhile. `kato ls` lists what there is.")
+            return found
 
         await shown(look, show, output, watch)
+
+
+async def _said(client: "Client", task: str | None, id: str) -> Row | None:
+    """What is said of one app, and of the task that is meant; None where it has gone since it was listed."""
+    try:
+        return (await client.why(id)) | (await _of_task(client, task, id) if task else {})
+    except NotFound:
+        return None
 
 
 def _tell(said: Row) -> None:
