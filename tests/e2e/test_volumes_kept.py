@@ -78,20 +78,17 @@ def test_what_an_engine_holds_stays_and_is_said(own_engine: Dockerd) -> None:
         machine.up(BOOK)
         own_engine.stop()
         own_engine.start()
-        for _ in range(2):  # it counts wrong from here on, and keeps the folder of the second mounted
-            machine.kato("down", "compose.yaml")
-            (held,) = own_engine.ask("volume", "ls", "--quiet").split()
-            machine.up(BOOK)
+        (held,) = own_engine.ask("volume", "ls", "--quiet").split()
         said = machine.kato("down", "-v", "compose.yaml")
         assert "The volume book_data stays. The engine holds the volume book_data" in said, said
         assert "volume has active mounts" in said, said
         said = machine.kato("volumes", "rm", "book_data", code=1)
         assert "volume has active mounts" in said and "restart the engine while none" in said, said
-        assert (machine.data / "volumes/book_data/lines").read_text() == "line\n" * 3
-        machine.up(BOOK)
+        assert (machine.data / "volumes/book_data/lines").read_text() == "line\n"
+        machine.up(BOOK)  # its mount stays from here on
         machine.kato("down", "compose.yaml")
         delete(machine.data / "volumes/book_data")  # as if somebody did not know
-        machine.up(BOOK, code=1, timeout=5)
+        machine.up(BOOK, code=1, timeout=3)
         machine.until(lambda: "the engine holds the volume book_data as it was" in machine.kato("why", "/book/db"))
         machine.kato("down", "compose.yaml")
         own_engine.stop()
