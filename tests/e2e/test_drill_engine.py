@@ -60,6 +60,9 @@ def test_an_engine_that_goes_takes_with_it_what_the_drill_said(cell: Machine, en
     said = cell.get("/v1/why/shop/web")["sentences"]
     assert said[0] == wait["sentence"] and "waits for 2 tasks: needs the docker runtime" in said[0]
     assert said[1].startswith("Its engine is silent:")
+    logs = cell.kato("logs", "shop")
+    assert "What /shop/web wrote cannot be read now. Its engine is silent: " in logs
+    assert f"{engine.url.removeprefix('unix://')} is not there" in logs or "does not answer" in logs
     (app,) = [each for each in cell.get("/v1/apps")["apps"] if each["id"] == "/shop/web"]
     assert app["failure"]["message"] == "Its engine went away, and it with it."
     assert "No machine has a docker engine that answers" in cell.kato("drill", "--lose", "docker", code=1)

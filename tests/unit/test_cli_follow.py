@@ -9,6 +9,7 @@ import pytest
 
 from kato.cli.changes.follow import until_settled
 from kato.cli.printing.live import Row, View
+from kato.cli.views.logs import logs
 from kato.cli.views.why import why
 from kato.cli.words.place import Address
 from kato.model.errors import NotFound
@@ -74,3 +75,51 @@ async def test_of_a_project_of_which_one_app_has_just_gone_the_others_are_told(
     assert capsys.readouterr().out == "/book/db: 1 of 1 healthy.\n1 of 1 tasks are healthy.\n"
     with pytest.raises(NotFound, match="'book' has been removed meanwhile"):
         await why("book", place=Parting(going=frozenset({"/book/api", "/book/db"})))
+
+
+@dataclass(frozen=True)
+class Silent(Address):
+    """A cell whose tasks have written nothing that can be read. notes: of its node, which runs processes alone."""
+
+    notes: tuple[str, ...] = ()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Any]:  # type: ignore[override]
+        yield self
+
+    async def apps(self) -> list[dict[str, Any]]:
+        task = {"id": "shop_web.instance-1f0c._app.1"}
+        return [
+            {"id": "/shop/beside", "tasks": [], "runtime": "process"},
+            {"id": "/shop/web", "tasks": [task], "runtime": "docker"},
+        ]
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        return [{"id": "n1", "runtimes": ["process"], "notes": self.notes}]
+
+    async def ended(self) -> list[dict[str, Any]]:
+        return []
+
+    async def logs(self, name: str, **_: Any) -> AsyncIterator[Any]:
+        nothing: tuple[Any, ...] = ()
+        for piece in nothing:
+            yield piece
+
+
+GONE = "Its engine is silent: The Docker engine at /run/docker.sock is not there."
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("web.1", f"What /shop/web wrote cannot be read now. {GONE}"),
+        ("web", f"What /shop/web wrote cannot be read now. {GONE}"),
+        ("/", f"What /shop/web wrote cannot be read now. {GONE}"),
+        ("beside", "Nothing is written yet."),
+    ],
+)
+async def test_logs_say_that_the_engine_is_not_there(
+    name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await logs(name, place=Silent(notes=("process: No memory limits.", f"docker: {GONE}")))
+    assert capsys.readouterr().err == f"kato: {said}\n"

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,7 +12,7 @@ from kato.cli.words.names import ended_task, find_task, group_of
 from kato.cli.words.place import THERE, Address
 from kato.cli.words.usage import moment, whole
 from kato.model.errors import NotFound
-from kato.model.ids import safe, short_task, timestamp
+from kato.model.ids import safe, short_task, timestamp, within
 
 if TYPE_CHECKING:
     from kato.client import Client, LogPiece
@@ -61,13 +61,32 @@ async def logs(
             if ended is None:
                 raise
             found = ended
+        away = await _away(client, found, apps)
+        if away is not None:
+            print(f"kato: {away}", file=sys.stderr)
         lines, silent = Lines(print, named=bool(group) or found in apps), True
         async for piece in client.logs(found, tail=tail, follow=follow, since=since):
             lines.feed(piece)
             silent = False
         lines.end()
-        if silent:
+        if silent and away is None:
             print(f"kato: {await _nothing(client, found, found in apps)}", file=sys.stderr)
+
+
+async def _away(client: "Client", name: str, apps: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Whose output cannot be read now, and why, in the words of its runtime, which is not there; else None."""
+    owner = short_task(name).rpartition(".")[0]
+    meant = {id: app["runtime"] for id, app in apps.items() if within(id, name) or safe(id) == owner}
+    runtimes = {each for each in meant.values() if each} - {"process"}
+    for node in await client.nodes() if runtimes else ():
+        for runtime in sorted(runtimes.difference(node["runtimes"])):
+            notes = [note for note in node["notes"] if note.startswith(f"{runtime}: ")]
+            if notes:
+                whose = sorted(id for id, its in meant.items() if its == runtime)
+                more = f" and {len(whose) - SHOWN} more" if len(whose) > SHOWN else ""
+                what = f"What {', '.join(whose[:SHOWN])}{more} wrote cannot be read now."
+                return f"{what} {notes[0].removeprefix(f'{runtime}: ')}"
+    return None
 
 
 async def _nothing(client: "Client", name: str, app: bool) -> str:
