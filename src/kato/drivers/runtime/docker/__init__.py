@@ -8,9 +8,7 @@ A container is called `kato-<node>-<task>`. A container without this node's labe
 
 import asyncio
 import contextlib
-import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from kato.drivers.runtime.docker.archive import Archive
 from kato.drivers.runtime.docker.conversation import end_command, hold
 from kato.drivers.runtime.docker.ends import Ends
 from kato.drivers.runtime.docker.engine import (
-    ANSWER,
     CONFLICT,
     MAKING,
     NOT_FOUND,
@@ -38,6 +35,7 @@ from kato.drivers.runtime.docker.images import Images
 from kato.drivers.runtime.docker.logs import written
 from kato.drivers.runtime.docker.payload import UNCHECKED, Site, body, endpoint, named_networks
 from kato.drivers.runtime.docker.state import exit_of, found_of, kept_of, used_of
+from kato.drivers.runtime.docker.stops import Stops
 from kato.drivers.runtime.docker.supplies import Supplies
 from kato.drivers.runtime.folders.sandbox import delete
 from kato.drivers.runtime.folders.secret_files import clear, folder_of
@@ -49,8 +47,6 @@ from kato.model.link import Output, Pull, Reached, RemovedTask, Used
 from kato.model.secret import Secret
 
 STREAMS = ("stdout", "stderr")
-AGAIN, LONGEST_AGAIN = 0.5, 5.0
-"""Seconds until an engine that did not stop a container is asked again: twice as long each time."""
 AT_ONCE = 12
 """Containers that an engine makes or starts at one time: more of them only wait for each other in it."""
 PARTING = 10.0
@@ -76,7 +72,7 @@ class Driver:
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._starting: dict[str, asyncio.Task[Found]] = {}
         self._removing: dict[str, asyncio.Task[None]] = {}
-        self._stopping: dict[str, set[asyncio.Task[None]]] = {}
+        self._stops = Stops(engine)
         ends = filters(type="container", event="die", label=self._mine)
         self._images = Images(engine, options.folder / ".images", options.logins)
         self._supplies = Supplies(engine, options.node, options.volumes, options.doors)
@@ -95,11 +91,11 @@ class Driver:
         await self._fetched.close()
         if removing := [*self._removing.values()]:
             await asyncio.wait(removing, timeout=PARTING)
-        stopping = [each for some in self._stopping.values() for each in some]
-        background = [*removing, *self._starting.values(), *stopping]
+        background = [*removing, *self._starting.values()]
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        await self._stops.close()
         await self._ends.close()
         await self._engine.close()
 
@@ -268,33 +264,8 @@ class Driver:
             return await self._ends.of(self._name(task))
 
     async def stop(self, task: str, grace: float) -> None:
-        """Asks the engine, which goes on though the cell dies. It counts whole seconds; the exact one is ours."""
-        path = f"/containers/{self._name(task)}"
-        whole = math.ceil(grace)
-        stop = partial(self._engine.ask, "POST", f"{path}/stop", within=whole + ANSWER, t=whole)
-        self._in_background(task, 0.0, stop)
-        self._in_background(task, grace, partial(self._engine.ask, "POST", f"{path}/kill"))
-
-    def _in_background(self, task: str, delay: float, act: Callable[[], Awaitable[Any]]) -> None:
-        """Acts after a delay; an engine that is silent or fails is asked again, until the container has ended."""
-
-        async def perform() -> None:
-            await asyncio.sleep(delay)
-            pause = AGAIN
-            while True:
-                try:
-                    with unless(NOT_FOUND, CONFLICT):  # it has ended, or nobody knows it
-                        await act()
-                    return
-                except DriverError as error:
-                    log.warning("a container was not stopped", task=task, why=str(error), again_in=pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_AGAIN)
-
-        running = asyncio.create_task(perform())
-        group = self._stopping.setdefault(task, set())
-        group.add(running)
-        running.add_done_callback(group.discard)
+        """Asks the engine until it hears; returns at once."""
+        self._stops.ask(self._name(task), grace)
 
     async def remove(self, task: str) -> None:
         """Forgets an ended task. Its output is kept for a day, but no more than 20 of one app."""
@@ -312,8 +283,7 @@ class Driver:
                 return
             if seen["State"]["Running"]:
                 raise DriverError(f"docker: task {task} still runs. Stop it before it is removed.")
-            for stopping in self._stopping.pop(task, set()):
-                stopping.cancel()
+            self._stops.forget(name)
             self._ends.forget(name)
             output = {stream: await self._whole(seen, stream) for stream in STREAMS}
             folder = self._folder(task)
