@@ -7,8 +7,8 @@ the same words to it.
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -24,6 +24,8 @@ from kato.plan import environment, upgrades
 from kato.store import MAX_TXN_OPERATIONS, Compare, Put, Store, keys
 from kato.store.changes import Changes
 from kato.store.mirror import Mirror
+
+Found = TypeVar("Found")
 
 log = structlog.get_logger()
 
@@ -189,37 +191,29 @@ class Agents:
                 return
         raise NotFound(f"No node that answers runs a task {task!r}. See: kato ps")
 
-    async def pulls(self) -> Sequence[Pull]:
-        """What every agent that answers brings just now (AgentCalls, for the api)."""
-        found: list[Pull] = []
+    async def _of_all(self, ask: Callable[[AgentCalls], Awaitable[Sequence[Found]]]) -> Sequence[Found]:
+        """What all agents say together; one that does not answer says nothing."""
+        found: list[Found] = []
         for each in list(self._streams.values()):
             with contextlib.suppress(Unavailable, DriverError):
-                found += await each.calls.pulls()
+                found += await ask(each.calls)
         return found
+
+    async def pulls(self) -> Sequence[Pull]:
+        """What every agent that answers brings just now (AgentCalls, for the api)."""
+        return await self._of_all(lambda calls: calls.pulls())
 
     async def kept(self) -> Sequence[RemovedTask]:
         """What every agent that answers keeps of tasks that have gone (AgentCalls, for the api)."""
-        found: list[RemovedTask] = []
-        for each in list(self._streams.values()):
-            with contextlib.suppress(Unavailable, DriverError):
-                found += await each.calls.kept()
-        return found
+        return await self._of_all(lambda calls: calls.kept())
 
     async def stats(self) -> Sequence[Sample]:
         """What the tasks of every agent that answers use now (AgentCalls, for the api)."""
-        found: list[Sample] = []
-        for each in list(self._streams.values()):
-            with contextlib.suppress(Unavailable, DriverError):
-                found += await each.calls.stats()
-        return found
+        return await self._of_all(lambda calls: calls.stats())
 
     async def volumes(self) -> Sequence[NamedVolume]:
         """The named volumes of every agent that answers (AgentCalls, for the api)."""
-        found: list[NamedVolume] = []
-        for each in list(self._streams.values()):
-            with contextlib.suppress(Unavailable, DriverError):
-                found += await each.calls.volumes()
-        return found
+        return await self._of_all(lambda calls: calls.volumes())
 
     async def remove_volume(self, name: str) -> None:
         """Removes a named volume, wherever one is (AgentCalls, for the api). NotFound where none is."""
